@@ -1,0 +1,201 @@
+"""Shards are whole or absent, and the same input gives the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drawaudio_model.shard import (
+    SAMPLE_MEMBERS,
+    ShardReader,
+    ShardWriter,
+    TrainingSample,
+    decode_sample,
+    encode_sample,
+    file_sha256,
+    finished_shards,
+    read_manifest,
+)
+
+
+def clips(count: int = 6) -> dict[str, dict[str, bytes]]:
+    rng = np.random.default_rng(0)
+    return {f"clip{i:03d}_000000": {"json": b"{}", "a.npy": rng.bytes(700 + 300 * i)} for i in range(count)}
+
+
+def write(folder: Path, content: dict[str, dict[str, bytes]], order: list[str] | None = None) -> str:
+    with ShardWriter(folder, "train-000000", inputs={"clips": "1"}) as shard:
+        for key in order or sorted(content):
+            shard.add(key, content[key])
+        return shard.commit({"note": "x"}).sha256
+
+
+def training_sample(key: str = "a_000000", *, flac: bytes | None = b"fLaC") -> TrainingSample:
+    rng = np.random.default_rng(1)
+    half = lambda *shape: rng.standard_normal(shape).astype(np.float16)  # noqa: E731
+    return TrainingSample(
+        key=key,
+        facts={"caption": "a dog barks", "split": "train", "noun_phrases": ["dog"], "scores": {"padded": 0.0}},
+        flac=flac,
+        boxes=[{"frame": 0, "phrase_index": 0, "confidence": 0.5, "x0": 0.0, "y0": 0.1, "x1": 0.5, "y1": 0.6}],
+        cavp=half(40, 12),
+        cavp_masked=half(40, 12),
+        loudness=rng.random(100).astype(np.float32),
+        latent=half(16, 125, 8),
+        clap=half(8),
+        t5=half(5, 6),
+        gpt=half(8, 7),
+    )
+
+
+def test_what_is_written_is_read_back_by_key_and_by_tarfile(tmp_path: Path) -> None:
+    content = clips()
+    sha256 = write(tmp_path, content)
+    reader = ShardReader(tmp_path, "train-000000")
+    assert reader.keys == sorted(content)
+    assert {key: dict(members) for key, members in reader.items()} == content
+    assert file_sha256(tmp_path / "train-000000.tar") == sha256 == reader.manifest.sha256
+    with tarfile.open(tmp_path / "train-000000.tar") as archive:
+        names = archive.getnames()
+        assert {member.mtime for member in archive} == {0}
+    assert names == [f"{key}.{extension}" for key in sorted(content) for extension in content[key]]
+
+
+def test_the_order_of_work_does_not_change_the_bytes(tmp_path: Path) -> None:
+    content = clips()
+    assert write(tmp_path / "a", content) == write(tmp_path / "b", content, order=sorted(content, reverse=True))
+    first, second = ((tmp_path / name / "index" / "train-000000.parquet").read_bytes() for name in "ab")
+    assert first == second
+
+
+def test_a_shard_without_manifest_does_not_exist(tmp_path: Path) -> None:
+    write(tmp_path, clips())
+    (tmp_path / "manifests" / "train-000000.json").unlink()
+    assert finished_shards(tmp_path) == []
+    with pytest.raises(ValueError, match="is not finished"):
+        ShardReader(tmp_path, "train-000000")
+
+
+def test_a_cut_tar_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, clips())
+    tar = tmp_path / "train-000000.tar"
+    os.truncate(tar, tar.stat().st_size - 512)
+    with pytest.raises(ValueError, match="its manifest says"):
+        ShardReader(tmp_path, "train-000000")
+
+
+def test_equal_inputs_are_not_made_again_and_changed_inputs_are(tmp_path: Path) -> None:
+    write(tmp_path, clips())
+    with ShardWriter(tmp_path, "train-000000", inputs={"clips": "1"}) as shard:
+        assert shard.committed is not None
+    with ShardWriter(tmp_path, "train-000000", inputs={"clips": "2"}) as shard:
+        assert shard.committed is None
+        assert shard.done == set()
+
+
+def test_rejected_clips_are_listed_with_their_reason(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "test-000000", inputs={}) as shard:
+        shard.add("b_000000", {"json": b"{}"})
+        shard.reject("a_000000", "silent", "a_000000 is silent.")
+        shard.commit()
+    manifest = read_manifest(tmp_path, "test-000000")
+    assert manifest is not None
+    assert manifest.count == 1
+    assert [(row.key, row.reason) for row in manifest.rejected] == [("a_000000", "silent")]
+    assert finished_shards(tmp_path, split="test") == ["test-000000"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from drawaudio_model import shard as module
+sys.path.insert(0, sys.argv[3])
+from test_shard import clips
+step, point = 0, int(sys.argv[2])
+def dying(original):
+    def call(*arguments):
+        global step
+        step += 1
+        if step == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+    return call
+# Every sync and every rename is a place where the machine may stop.
+os.fsync, os.replace = dying(os.fsync), dying(os.replace)
+with module.ShardWriter(Path(sys.argv[1]), "train-000000", inputs={"clips": "1"}) as shard:
+    if shard.committed is None:
+        for key, members in clips().items():
+            if key not in shard.done:
+                shard.add(key, members)
+        shard.commit({"note": "x"})
+"""
+
+
+def test_killed_at_any_point_the_next_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    undisturbed = write(tmp_path / "undisturbed", clips())
+    folder = tmp_path / "killed"
+    deaths = 0
+    # Each round dies a little later than the one before it got, on top of what that one left behind.
+    for point in (1, 2, 4, 5, 7, 9, 3, 2, 1, 8, 6, 5, 4, 3, 2, 1, 1000):
+        arguments = [sys.executable, "-c", KILLED, str(folder), str(point), str(Path(__file__).parent)]
+        deaths += subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    assert deaths >= 8
+    assert ShardReader(folder, "train-000000").manifest.sha256 == undisturbed
+
+
+def test_a_torn_journal_line_loses_only_its_clip(tmp_path: Path) -> None:
+    content = clips(3)
+    shard = ShardWriter(tmp_path, "train-000000", inputs={"clips": "1"})
+    with shard:
+        for key in sorted(content):
+            shard.add(key, content[key])
+        journal = shard.staging / "journal.jsonl"
+        os.truncate(journal, journal.stat().st_size - 5)
+    with ShardWriter(tmp_path, "train-000000", inputs={"clips": "1"}) as shard:
+        assert shard.done == set(sorted(content)[:2])
+        shard.add(max(content), content[max(content)])
+        shard.commit({"note": "x"})
+    assert dict(ShardReader(tmp_path, "train-000000").items()) == content
+
+
+def test_two_writers_of_one_shard_are_refused(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "train-000000", inputs={}):
+        with pytest.raises(ValueError, match="another process"):
+            ShardWriter(tmp_path, "train-000000", inputs={}).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("key", "members"), [("a.b", {"json": b""}), ("", {"json": b""}), ("a", {".json": b""}), ("a", {"JSON": b""})]
+)
+def test_names_that_webdataset_would_split_wrongly_are_refused(
+    tmp_path: Path, key: str, members: dict[str, bytes]
+) -> None:
+    with ShardWriter(tmp_path, "train-000000", inputs={}) as shard:
+        with pytest.raises(ValueError, match=r"may hold letters|no lower-case extension"):
+            shard.add(key, members)
+
+
+def test_a_training_sample_survives_the_round_trip() -> None:
+    sample = training_sample()
+    members = encode_sample(sample)
+    assert tuple(members) == SAMPLE_MEMBERS
+    again = decode_sample(sample.key, members)
+    assert again.facts["caption"] == "a dog barks"
+    assert again.boxes == sample.boxes
+    for name in ("cavp", "cavp_masked", "loudness", "latent", "clap", "t5", "gpt"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(sample, name))
+    assert "flac" not in encode_sample(training_sample(flac=None))
+
+
+def test_a_sample_of_the_wrong_shape_is_refused() -> None:
+    members = encode_sample(training_sample())
+    with pytest.raises(ValueError, match=r"lacks \['gpt.npy'\]"):
+        decode_sample("a_000000", {name: value for name, value in members.items() if name != "gpt.npy"})
+    broken = TrainingSample(**{**training_sample().__dict__, "loudness": np.zeros(80, np.float32)})
+    with pytest.raises(ValueError, match="loudness of a_000000 is float32"):
+        encode_sample(broken)
