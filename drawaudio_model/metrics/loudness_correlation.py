@@ -1,0 +1,51 @@
+"""Does the loudness go up and down when the curve says so?"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class LoudnessCorrelation(NamedTuple):
+    """Pearson: proportional; Spearman: same order. Both from -1 to 1, NaN when a curve is constant."""
+
+    pearson: float
+    spearman: float
+
+
+def loudness_correlation(commanded: np.ndarray, measured: np.ndarray) -> LoudnessCorrelation:
+    """Pearson and Spearman correlation of the commanded loudness signal and that of the generated sound.
+
+    Args:
+        commanded: (P,) the curve the model was given, P >= 2.
+        measured: (P,) `loudness_signal` of the generated waveform.
+
+    Returns:
+        NaN in both when a curve is constant: a correlation with a constant is undefined, not zero.
+
+    Raises:
+        ValueError: when the shapes differ or values are not finite.
+    """
+    commanded, measured = check_curves(commanded, measured)
+    if commanded.std() < 1e-9 or measured.std() < 1e-9:
+        return LoudnessCorrelation(float("nan"), float("nan"))
+    pearson = np.corrcoef(commanded, measured)[0, 1]
+    spearman = np.corrcoef(stats.rankdata(commanded), stats.rankdata(measured))[0, 1]
+    return LoudnessCorrelation(float(pearson), float(spearman))
+
+
+def check_curves(commanded: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both curves as float64 of one shape (P,).
+
+    Raises:
+        ValueError: when the shapes differ, P < 2 or values are not finite.
+    """
+    commanded, measured = np.asarray(commanded, np.float64), np.asarray(measured, np.float64)
+    if commanded.ndim != 1 or len(commanded) < 2 or commanded.shape != measured.shape:
+        raise ValueError(
+            f"commanded curve is {commanded.shape} and measured curve {measured.shape}, expected one axis of equal length "
+            "(at least 2 points); measure over the same seconds"
+        )
+    if not (np.isfinite(commanded).all() and np.isfinite(measured).all()):
+        raise ValueError("a loudness curve holds values that are not finite; check the waveform it was measured on")
+    return commanded, measured
