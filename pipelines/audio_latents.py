@@ -1,0 +1,60 @@
+"""The sound as the denoiser sees it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from drawaudio_model.shard import ShardReader, decode_array, encode_array
+from pipelines.backbones import audio_autoencoder, backbone_sha256
+from pipelines.clip_media import clip_media, read_waveform
+from pipelines.partitions import ALL_SHARDS, shards
+from pipelines.resources import DataRoot
+from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+
+@dg.asset(
+    deps=[clip_media, dg.AssetDep(audio_autoencoder, partition_mapping=ALL_SHARDS)],
+    partitions_def=shards,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="features",
+    kinds={"diffusers"},
+    pool="gpu",
+)
+def audio_latents(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
+    """One tar a shard: `latent.npy`, float16 (2C, F, K), mean then log-variance of the posterior of the 10 s log-mel."""
+    make_shards(context, Path(data_root.path), recipe(data_root), show)
+
+
+def recipe(data_root: DataRoot) -> ShardRecipe:
+    """Encode each clip by itself."""
+    folder = data_root.backbone("audio_autoencoder")
+    models: list[Any] = []
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+        import torch
+        from diffusers import AutoencoderKL
+
+        from drawaudio_model.mel import log_mel, normalize_waveform
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if not models:
+            models.append(AutoencoderKL.from_pretrained(folder).eval().to(device))
+        for key in keys:
+            mel = torch.as_tensor(log_mel(normalize_waveform(read_waveform(upstream["clip_media"], key))))
+            with torch.inference_mode():
+                posterior = models[0].encode(mel[None, None].float().to(device)).latent_dist
+            latent = torch.cat([posterior.mean, posterior.logvar], dim=1)[0].to(torch.float16).cpu().numpy()
+            yield key, {"latent.npy": encode_array(latent)}
+
+    settings = {"autoencoder": backbone_sha256(folder)}
+    return ShardRecipe("audio_latents", ("clip_media",), work, settings=settings, batched=False)
+
+
+def show(reader: ShardReader) -> dict[str, Any]:
+    """Latent grid and spread."""
+    latents = [decode_array(reader.member(key, "latent.npy")).astype(np.float32) for key in reader.keys]
+    means = np.stack([latent[: len(latent) // 2] for latent in latents])
+    return {"grid": str(latents[0].shape), "std_of_means": round(float(means.std()), 4)}

@@ -1,0 +1,143 @@
+"""The frozen models that features come from, each a folder of config and weights."""
+
+import json
+from pathlib import Path
+
+import dagster as dg
+
+from drawaudio_model.shard import file_sha256, fingerprint, finished_shards, read_manifest, write_atomically
+from pipelines.captions import captions
+from pipelines.clip_media import clip_media
+from pipelines.noun_phrases import noun_phrases
+from pipelines.partitions import ALL_SHARDS
+from pipelines.profiles import current_profile
+from pipelines.raw_clips import raw_clips
+from pipelines.resources import DataRoot, Trainer
+
+_MARKER = "backbone.json"
+_single_run = dg.BackfillPolicy.single_run()
+
+
+def _after(*assets: dg.AssetsDefinition) -> list[dg.AssetDep]:
+    return [dg.AssetDep(asset, partition_mapping=ALL_SHARDS) for asset in assets]
+
+
+@dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"diffusers"}, pool="gpu")
+def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
+    """`AutoencoderKL` of log-mels, with the scaling factor measured on its latents."""
+    return train_backbone(context, data_root, trainer, "audio_autoencoder", ("clip_media",))
+
+
+@dg.asset(
+    deps=_after(captions, clip_media),
+    backfill_policy=_single_run,
+    group_name="backbones",
+    kinds={"transformers"},
+    pool="gpu",
+)
+def text_encoders(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
+    """CLAP, T5, projection and GPT-2 in AudioLDM2's folder layout, tokenizers trained on the captions."""
+    return train_backbone(context, data_root, trainer, "text_encoders", ("captions", "clip_media"))
+
+
+@dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"pytorch"}, pool="gpu")
+def cavp_backbone(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
+    """CAVP, trained by contrast of frames and sound: of other clips (what) and of other times (when)."""
+    return train_backbone(context, data_root, trainer, "cavp_backbone", ("clip_media",))
+
+
+@dg.asset(
+    deps=_after(raw_clips, clip_media, noun_phrases),
+    backfill_policy=_single_run,
+    group_name="backbones",
+    kinds={"ultralytics"},
+    pool="gpu",
+)
+def object_detector(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
+    """YOLO-World and the CLIP whose text features are its vocabulary, trained on true boxes of rendered clips.
+
+    The user's own media have no true boxes; there the detector learns on a rendered world made beside them, and
+    `vocabulary.json` keeps it from being asked for things that it never saw.
+    """
+    profile = current_profile()
+    root = Path(data_root.path)
+    if profile.source != "demo":
+        from pipelines.detector_world import make_detector_world
+
+        root = make_detector_world(profile, root)
+    return train_backbone(context, data_root, trainer, "object_detector", ("raw_clips", "clip_media"), data=root)
+
+
+def train_backbone(
+    context: dg.AssetExecutionContext,
+    data_root: DataRoot,
+    trainer: Trainer,
+    name: str,
+    reads: tuple[str, ...],
+    data: Path | None = None,
+) -> dg.MaterializeResult:
+    """Train a backbone in a process of its own, unless the same one is there already.
+
+    Raises:
+        dagster.Failure: when no train shard is there to learn from.
+    """
+    profile, data = current_profile(), data or Path(data_root.path)
+    inputs = _inputs(name, data, reads, profile.run, profile.seed)
+    folder = data_root.backbone(name)
+    marker = folder / _MARKER
+    if not marker.exists() or json.loads(marker.read_text())["inputs"] != inputs or _changed(folder):
+        marker.unlink(missing_ok=True)
+        arguments = ["--data", data, "--output", folder, "--run", profile.run, "--seed", profile.seed]
+        trainer.run(context, "pretrain", [name, *arguments])
+        facts = {"inputs": inputs, "files": _files(folder)}
+        write_atomically(marker, json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n")
+    report = folder / "report.json"
+    metadata = json.loads(report.read_text()) if report.exists() else {}
+    figures = {key: value for key, value in metadata.items() if isinstance(value, int | float | str)}
+    pictures = {path.stem: _embedded(path) for path in sorted(folder.glob("*.png"))}
+    return dg.MaterializeResult(
+        metadata={**figures, **pictures, "folder": dg.MetadataValue.path(folder), "sha256": backbone_sha256(folder)},
+        data_version=dg.DataVersion(backbone_sha256(folder)),
+    )
+
+
+def backbone_sha256(folder: Path) -> str:
+    """Fingerprint of a backbone's files, for the inputs of everything that is computed with it.
+
+    Raises:
+        ValueError: when the backbone was not made.
+    """
+    marker = folder / _MARKER
+    if not marker.exists():
+        raise ValueError(f"{folder} holds no finished backbone; materialize {folder.name} first")
+    return fingerprint(json.loads(marker.read_text())["files"])
+
+
+def _inputs(name: str, data: Path, reads: tuple[str, ...], run: str, seed: int) -> dict[str, str]:
+    shards = finished_shards(data / reads[0], split="train")
+    manifests = {f"{asset}/{shard}": read_manifest(data / asset, shard) for asset in reads for shard in shards}
+    missing = [key for key, manifest in manifests.items() if manifest is None]
+    if missing or not sum(manifest.count for manifest in manifests.values() if manifest):
+        raise dg.Failure(
+            f"{name} has nothing to learn from: {missing[0] if missing else 'no train clip'} in {data}; materialize "
+            f"{reads[0]} of the train shards first, and see its ledger for what was dropped",
+            allow_retries=False,
+        )
+    shas = {key: manifest.sha256 for key, manifest in manifests.items() if manifest}
+    return {"run": run, "seed": str(seed), "data": fingerprint(shas)}
+
+
+def _files(folder: Path) -> dict[str, str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MARKER)
+    weights = {".safetensors", ".json", ".pt", ".txt"}
+    return {str(path.relative_to(folder)): file_sha256(path) for path in paths if path.suffix in weights}
+
+
+def _changed(folder: Path) -> bool:
+    return json.loads((folder / _MARKER).read_text())["files"] != _files(folder)
+
+
+def _embedded(path: Path) -> dg.MetadataValue:
+    from pipelines.pictures import picture
+
+    return dg.MetadataValue.md(picture(path.read_bytes()))

@@ -1,0 +1,71 @@
+"""What the video encoder sees, with and without the mask."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
+from drawaudio_model.shard import ShardReader, decode_array, encode_array
+from pipelines.backbones import backbone_sha256, cavp_backbone
+from pipelines.clip_media import clip_media, read_frames
+from pipelines.object_masks import object_masks, read_boxes
+from pipelines.partitions import ALL_SHARDS, shards
+from pipelines.resources import DataRoot
+from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+
+@dg.asset(
+    deps=[clip_media, object_masks, dg.AssetDep(cavp_backbone, partition_mapping=ALL_SHARDS)],
+    partitions_def=shards,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="features",
+    kinds={"pytorch"},
+    pool="gpu",
+)
+def cavp_features(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
+    """One tar a shard: `cavp.npy` and `cavp_masked.npy`, float16 (40, D), of the frames and of the masked frames (Eq. 7)."""
+    make_shards(context, Path(data_root.path), recipe(data_root), show)
+
+
+def recipe(data_root: DataRoot) -> ShardRecipe:
+    """All 40 frames in one pass: CAVP's output depends on neighbouring frames, so a chunk would change it."""
+    folder = data_root.backbone("cavp_backbone")
+    models: list[Any] = []
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+        import torch
+        from drawaudio_model.cavp import CAVP
+
+        from drawaudio_model.masks import apply_mask, rasterize
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if not models:
+            models.append(CAVP.from_checkpoint(folder).eval().to(device))
+        model = models[0]
+        for key in keys:
+            frames = read_frames(upstream["clip_media"], key)
+            boxes = read_boxes(upstream["object_masks"], key)
+            mask = rasterize(boxes, *frames.shape[1:3], frames=SOURCE_VIDEO_FRAMES)
+            both = np.stack([frames, np.asarray(apply_mask(frames, mask))])
+            with torch.inference_mode():
+                features = model.encode_video(model.preprocess(torch.from_numpy(both)).to(device))
+            full, masked = features.to(torch.float16).cpu().numpy()
+            yield key, {"cavp.npy": encode_array(full), "cavp_masked.npy": encode_array(masked)}
+
+    settings = {"cavp": backbone_sha256(folder)}
+    return ShardRecipe("cavp_features", ("object_masks", "clip_media"), work, settings=settings, batched=False)
+
+
+def show(reader: ShardReader) -> dict[str, Any]:
+    """How much the mask changes the features: mean cosine of full and masked ones."""
+    cosines = []
+    for key in reader.keys:
+        full, masked = (
+            decode_array(reader.member(key, f"{name}.npy")).astype(np.float32) for name in ("cavp", "cavp_masked")
+        )
+        lengths = np.linalg.norm(full, axis=1) * np.linalg.norm(masked, axis=1)
+        cosines.append(float(np.mean((full * masked).sum(axis=1) / np.maximum(lengths, 1e-6))))
+    return {"cosine_full_and_masked": round(float(np.mean(cosines)), 4), "width": int(full.shape[1])}

@@ -1,0 +1,137 @@
+"""The list of clips: what exists, in which split and shard, before anything is rendered, read or fetched."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from drawaudio_model.shard import fingerprint, write_atomically
+from pipelines.partitions import shard_of
+from pipelines.profiles import SPLITS, Profile, current_profile
+from pipelines.resources import DataRoot
+
+COLUMNS = ("key", "source", "source_id", "start_s", "label", "split", "caption", "media", "shard")
+
+_single_run = dg.BackfillPolicy.single_run()
+
+
+@dg.asset(backfill_policy=_single_run, group_name="dataset", kinds={"parquet"})
+def clip_list(data_root: DataRoot) -> dg.MaterializeResult:
+    """One row a clip: key, source, id, start, label, split, caption (null where it is yet to be made), media, shard."""
+    profile = current_profile()
+    rows = list_clips(profile)
+    write_clip_list(Path(data_root.path) / "clip_list.parquet", rows)
+    per_split = {split: sum(row["split"] == split for row in rows) for split in SPLITS}
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(rows),
+            "clips": dg.MetadataValue.json(per_split),
+            "hours": round(len(rows) * 10 / 3600, 3),
+            "first_rows": dg.MetadataValue.md(_markdown(rows[:8])),
+        },
+        data_version=dg.DataVersion(fingerprint(rows)),
+    )
+
+
+def list_clips(profile: Profile) -> list[dict[str, Any]]:
+    """Rows of the profile's clips, sorted by key.
+
+    Raises:
+        ValueError: when the profile's source is not set up, or two clips share a key.
+    """
+    rows = [_demo_row(clip) for clip in demo_clips(profile)] if profile.source == "demo" else _folder_rows()
+    for row in rows:
+        row["shard"] = shard_of(profile, row["split"], row["source_id"])
+    keys = [row["key"] for row in rows]
+    twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    if twice:
+        raise ValueError(f"{len(twice)} keys stand twice in the clip list, the first is {twice[0]}; rename the media")
+    return sorted(rows, key=lambda row: row["key"])
+
+
+def demo_clips(profile: Profile) -> list[Any]:
+    """The rendered world's clips (sources.demo.DemoClip); a folder profile's are those that its object detector learns on."""
+    from pipelines.sources import demo
+
+    train, val, test = profile.clips if profile.source == "demo" else (profile.world_clips, 0, 0)
+    return demo.list_clips(train=train, val=val, test=test, seed=profile.seed)
+
+
+def write_clip_list(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows as parquet, whole or not at all."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {name: pa.int64() if name == "start_s" else pa.string() for name in COLUMNS}
+    table = pa.table({name: pa.array([row[name] for row in rows], types[name]) for name in COLUMNS})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_atomically(path, buffer.getvalue())
+
+
+def read_clip_list(root: Path, shard: str | None = None) -> dict[str, dict[str, Any]]:
+    """Rows by key, of one shard or of all.
+
+    Raises:
+        ValueError: when the list was not made.
+    """
+    import pyarrow.parquet as pq
+
+    path = Path(root) / "clip_list.parquet"
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; materialize clip_list first")
+    rows = pq.read_table(path, filters=[("shard", "=", shard)] if shard else None).to_pylist()
+    return {row["key"]: row for row in rows}
+
+
+def _demo_row(clip: Any) -> dict[str, Any]:
+    return {
+        "key": clip.key,
+        "source": "demo",
+        "source_id": clip.source_id,
+        "start_s": clip.start_s,
+        "label": clip.label,
+        "split": clip.split,
+        "caption": clip.caption,
+        "media": "",
+    }
+
+
+def _folder_rows() -> list[dict[str, Any]]:
+    from pipelines.sources import folder
+
+    names = ("DRAWAUDIO_CLIPS", "DRAWAUDIO_CAPTIONS")
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise ValueError(
+            f"{missing[0]} is not set; the folder profile needs the media folder and a CSV of captions in it"
+        )
+    clips, captions = (Path(os.environ[name]).expanduser() for name in names)
+    if not clips.is_dir():
+        raise ValueError(f"DRAWAUDIO_CLIPS is {clips}, which is no folder; set it to the folder that holds your media")
+    if not captions.is_file():
+        raise ValueError(
+            f"DRAWAUDIO_CAPTIONS is {captions}, which is no file; write a CSV with the columns file,caption"
+        )
+    return [
+        {
+            "key": clip.key,
+            "source": "folder",
+            "source_id": clip.source_id,
+            "start_s": clip.start_s,
+            "label": clip.label,
+            "split": clip.split,
+            "caption": clip.caption,
+            "media": str(clip.path.absolute()),
+        }
+        for clip in folder.list_media(clips, captions)
+    ]
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    from pipelines.pictures import table
+
+    return table([{name: row[name] or "" for name in ("key", "split", "shard", "label", "caption")} for row in rows])

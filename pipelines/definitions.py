@@ -1,0 +1,54 @@
+"""All assets, their resources and how they run: the only place that builds `Definitions`."""
+
+import warnings
+
+import dagster as dg
+
+# Backfill policies are stable in behaviour and still marked beta; the warning would fill every command's output.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
+from pipelines import (  # noqa: E402
+    audio_latents,
+    backbones,
+    captions,
+    cavp_features,
+    clip_list,
+    clip_media,
+    dataset_card,
+    evaluation,
+    loudness_curves,
+    noun_phrases,
+    object_masks,
+    raw_clips,
+    text_embeddings,
+    train_model,
+    training_shards,
+)
+from pipelines.profiles import data_root  # noqa: E402
+from pipelines.resources import DataRoot, Trainer  # noqa: E402
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules(
+        [
+            clip_list,
+            raw_clips,
+            clip_media,
+            captions,
+            noun_phrases,
+            backbones,
+            object_masks,
+            cavp_features,
+            loudness_curves,
+            audio_latents,
+            text_embeddings,
+            training_shards,
+            dataset_card,
+            train_model,
+            evaluation,
+        ]
+    ),
+    resources={"data_root": DataRoot(path=str(data_root())), "trainer": Trainer()},
+    # Every step is short or starts a process of its own; a process a step would import everything again.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,48 @@
+"""How well the trained model follows its instructions on the test split."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from pipelines.profiles import current_profile
+from pipelines.resources import DataRoot, Trainer
+from pipelines.train_model import count_samples, model_sha256, train_model
+
+
+@dg.asset(
+    deps=[train_model],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="model",
+    kinds={"pytorch"},
+    pool="gpu",
+)
+def evaluation_report(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
+    """`evaluation/metrics.json` and `evaluation/index.html`: every metric with its bounds, and the sounds to listen to."""
+    root, profile = Path(data_root.path), current_profile()
+    if not (root / "model" / "model_index.json").exists():
+        raise dg.Failure(f"no trained model in {root / 'model'}; materialize train_model first", allow_retries=False)
+    samples = count_samples(root, "test")
+    trainer.run(
+        context,
+        "evaluate",
+        [
+            *("--model", root / "model", "--shards", root / "training_shards", "--split", "test"),
+            *("--media", root / "clip_media", "--output", root / "evaluation"),
+            *("--limit", profile.evaluation_clips, "--seed", profile.seed),
+        ],
+    )
+    report = json.loads((root / "evaluation" / "metrics.json").read_text())
+    return dg.MaterializeResult(
+        metadata={
+            "test_samples": samples,
+            **_figures(report),
+            "page": dg.MetadataValue.path(root / "evaluation" / "index.html"),
+        },
+        data_version=dg.DataVersion(model_sha256(root / "model")),
+    )
+
+
+def _figures(report: dict[str, Any]) -> dict[str, Any]:
+    return {"metrics": dg.MetadataValue.json(report)}

@@ -1,0 +1,25 @@
+"""One partition a shard.
+
+Dagster must know static partitions when it loads the definitions, so the profile is read here, at import.
+"""
+
+import hashlib
+
+import dagster as dg
+
+from pipelines.profiles import SPLITS, Profile, current_profile
+
+shards = dg.StaticPartitionsDefinition(current_profile().shard_names)
+
+ALL_SHARDS = dg.AllPartitionMapping()
+"""For assets that are made once from every shard."""
+
+
+def shard_of(profile: Profile, split: str, source_id: str) -> str:
+    """The shard of a clip, by a hash of its *video* id.
+
+    Stable: adding clips moves none. All clips of one video share a shard, and the shards come out shuffled.
+    """
+    count = profile.shards[SPLITS.index(split)]
+    number = int.from_bytes(hashlib.sha256(source_id.encode()).digest()[:8], "big") % count
+    return f"{split}-{number:06d}"

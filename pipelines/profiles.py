@@ -1,0 +1,114 @@
+"""Profiles: where clips come from, how they are split into shards, and which sizes the models have.
+
+DRAWAUDIO_PROFILE picks one (default `demo`); DRAWAUDIO_DATA sets the data root (default `data/<profile>`).
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One way to run the whole path."""
+
+    name: str
+    source: str
+    """"demo": rendered clips; "folder": the user's own media."""
+    clips: tuple[int, int, int]
+    """Train, val and test clips to render; zeros where the source decides."""
+    shards: tuple[int, int, int]
+    """Train, val and test shards; a clip goes to one by a hash of its video id, so these numbers are part of the data."""
+    run: str
+    """Named run of drawaudio_model.config and of the backbones' training: "demo" or "tiny"."""
+    minimum_kept_share: float
+    """Least share of a source's clips that must survive decoding."""
+    minimum_box_iou: float | None
+    """Least mean overlap of detected and true boxes on test clips; None where no truth or no claim of quality exists."""
+    evaluation_clips: int
+    """Test clips that the evaluation generates, at most."""
+    seed: int = 0
+    world_clips: int = 0
+    """Rendered clips on which the object detector is trained where the source has no true boxes of its own."""
+
+    @property
+    def shard_names(self) -> list[str]:
+        """Names of all shards: train, then val, then test."""
+        return [f"{split}-{i:06d}" for split, count in zip(SPLITS, self.shards, strict=True) for i in range(count)]
+
+    @property
+    def shard_range(self) -> str:
+        """All shards, as `dagster asset materialize --partition-range` wants them."""
+        return f"{self.shard_names[0]}...{self.shard_names[-1]}"
+
+
+PROFILES: Mapping[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile("demo", "demo", (240, 16, 40), (2, 1, 1), "demo", 1.0, 0.5, 40),
+        Profile("tiny", "demo", (8, 2, 2), (2, 1, 1), "tiny", 1.0, None, 2),
+        Profile("folder", "folder", (0, 0, 0), (1, 1, 1), "demo", 0.0, None, 40, world_clips=120),
+    )
+}
+
+
+def current_profile() -> Profile:
+    """The profile that DRAWAUDIO_PROFILE names, with the run that DRAWAUDIO_RUN names where it is set.
+
+    Raises:
+        ValueError: when no profile or run has that name.
+    """
+    name = os.environ.get("DRAWAUDIO_PROFILE", "demo")
+    if name not in PROFILES:
+        raise ValueError(f"DRAWAUDIO_PROFILE is {name!r}, expected one of {', '.join(PROFILES)}; set it to one of them")
+    return PROFILES[name]
+
+
+def data_root() -> Path:
+    """Folder that holds everything the current profile makes."""
+    return Path(os.environ.get("DRAWAUDIO_DATA") or Path("data") / current_profile().name).absolute()
+
+
+def materialize_command() -> str:
+    """The command that makes everything up to the trained model."""
+    return (
+        "dagster asset materialize -m pipelines --select '*train_model' "
+        f"--partition-range '{current_profile().shard_range}'"
+    )
+
+
+def layout() -> str:
+    """What lies where under the data root, for people."""
+    root = data_root()
+    rows = [
+        ("clip_list.parquet", "every clip, its caption and its shard"),
+        ("raw_clips/", "media, and a ledger row for every clip"),
+        ("training_shards/", "the WebDataset tars, their index and manifests"),
+        ("backbones/", "autoencoder, text encoders, CAVP, object detector"),
+        ("training/", "checkpoints, log.jsonl, TensorBoard events"),
+        ("model/", "the trained DrawAudioPipeline"),
+        ("evaluation/", "metrics.json, and index.html: open it and listen"),
+    ]
+    lines = [f"{root}", *(f"  {name:<20} {text}" for name, text in rows if (root / name.rstrip("/")).exists())]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the current profile's shard range, layout or command, for the Makefile."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.profiles", description=main.__doc__)
+    parser.add_argument("what", choices=("range", "layout", "command"))
+    what = parser.parse_args(argv).what
+    answers = {"range": lambda: current_profile().shard_range, "layout": layout, "command": materialize_command}
+    try:
+        sys.stdout.write(answers[what]() + "\n")
+    except ValueError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The loop that every per-shard asset shares: clips in, one finished shard out, one event a shard."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, ShardWriter, fingerprint, read_manifest
+from pipelines.profiles import materialize_command
+
+Members = Mapping[str, bytes]
+Work = Callable[[list[str], dict[str, ShardReader]], Iterator[tuple[str, Members | Rejection]]]
+"""(keys of one group, upstream shards by asset) -> what becomes of each key."""
+
+
+@dataclass(frozen=True)
+class ShardRecipe:
+    """How one asset turns upstream shards into its own."""
+
+    asset: str
+    upstream: tuple[str, ...]
+    """Assets whose shards are read; the first one's keys are the clips to work on, unless `keys` says otherwise."""
+    work: Work
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Everything else that determines the bytes: settings, versions, fingerprints of backbones."""
+    group: int = 16
+    """Clips handed to `work` at a time. Groups are cut from the sorted keys, so a batch holds the same clips in every run:
+    floating-point sums depend on the batch, and a killed run must end with an undisturbed one's bytes."""
+    keys: Callable[[str], list[str]] | None = None
+    batched: bool = True
+    """Whether a clip's bytes depend on the other clips of its group; if not, only the missing ones are worked on again."""
+
+
+def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
+    """Make one shard of one asset, or return the manifest of the one that is there already.
+
+    Raises:
+        ValueError: when an upstream shard is missing.
+    """
+    from tqdm import tqdm
+
+    missing = [name for name in recipe.upstream if read_manifest(root / name, shard) is None]
+    if missing:
+        raise ValueError(f"shard {shard} of {missing[0]} is missing in {root}; run: {materialize_command()}")
+    readers = {name: ShardReader(root / name, shard) for name in recipe.upstream}
+    inputs = {name: reader.manifest.sha256 for name, reader in readers.items()}
+    keys = sorted(recipe.keys(shard) if recipe.keys else readers[recipe.upstream[0]].keys)
+    inputs |= {"keys": fingerprint(keys), "settings": fingerprint(recipe.settings)}
+    with ShardWriter(root / recipe.asset, shard, inputs=inputs) as writer:
+        if (manifest := writer.committed) is None:
+            bar = tqdm(
+                total=len(keys), initial=len(writer.done), desc=f"{recipe.asset} {shard}", unit="clip", mininterval=1
+            )
+            with bar:
+                for start in range(0, len(keys), recipe.group):
+                    _work_on(writer, keys[start : start + recipe.group], recipe, readers, bar.update)
+            manifest = writer.commit()
+    for reader in readers.values():
+        reader.close()
+    return manifest
+
+
+def make_shards(
+    context: dg.AssetExecutionContext,
+    root: Path,
+    recipe: ShardRecipe,
+    show: Callable[[ShardReader], dict[str, Any]] | None = None,
+    finish: Callable[[str, ShardManifest], None] | None = None,
+) -> dict[str, ShardManifest]:
+    """Make the shards that this run asks for, each with counts and pictures in its own partition's metadata.
+
+    Shards that were finished before another one failed are recorded, so that a later run does the rest only.
+
+    Args:
+        show: pictures and figures of a finished shard, as metadata.
+        finish: called after each shard, for what lies beside it (a ledger).
+    """
+    manifests: dict[str, ShardManifest] = {}
+    for shard in context.partition_keys:
+        try:
+            manifests[shard] = make_shard(root, shard, recipe)
+            if finish is not None:
+                finish(shard, manifests[shard])
+        except Exception:
+            for name, manifest in manifests.items():
+                event = dg.AssetMaterialization(context.asset_key, partition=name, metadata=counts(manifest))
+                context.log_event(event)
+            raise
+        metadata = counts(manifests[shard])
+        if show is not None:
+            reader = ShardReader(root / recipe.asset, shard)
+            metadata |= show(reader) if len(reader) else {}
+            reader.close()
+        context.add_asset_metadata(metadata, partition_key=shard)
+    return manifests
+
+
+def counts(manifest: ShardManifest) -> dict[str, Any]:
+    """What every shard shows: clips kept, clips dropped by reason, bytes."""
+    reasons: dict[str, int] = {}
+    for row in manifest.rejected:
+        reasons[row.reason] = reasons.get(row.reason, 0) + 1
+    return {
+        "dagster/partition_row_count": manifest.count,
+        "dropped": dg.MetadataValue.json(reasons),
+        "megabytes": round(manifest.bytes / 1e6, 2),
+        "sha256": manifest.sha256,
+    }
+
+
+def _work_on(
+    writer: ShardWriter,
+    group: Sequence[str],
+    recipe: ShardRecipe,
+    readers: dict[str, ShardReader],
+    advance: Callable[[int], object],
+) -> None:
+    todo = set(group) - writer.done
+    if not todo:
+        return
+    for key, outcome in recipe.work(list(group) if recipe.batched else sorted(todo), readers):
+        if key not in todo:
+            continue
+        if isinstance(outcome, Rejection):
+            writer.reject(key, outcome.reason, outcome.message)
+        else:
+            writer.add(key, outcome)
+        advance(1)

@@ -1,0 +1,60 @@
+"""The caption as the denoiser reads it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from drawaudio_model.shard import ShardReader, decode_array, encode_array
+from pipelines.backbones import backbone_sha256, text_encoders
+from pipelines.captions import captions, read_caption
+from pipelines.partitions import ALL_SHARDS, shards
+from pipelines.resources import DataRoot
+from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+
+@dg.asset(
+    deps=[captions, dg.AssetDep(text_encoders, partition_mapping=ALL_SHARDS)],
+    partitions_def=shards,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="features",
+    kinds={"transformers"},
+    pool="gpu",
+)
+def text_embeddings(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
+    """One tar a shard: `clap.npy` (Dc,), `t5.npy` (L, Dt) without padding, `gpt.npy` (8, Dg), float16."""
+    make_shards(context, Path(data_root.path), recipe(data_root), show)
+
+
+def recipe(data_root: DataRoot) -> ShardRecipe:
+    """CLAP, FLAN-T5 and GPT-2 of every caption, each by itself so that no padding enters."""
+    folder = data_root.backbone("text_encoders")
+    models: list[Any] = []
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+        import torch
+        from drawaudio_model.text import TextConditioner
+
+        if not models:
+            models.append(TextConditioner.from_pretrained(folder))
+            if torch.cuda.is_available():
+                models[0].to("cuda")
+        for key in keys:
+            with torch.inference_mode():
+                found = models[0]([read_caption(upstream["captions"], key)["caption"]])
+            arrays = {"clap": found.clap[0], "t5": found.t5[0][found.t5_mask[0].bool()], "gpt": found.gpt[0]}
+            half = {name: array.to(torch.float16).cpu().numpy() for name, array in arrays.items()}
+            yield key, {f"{name}.npy": encode_array(array) for name, array in half.items()}
+
+    settings = {"encoders": backbone_sha256(folder)}
+    return ShardRecipe("text_embeddings", ("captions",), work, settings=settings, batched=False)
+
+
+def show(reader: ShardReader) -> dict[str, Any]:
+    """Shapes and the longest caption in tokens."""
+    lengths = [decode_array(reader.member(key, "t5.npy")).shape[0] for key in reader.keys]
+    first = {
+        name: str(decode_array(reader.member(reader.keys[0], f"{name}.npy")).shape) for name in ("clap", "t5", "gpt")
+    }
+    return {"shapes": dg.MetadataValue.json(first), "longest_caption_tokens": max(lengths)}

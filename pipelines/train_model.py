@@ -1,0 +1,81 @@
+"""The trained model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from drawaudio_model.shard import file_sha256, fingerprint, finished_shards, read_manifest
+from pipelines.backbones import audio_autoencoder, cavp_backbone, text_encoders
+from pipelines.partitions import ALL_SHARDS
+from pipelines.profiles import current_profile, materialize_command
+from pipelines.resources import DataRoot, Trainer
+from pipelines.training_shards import training_shards
+
+
+@dg.asset(
+    deps=[
+        dg.AssetDep(training_shards, partition_mapping=ALL_SHARDS),
+        audio_autoencoder,
+        text_encoders,
+        cavp_backbone,
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="model",
+    kinds={"pytorch"},
+    pool="gpu",
+)
+def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
+    """A `DrawAudioPipeline` folder (`model/`), its checkpoints and log (`training/`), trained on the shards that exist."""
+    root = Path(data_root.path)
+    samples = count_samples(root, "train")
+    trainer.run(
+        context,
+        "train",
+        [
+            *("--shards", root / "training_shards", "--backbones", root / "backbones"),
+            *("--output", root / "model", "--state", root / "training"),
+            *("--run", current_profile().run, "--seed", current_profile().seed),
+        ],
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "train_samples": samples,
+            **_curves(root / "training"),
+            "folder": dg.MetadataValue.path(root / "model"),
+        },
+        data_version=dg.DataVersion(model_sha256(root / "model")),
+    )
+
+
+def count_samples(root: Path, split: str) -> int:
+    """Samples in the finished shards of a split.
+
+    Raises:
+        dagster.Failure: when there is none, with the command that makes them.
+    """
+    folder = root / "training_shards"
+    manifests = [read_manifest(folder, shard) for shard in finished_shards(folder, split=split)]
+    samples = sum(manifest.count for manifest in manifests if manifest)
+    if not samples:
+        raise dg.Failure(f"no {split} sample in {folder}; run: {materialize_command()}", allow_retries=False)
+    return samples
+
+
+def model_sha256(folder: Path) -> str:
+    """Fingerprint of a model folder's weights and configs."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in {".safetensors", ".json"})
+    return fingerprint({str(path.relative_to(folder)): file_sha256(path) for path in paths})
+
+
+def _curves(training: Path) -> dict[str, Any]:
+    from pipelines import pictures
+
+    log = training / "log.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    losses = [row for row in rows if "loss" in row]
+    if not losses:
+        return {}
+    curve = pictures.loss_curve(losses)
+    return {"loss_curve": dg.MetadataValue.md(pictures.picture(curve)), "last_loss": float(losses[-1]["loss"])}

@@ -1,0 +1,196 @@
+"""The dataset: WebDataset tars that hold everything training needs."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from drawaudio_model.shard import (
+    Rejection,
+    ShardManifest,
+    ShardReader,
+    TrainingSample,
+    decode_array,
+    decode_sample,
+    encode_sample,
+    read_manifest,
+    write_atomically,
+)
+from pipelines.audio_latents import audio_latents
+from pipelines.captions import captions, read_caption
+from pipelines.cavp_features import cavp_features
+from pipelines.clip_list import read_clip_list
+from pipelines.clip_media import clip_media
+from pipelines.loudness_curves import loudness_curves
+from pipelines.noun_phrases import noun_phrases, read_phrases
+from pipelines.object_masks import object_masks
+from pipelines.partitions import shards
+from pipelines.resources import DataRoot
+from pipelines.shard_work import Members, ShardRecipe, make_shards
+from pipelines.text_embeddings import text_embeddings
+
+UPSTREAM = (
+    "clip_media",
+    "captions",
+    "noun_phrases",
+    "object_masks",
+    "cavp_features",
+    "loudness_curves",
+    "audio_latents",
+    "text_embeddings",
+)
+STAGES = ("raw_clips", *UPSTREAM, "training_shards")
+"""Where a clip may end, in order."""
+
+
+@dg.asset(
+    deps=[
+        clip_media,
+        captions,
+        noun_phrases,
+        object_masks,
+        cavp_features,
+        loudness_curves,
+        audio_latents,
+        text_embeddings,
+    ],
+    partitions_def=shards,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="dataset",
+    kinds={"webdataset"},
+    check_specs=[
+        dg.AssetCheckSpec("keys_match", asset="training_shards", blocking=True),
+        dg.AssetCheckSpec("samples_decode", asset="training_shards", blocking=True),
+    ],
+)
+def training_shards(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.MaterializeResult:
+    """One WebDataset tar a shard: the key-checked join of all features, its index, its manifest and its ledger.
+
+    `ledger/<shard>.parquet` has one row for every clip of the list: kept, or the asset and the reason where it ended.
+    """
+    root = Path(data_root.path)
+    manifests = make_shards(context, root, recipe(root), show, lambda shard, _: write_ledger(root, shard))
+    return dg.MaterializeResult(check_results=[_keys_match(root, manifests), _samples_decode(root, list(manifests))])
+
+
+def recipe(root: Path) -> ShardRecipe:
+    """Join by key; a clip that any feature lacks is rejected."""
+    rows = read_clip_list(root)
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
+        for key in keys:
+            lacking = [name for name in UPSTREAM if key not in upstream[name]]
+            if lacking:
+                yield key, Rejection(key, f"no_{lacking[0]}", f"{key} ended in {lacking[0]}, see its manifest")
+                continue
+            yield key, encode_sample(_join(key, rows[key], upstream))
+
+    return ShardRecipe("training_shards", UPSTREAM, work, batched=False)
+
+
+def show(reader: ShardReader) -> dict[str, Any]:
+    """Hours, and the members with their mean sizes."""
+    from pipelines.pictures import table
+
+    sizes: dict[str, list[int]] = {}
+    for _, members in reader.items():
+        for name, content in members.items():
+            sizes.setdefault(name, []).append(len(content))
+    rows = [{"member": name, "mean_kilobytes": round(float(np.mean(found)) / 1e3, 2)} for name, found in sizes.items()]
+    return {"hours": round(len(reader) * 10 / 3600, 3), "members": dg.MetadataValue.md(table(rows))}
+
+
+def ledger_rows(root: Path, shard: str) -> list[dict[str, Any]]:
+    """Every clip of a shard's list: key, source, source_id, status ("kept" or "dropped"), stage, reason, message."""
+    ended: dict[str, tuple[str, str, str]] = {}
+    for stage in STAGES:
+        manifest = read_manifest(root / stage, shard)
+        for row in manifest.rejected if manifest else ():
+            ended.setdefault(row.key, (stage, row.reason, row.message))
+    rows = []
+    for key, clip in read_clip_list(root, shard).items():
+        stage, reason, message = ended.get(key, ("training_shards", "", ""))
+        status = "dropped" if key in ended else "kept"
+        facts = {"key": key, "source": clip["source"], "source_id": clip["source_id"], "status": status}
+        rows.append({**facts, "stage": stage, "reason": reason, "message": message})
+    return rows
+
+
+def write_ledger(root: Path, shard: str) -> None:
+    """Write `training_shards/ledger/<shard>.parquet`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = ("key", "source", "source_id", "status", "stage", "reason", "message")
+    rows = ledger_rows(root, shard)
+    buffer = io.BytesIO()
+    table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})
+    pq.write_table(table, buffer, compression="zstd")
+    write_atomically(root / "training_shards" / "ledger" / f"{shard}.parquet", buffer.getvalue())
+
+
+def _join(key: str, clip: dict[str, Any], upstream: dict[str, ShardReader]) -> TrainingSample:
+    media = json.loads(upstream["clip_media"].member(key, "json"))
+    caption = read_caption(upstream["captions"], key)
+    boxes = json.loads(upstream["object_masks"].member(key, "boxes.json"))
+    arrays = {
+        name: decode_array(upstream[asset].member(key, f"{name}.npy"))
+        for name, asset in (
+            ("cavp", "cavp_features"),
+            ("cavp_masked", "cavp_features"),
+            ("loudness", "loudness_curves"),
+            ("latent", "audio_latents"),
+            ("clap", "text_embeddings"),
+            ("t5", "text_embeddings"),
+            ("gpt", "text_embeddings"),
+        )
+    }
+    facts = {name: clip[name] for name in ("source", "source_id", "start_s", "label", "split")}
+    return TrainingSample(
+        key=key,
+        facts={
+            **facts,
+            **caption,
+            "noun_phrases": read_phrases(upstream["noun_phrases"], key),
+            "flags": [*media["flags"], *([] if boxes else ["whole_frame_mask"])],
+            "scores": media["scores"],
+        },
+        flac=upstream["clip_media"].member(key, "flac"),
+        boxes=boxes,
+        **arrays,
+    )
+
+
+def _keys_match(root: Path, manifests: dict[str, ShardManifest]) -> dg.AssetCheckResult:
+    lost: dict[str, list[str]] = {}
+    for shard in manifests:
+        reader = ShardReader(root / "training_shards", shard)
+        kept = {row["key"] for row in ledger_rows(root, shard) if row["status"] == "kept"}
+        if kept != set(reader.keys):
+            lost[shard] = sorted(kept ^ set(reader.keys))
+        reader.close()
+    return dg.AssetCheckResult(
+        check_name="keys_match",
+        passed=not lost,
+        metadata={"clips_without_a_row_or_a_sample": dg.MetadataValue.json(lost)},
+    )
+
+
+def _samples_decode(root: Path, names: list[str]) -> dg.AssetCheckResult:
+    broken: dict[str, str] = {}
+    checked = 0
+    for shard in names:
+        reader = ShardReader(root / "training_shards", shard)
+        for key, members in reader.items():
+            checked += 1
+            try:
+                decode_sample(key, members)
+            except ValueError as error:
+                broken[key] = str(error)
+        reader.close()
+    metadata = {"checked_samples": checked, "broken": dg.MetadataValue.json(broken)}
+    return dg.AssetCheckResult(check_name="samples_decode", passed=not broken, metadata=metadata)
