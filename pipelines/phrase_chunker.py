@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 LEXICON = "lexicon"
 """Name of the chunker that needs no downloaded model."""
+RULES_VERSION = 1
+"""Raised when the rules of this file change what is found, so that shards are made again."""
 
 
 def noun_phrases(captions: Sequence[str], *, model: str | None = None) -> list[list[str]]:
@@ -64,6 +66,20 @@ def default_model() -> str:
     return next(
         (f"en_core_web_{size}" for size in ("trf", "lg", "md", "sm") if f"en_core_web_{size}" in installed), LEXICON
     )
+
+
+def chunker_version(model: str | None = None) -> str:
+    """Text that changes whenever the same captions could give other phrases: chunker, its versions, its word lists."""
+    from importlib.metadata import version
+
+    from drawaudio_model.shard import fingerprint
+    from pipelines import phrase_lexicon
+
+    name = model or default_model()
+    package = "spacy-lookups-data" if name == LEXICON else name.replace("_", "-")
+    lists = {key: sorted(value) for key, value in vars(phrase_lexicon).items() if isinstance(value, frozenset | dict)}
+    parts = [name, f"rules {RULES_VERSION}", f"{package} {version(package)}", f"lists {fingerprint(lists)[:12]}"]
+    return ", ".join(parts)
 
 
 @dataclass(frozen=True)

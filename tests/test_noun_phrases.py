@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.phrase_chunker import LEXICON, default_model, noun_phrases, phrases_of_doc
+from pipelines import phrase_lexicon
+from pipelines.phrase_chunker import LEXICON, chunker_version, default_model, noun_phrases, phrases_of_doc
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "data" / "noun_phrases.jsonl").read_text().splitlines()]
 
@@ -105,6 +106,13 @@ def test_the_default_is_the_lexicon_unless_a_model_is_installed() -> None:
 
     english_models = [name for name in get_installed_models() if name.startswith("en_core_web_")]
     assert default_model() in (english_models or [LEXICON])
+
+
+def test_the_version_follows_the_word_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = chunker_version(LEXICON)
+    assert before == chunker_version(LEXICON)
+    monkeypatch.setattr(phrase_lexicon, "THINGS", phrase_lexicon.THINGS | {"theremin"})
+    assert chunker_version(LEXICON) != before
 
 
 def test_a_missing_model_is_named() -> None:

@@ -1,0 +1,57 @@
+# install  the environment in .venv, with the tested versions
+# demo     everything, from rendered clips to a trained model and a page to listen to
+# test     the test suite
+# dev      Dagster's page on the data of the profile
+# bench    the figures of the README, each measured again beside its baseline
+# clean    what the above made, except data
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+DAGSTER := $(BIN)/dagster
+STAMP := .venv/.installed
+
+export DAGSTER_HOME := $(CURDIR)/dagster_home
+export DAGSTER_MODULE_NAME := pipelines
+export PYTHONWARNINGS := ignore
+# Nothing here looks for updates or sends statistics.
+export YOLO_OFFLINE := true
+export YOLO_AUTOINSTALL := false
+
+.PHONY: install demo test dev bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=$$(for name in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	  $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$name && break; \
+	done) || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found; install one, or: make install PYTHON=<path>"; exit 1; }; \
+	[ -x $(BIN)/pip ] || $$python -m venv .venv || { echo "could not make .venv; Debian has it in python3-venv"; exit 1; }
+	@echo "installing about $$(wc -l < constraints.txt) packages into .venv (a few GB; log in .venv/install.log)"
+	@$(BIN)/pip install --no-compile -c constraints.txt -e '.[test]' 2>&1 | tee .venv/install.log | awk ' \
+	  /^ *Collecting/ { if (++n % 25 == 0) { print "  " n " packages found"; fflush() } } \
+	  /^ *Downloading/ { if (++d % 25 == 0) { print "  " d " packages downloaded"; fflush() } } \
+	  /^Installing collected/ { print "  unpacking"; fflush() } \
+	  /^(ERROR|error)/ { print }' || { tail -n 20 .venv/install.log; exit 1; }
+	@touch $@
+
+demo: export HF_HUB_OFFLINE := 1
+demo: install
+	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines.profiles range)"
+	$(DAGSTER) asset materialize -m pipelines --select evaluation_report
+	@$(BIN)/python -m pipelines.profiles layout
+
+test: export HF_HUB_OFFLINE := 1
+test: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+dev: install
+	$(DAGSTER) dev -m pipelines
+
+bench: install
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	find dagster_home -mindepth 1 -maxdepth 1 ! -name 'dagster*.yaml' -exec rm -rf {} +
