@@ -1,0 +1,555 @@
+"""A media file -> frames and waveform, decoded once; waveform (+ video) -> file.
+
+Legend: V video frames, H/W pixels. Time zero of a file is the moment its first picture is shown: frames and sound are
+both counted from there, after the container's edit lists. Sound from before that moment is cut off, sound that begins
+later is preceded by silence. All decoding is PyAV's (it brings its own FFmpeg); one pass serves all clips of a file.
+"""
+
+import io
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+from av.audio.resampler import AudioResampler
+from av.stream import Discard, Disposition
+from PIL import Image
+
+from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
+from drawaudio_model.media_tracks import MARGIN_SECONDS, MediaError, PictureTrack, SoundTrack
+from drawaudio_model.media_tracks import REASONS as REASONS
+
+MIN_SECONDS = 0.5
+"""Shortest picture and shortest sound that make a clip. Our choice: shorter ones are 95 % padding."""
+SILENT_PEAK = 1e-4
+"""A clip whose largest sample is below this is silent: 3 steps of 16-bit audio, so dither counts as silence."""
+MAX_CORRUPT_SHARE = 0.1
+"""Damaged frames (of the picture, or packets of the sound) that are tolerated, as a share of all."""
+MISSING_SECONDS = 1.0
+"""A file whose streams all end this much before the declared length is truncated; headers are rounded by less."""
+PADDED_SECONDS = 0.1
+"""Silence added to a clip's sound above which it is flagged; below, it is codec priming and rounding."""
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What the header says, before decoding. Sizes are as stored: rotation and pixel shape are not applied."""
+
+    container: str
+    video_seconds: float
+    """Presented length of the picture (edit lists applied); 0 without one."""
+    audio_seconds: float
+    """Presented length of the sound; 0 without one."""
+    video_codec: str | None
+    width: int | None
+    height: int | None
+    fps: float | None
+    audio_codec: str | None
+    sample_rate: int | None
+    channels: int | None
+
+
+@dataclass(frozen=True)
+class DecodedClip:
+    """One clip: as many frames and samples as asked, whatever the file held."""
+
+    start_seconds: float
+    frames: np.ndarray
+    """(V, H, W, 3) uint8 RGB, upright, square pixels; frame i is the one shown at start + i / fps."""
+    waveform: np.ndarray
+    """(seconds * SAMPLE_RATE,) float32 mono; full scale is 1 (decoders of lossy sound overshoot it a little)."""
+    video_seconds: float
+    audio_seconds: float
+    """What the file really holds of the asked window."""
+    flags: tuple[str, ...]
+    """Of padded_video (last frame held), padded_audio (silence added), silent, too_short."""
+
+
+@dataclass(frozen=True)
+class DecodedMedia:
+    """All asked clips of one file, and what one pass over the whole file counted."""
+
+    clips: list[DecodedClip]
+    frames_decoded: int
+    """Frames presented, over the whole file; edit lists applied."""
+    corrupt_frames: int
+    """Frames that were damaged or missing, within MAX_CORRUPT_SHARE."""
+    video_seconds: float
+    """From the first frame to the end of the last, over the whole file."""
+    audio_seconds_decoded: float
+    audio_offset_seconds: float
+    """Start of the sound minus start of the picture, as the file has them; the clips are already corrected for it."""
+    info: MediaInfo
+
+
+def probe(source: Path | bytes) -> MediaInfo:
+    """Facts of a file's header, without decoding; lengths that it does not state are read off the packets' times.
+
+    Raises:
+        MediaError: undecodable or truncated, when no container can be opened. A missing stream is no error here.
+    """
+    with _open(source) as container:
+        info = _media_info(container)
+        if (info.video_codec and not info.video_seconds) or (info.audio_codec and not info.audio_seconds):
+            info = _measure(container, info)
+        return info
+
+
+def read_clips(
+    source: Path | bytes,
+    *,
+    starts_seconds: Sequence[float] = (0.0,),
+    seconds: float = SOURCE_SECONDS,
+    fps: float = VIDEO_FPS,
+    longer_side: int | None = 640,
+    size: tuple[int, int] | None = None,
+    threads: int = 1,
+) -> DecodedMedia:
+    """Clips of one file, frames and sound together, in one pass over the file.
+
+    Args:
+        source: path of a file, or its bytes.
+        starts_seconds: where the clips start, counted from the first picture; at least one.
+        seconds: length of every clip.
+        fps: frames a second; frame i is the last one whose time is <= start + i / fps.
+        longer_side: pixels; larger pictures are scaled down to it, smaller ones stay. None: never scale.
+        size: (H, W) in pixels; scales to exactly this, not keeping the aspect ratio. Wins over longer_side.
+        threads: decoding threads. 1 by default, because shards are decoded in parallel processes; 0 lets FFmpeg choose.
+
+    Returns:
+        DecodedMedia. Media shorter than a clip is padded (last frame held, silence) and flagged. Where several clips
+        are asked, a silent or too short one is flagged, and only a file with no usable clip raises.
+
+    Raises:
+        MediaError: for everything else that is wrong with the file; see REASONS.
+        ValueError: for arguments that make no sense.
+        FileNotFoundError: when the path does not exist.
+    """
+    if not starts_seconds or min(starts_seconds) < 0:
+        raise ValueError(f"starts_seconds is {tuple(starts_seconds)}, expected at least one start, none below 0")
+    times = _moments(seconds, fps)
+    with _open(source) as container:
+        video, audio = _require(container, "video"), _require(container, "audio")
+        _set_threads(video, threads)
+        picture = PictureTrack(video, [start + times for start in starts_seconds], longer_side, size)
+        sound = SoundTrack([float(start) for start in starts_seconds], float(seconds))
+        _decode(container, {video.index: picture, audio.index: sound})
+        info = _media_info(container)
+        _check_complete(container, picture, sound)
+    clips = [_clip(picture, sound, index, start, seconds) for index, start in enumerate(starts_seconds)]
+    _check_usable(clips)
+    return DecodedMedia(
+        clips=clips,
+        frames_decoded=picture.count,
+        corrupt_frames=picture.corrupt,
+        video_seconds=picture.end - picture.zero,
+        audio_seconds_decoded=sound.samples / sound.rate,
+        audio_offset_seconds=sound.start - picture.zero,
+        info=info,
+    )
+
+
+def read_frames(
+    source: Path | bytes,
+    *,
+    seconds: float,
+    fps: float = VIDEO_FPS,
+    longer_side: int | None = 640,
+    size: tuple[int, int] | None = None,
+    threads: int = 0,
+) -> np.ndarray:
+    """(V, H, W, 3) uint8 RGB, V = ceil(seconds * fps): the first `seconds` of a picture that needs no sound.
+
+    Arguments and errors as read_clips, the sound's left out. A shorter picture holds its last frame.
+    """
+    times = _moments(seconds, fps)
+    with _open(source) as container:
+        video = _require(container, "video")
+        _set_threads(video, threads)
+        picture = PictureTrack(video, [times], longer_side, size)
+        _decode(container, {video.index: picture})
+        _check_complete(container, picture, None)
+    return picture.clips[0]
+
+
+def read_waveform(source: Path | bytes, *, seconds: float | None = None) -> np.ndarray:
+    """(samples,) float32 mono at SAMPLE_RATE: the sound of any audio or video file from its own start.
+
+    Args:
+        source: path of a file, or its bytes.
+        seconds: exactly this much, silence after the sound's end; None: all of it.
+
+    Raises:
+        MediaError: no_audio_stream, undecodable or truncated. Silence is no error here.
+    """
+    with _open(source) as container:
+        audio = _require(container, "audio")
+        sound = SoundTrack(
+            [0.0], seconds or (_measure(container, _media_info(container)).audio_seconds + MARGIN_SECONDS)
+        )
+        container.seek(0)
+        _decode(container, {audio.index: sound})
+        _check_complete(container, None, sound)
+    waveform, held_seconds = sound.clip(0)
+    return waveform if seconds else waveform[: round(held_seconds * SAMPLE_RATE)]
+
+
+def _moments(seconds: float, fps: float) -> np.ndarray:
+    """Times of all frames i / fps below `seconds`."""
+    if not (0 < seconds < np.inf and 0 < fps < np.inf):
+        raise ValueError(f"seconds is {seconds} and fps {fps}, expected both finite and above 0")
+    # Rounded before ceil: 2.3 s at 10 fps is 22.999999999999996 frames in binary, and 23 in truth.
+    return np.arange(math.ceil(round(seconds * fps, 6))) / fps
+
+
+def _set_threads(stream: av.VideoStream, threads: int) -> None:
+    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_type = "SLICE" if threads == 1 else "AUTO"
+
+
+@contextmanager
+def _open(source: Path | bytes) -> Iterator[av.container.InputContainer]:
+    """The opened container; FFmpeg's errors on opening become MediaError."""
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise FileNotFoundError(f"media file {source} does not exist")
+    try:
+        # "file:" because a name like "12:30.mp4" would be read as a protocol.
+        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}", "r")
+    except (av.error.FFmpegError, UnicodeError) as error:
+        if _lacks_moov_atom(source):
+            raise MediaError(
+                "truncated", "no moov atom: the file was never finished, record or load it again"
+            ) from None
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError("undecodable", f"the container cannot be opened: {reason}") from error
+    with container:
+        yield container
+
+
+def _lacks_moov_atom(source: Path | bytes) -> bool:
+    """Whether this is an mp4 (it begins with an ftyp box) in whose chain of boxes none is named moov."""
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        length = file.seek(0, io.SEEK_END)
+        position, first = 0, True
+        while position + 8 <= length:
+            file.seek(position)
+            header = file.read(16)
+            size, name = int.from_bytes(header[:4], "big"), header[4:8]
+            if (first and name != b"ftyp") or name == b"moov":
+                return False
+            if size == 1:
+                size = int.from_bytes(header[8:16], "big")
+            if size < 8:
+                break
+            position, first = position + size, False
+        return not first
+
+
+def _find_stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
+    """The stream that FFmpeg would play, or None; cover pictures are no moving picture."""
+    stream = container.streams.best(kind)
+    if stream is not None and stream.disposition & Disposition.attached_pic:
+        others = [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
+        stream = others[0] if others else None
+    return stream
+
+
+def _require(container: av.container.InputContainer, kind: str) -> av.stream.Stream:
+    """The "video" or "audio" stream, with a decoder."""
+    stream = _find_stream(container, kind)
+    if stream is None:
+        if any(other.type == kind and other.codec_context is None for other in container.streams):
+            raise MediaError("undecodable", f"there is no decoder for the {kind} stream")
+        raise MediaError(f"no_{kind}_stream", f"the file has no {kind} stream")
+    return stream
+
+
+def _media_info(container: av.container.InputContainer) -> MediaInfo:
+    video, audio = _find_stream(container, "video"), _find_stream(container, "audio")
+    whole = container.duration / av.time_base if container.duration else 0.0
+
+    def length(stream: av.stream.Stream | None) -> float:
+        if stream is None:
+            return 0.0
+        return float(stream.duration * stream.time_base) if stream.duration else whole
+
+    return MediaInfo(
+        container=container.format.name,
+        video_seconds=length(video),
+        audio_seconds=length(audio),
+        video_codec=video.codec_context.name if video else None,
+        width=video.codec_context.width if video else None,
+        height=video.codec_context.height if video else None,
+        fps=float(video.average_rate) if video and video.average_rate else None,
+        audio_codec=audio.codec_context.name if audio else None,
+        sample_rate=audio.codec_context.sample_rate if audio else None,
+        channels=audio.codec_context.channels if audio else None,
+    )
+
+
+def _measure(container: av.container.InputContainer, info: MediaInfo) -> MediaInfo:
+    """The same with lengths read off the packets' times, by a pass over the file without decoding."""
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    streams = [stream for kind in ("video", "audio") if (stream := _find_stream(container, kind)) is not None]
+    with suppress(av.error.FFmpegError):  # A damaged file is as long as what can be read.
+        for packet in container.demux(streams):
+            if packet.pts is None or packet.is_discard:
+                continue
+            kind, time = packet.stream.type, float(packet.pts * packet.time_base)
+            first[kind] = min(first.get(kind, time), time)
+            last[kind] = max(last.get(kind, time), time + float((packet.duration or 0) * packet.time_base))
+    lengths = {kind: last[kind] - first[kind] for kind in first}
+    return replace(
+        info,
+        video_seconds=lengths.get("video", info.video_seconds),
+        audio_seconds=lengths.get("audio", info.audio_seconds),
+    )
+
+
+def _decode(container: av.container.InputContainer, tracks: "dict[int, PictureTrack | SoundTrack]") -> None:
+    """Feeds every frame of the streams (by index) to their tracks, in file order."""
+    for stream in container.streams:
+        stream.discard = Discard.default if stream.index in tracks else Discard.all
+    picture = next((track for track in tracks.values() if isinstance(track, PictureTrack)), None)
+    sound = next((track for track in tracks.values() if isinstance(track, SoundTrack)), None)
+    packets = container.demux([container.streams[index] for index in tracks])
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except av.error.FFmpegError as error:
+            raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
+        track = tracks[packet.stream.index]
+        try:
+            for frame in packet.decode():
+                track.add(frame)
+        except av.error.FFmpegError:
+            track.corrupt += 1  # FFmpeg goes on with the next packet; _check_complete holds the limit.
+        if sound is not None and sound.zero is None:
+            sound.zero = picture.zero if picture is not None else sound.start
+    if picture is not None:
+        picture.finish()
+
+
+def _check_complete(
+    container: av.container.InputContainer, picture: PictureTrack | None, sound: SoundTrack | None
+) -> None:
+    """Raises when the file ended early or was too damaged."""
+    tracks = {"video frames": picture, "audio frames": sound}
+    for name, corrupt, count in ((n, t.corrupt, t.count) for n, t in tracks.items() if t is not None):
+        if not count:
+            raise MediaError("undecodable", f"not one of the {name} can be decoded")
+        if corrupt > MAX_CORRUPT_SHARE * (corrupt + count):
+            raise MediaError("undecodable", f"{corrupt} {name} are damaged beside {count} decoded ones")
+    if container.duration:
+        declared = container.duration / av.time_base
+        held = max(t.end for t in tracks.values() if t is not None) - (container.start_time or 0) / av.time_base
+        if declared - held > MISSING_SECONDS:
+            raise MediaError("truncated", f"the file holds {held:.2f} s of the {declared:.2f} s that it declares")
+
+
+def _clip(picture: PictureTrack, sound: SoundTrack, index: int, start: float, seconds: float) -> DecodedClip:
+    frames = picture.clips[index]
+    waveform, audio_seconds = sound.clip(index)
+    left = picture.end - picture.zero - start
+    video_seconds = min(max(left, 0.0), float(seconds))
+    flags = []
+    # The last asked frame lies one interval before the clip's end: a clip that still shows it needs no padding.
+    if left <= (len(frames) - 1) * seconds / len(frames):
+        flags.append("padded_video")
+    if seconds - audio_seconds > PADDED_SECONDS:
+        flags.append("padded_audio")
+    if min(video_seconds, audio_seconds) < min(MIN_SECONDS, seconds):
+        flags.append("too_short")
+    elif np.abs(waveform).max() < SILENT_PEAK:
+        flags.append("silent")
+    return DecodedClip(start, frames, waveform, video_seconds, audio_seconds, tuple(flags))
+
+
+def _check_usable(clips: list[DecodedClip]) -> None:
+    """Raises what is wrong with the first clip, when something is wrong with all."""
+    if not all({"silent", "too_short"} & set(clip.flags) for clip in clips):
+        return
+    clip = clips[0]
+    if "too_short" in clip.flags:
+        raise MediaError(
+            "too_short",
+            f"the clip at {clip.start_seconds:g} s has {clip.video_seconds:.2f} s of picture and "
+            f"{clip.audio_seconds:.2f} s of sound, expected at least {MIN_SECONDS:g} s of both",
+        )
+    peak = float(np.abs(clip.waveform).max())
+    raise MediaError("silent", f"the sound of the clip at {clip.start_seconds:g} s peaks at {peak:.1e} of full scale")
+
+
+def write_audio(path: Path, waveform: np.ndarray) -> None:
+    """Writes (n,) float mono at SAMPLE_RATE as 16-bit wav or flac, by the suffix; whole or not at all.
+
+    Raises:
+        ValueError: for another suffix, another shape, or samples that are not finite.
+    """
+    path = Path(path)
+    formats = {".wav": "WAV", ".flac": "FLAC"}
+    if path.suffix.lower() not in formats:
+        raise ValueError(f"audio file {path.name} ends in {path.suffix!r}, expected .wav or .flac")
+    samples = _to_int16(waveform)
+    with _replacing(path) as temporary:
+        soundfile.write(temporary, samples, SAMPLE_RATE, format=formats[path.suffix.lower()], subtype="PCM_16")
+
+
+def encode_flac(waveform: np.ndarray) -> bytes:
+    """(n,) float mono at SAMPLE_RATE as 16-bit FLAC; samples beyond full scale are clipped to it."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, _to_int16(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_flac(data: bytes) -> np.ndarray:
+    """(n,) float32 in [-1, 1), exactly the 16-bit values over 32768.
+
+    Raises:
+        ValueError: when this is no mono audio at SAMPLE_RATE.
+    """
+    try:
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="int16")
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{len(data)} bytes are no FLAC file: {error.error_string}") from error
+    if rate != SAMPLE_RATE or samples.ndim != 1:
+        raise ValueError(
+            f"audio of shape {samples.shape} at {rate} Hz, expected mono at {SAMPLE_RATE} Hz; use read_clips for others"
+        )
+    return samples.astype(np.float32) / 32768
+
+
+def encode_jpeg(frame: np.ndarray, quality: int = 90) -> bytes:
+    """(H, W, 3) uint8 RGB as JPEG."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
+        raise ValueError(f"frame of shape {frame.shape} and type {frame.dtype}, expected (H, W, 3) uint8 RGB")
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def decode_jpeg(data: bytes) -> np.ndarray:
+    """(H, W, 3) uint8 RGB."""
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
+    """Writes the picture of `video`, copied without re-encoding, with a new sound track that starts with it.
+
+    Args:
+        video: any file with a picture; its own sound is left out.
+        waveform: (n,) float mono at SAMPLE_RATE.
+        out: the suffix picks the container and with it the sound's codec: AAC (mp4, mov, m4v, ts), Opus (webm),
+            FLAC (mkv). Written whole or not at all.
+
+    Raises:
+        MediaError: when `video` has no picture or cannot be read.
+        ValueError: for an unknown suffix, or a container that cannot hold the picture's codec.
+    """
+    out = Path(out)
+    codec = _MUX_CODECS.get(out.suffix.lower())
+    if codec is None:
+        raise ValueError(f"output {out.name} ends in {out.suffix!r}, expected one of {', '.join(_MUX_CODECS)}")
+    samples = _to_int16(waveform)
+    with _open(video) as source:
+        stream = _find_stream(source, "video")
+        if stream is None:
+            raise MediaError("no_video_stream", f"{video} has no video stream")
+        with _replacing(out) as temporary:
+            _mux_into(temporary, source, stream, samples, codec)
+
+
+_MUX_CODECS = {
+    ".mp4": "aac",
+    ".mov": "aac",
+    ".m4v": "aac",
+    ".ts": "aac",
+    ".webm": "libopus",
+    ".mkv": "flac",
+}
+
+_REORDERED_PACKETS = 600
+"""Packets looked at for the first picture: 20 s of hidden ones at 30 fps, more than any keyframe distance in use."""
+
+
+def _mux_into(
+    path: Path, source: av.container.InputContainer, stream: av.VideoStream, samples: np.ndarray, codec: str
+) -> None:
+    with av.open(f"file:{path}", "w") as sink:
+        try:
+            picture = sink.add_stream_from_template(stream, opaque=True)
+        except ValueError as error:
+            name = stream.codec_context.name
+            raise ValueError(
+                f"a {path.suffix} file cannot hold {name} video; give the output the suffix .mkv"
+            ) from error
+        sound = sink.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
+        if codec in ("aac", "libopus"):
+            sound.bit_rate = 96_000
+        packets = (packet for packet in source.demux(stream) if packet.dts is not None)
+        # The sound starts with the first picture shown: not always the clock's zero, nor the first packet stored.
+        head = list(islice(packets, _REORDERED_PACKETS))
+        shown = [packet.pts for packet in head if packet.pts is not None and not packet.is_discard]
+        start_seconds = float(min(shown, default=0) * stream.time_base)
+        waiting = _encoded_audio(sound, samples, round(start_seconds * SAMPLE_RATE))
+        audio_packet = next(waiting, None)
+        for packet in chain(head, packets):
+            # Sound and picture are interleaved by time, as players that cannot seek want it.
+            while (
+                audio_packet is not None and audio_packet.dts * audio_packet.time_base <= packet.dts * stream.time_base
+            ):
+                sink.mux_one(audio_packet)
+                audio_packet = next(waiting, None)
+            packet.stream = picture
+            sink.mux_one(packet)
+        while audio_packet is not None:
+            sink.mux_one(audio_packet)
+            audio_packet = next(waiting, None)
+
+
+def _encoded_audio(stream: av.AudioStream, samples: np.ndarray, first_pts: int) -> Iterator[av.Packet]:
+    """Packets of the whole sound, in order; the first sample is shown at `first_pts` samples."""
+    resampler = AudioResampler(
+        format=stream.codec_context.format.name,
+        layout="mono",
+        rate=SAMPLE_RATE,
+        frame_size=stream.codec_context.frame_size or 1024,
+    )
+    frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+    frame.sample_rate, frame.pts = SAMPLE_RATE, first_pts
+    for given in (frame, None):
+        for piece in resampler.resample(given):
+            yield from stream.encode(piece)
+    yield from stream.encode(None)
+
+
+def _to_int16(waveform: np.ndarray) -> np.ndarray:
+    """(n,) int16; rounded, clipped to full scale."""
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1 or not len(waveform) or waveform.dtype.kind != "f" or not np.isfinite(waveform).all():
+        raise ValueError(
+            f"waveform of shape {waveform.shape} and type {waveform.dtype}, expected (samples,) finite floats in [-1, 1]"
+        )
+    return np.clip(np.round(waveform.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, with its suffix, that takes its place when the block ends well."""
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
