@@ -1,0 +1,111 @@
+"""The Time-Loudness Module: a loudness signal becomes an offset of the noisy latent.
+
+Letters: B batch, P loudness points, F latent frames, C latent channels, W hidden width.
+
+Paper: Sec. "Time-Loudness Module (TLM)": trainable MLP layers 80 -> w, tau of shape 1 x w x 1, z = z + tau. Where the
+paper is silent, each choice is one argument:
+
+- The MLP's size (`hidden_widths`): two hidden layers of 256, our choice.
+- The last layer starts at zero (`zero_start`), so that the untrained model is the base model; our choice.
+- The signal enters in linear amplitude (`signal_scale`), as Eqs. (10)-(11) give it. Log-mels are logarithmic, so
+  "decibel" is easier to learn from; not the paper's.
+- `mode="per_channel"` is not the paper's either: one curve for all channels cannot say more than one thing about a
+  latent whose channels differ. It lets each channel read the MLP's curve and the drawn curve, resampled in time, through
+  a short convolution whose last layer starts at zero.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from drawaudio_model.clip_format import LOUDNESS_POINTS
+
+Mode = Literal["additive", "per_channel"]
+SignalScale = Literal["linear", "decibel"]
+
+FLOOR_DB = -60.0
+"""Level in dB that "decibel" maps to -1; quieter is as quiet. 0 dB (amplitude 1) maps to +1."""
+
+
+class LoudnessControl(ModelMixin, ConfigMixin):
+    """Offset of the latent from a loudness signal.
+
+    Args:
+        loudness_points: points P of the signal.
+        latent_frames: frames F of the latent: 200 for 8 s with AudioLDM2's autoencoder.
+        latent_channels: channels C of the latent, used in mode "per_channel".
+        mode: "additive", the paper's, or "per_channel".
+        hidden_widths: widths of the MLP's hidden layers.
+        signal_scale: "linear" amplitude, the paper's, or "decibel" mapped to [-1, 1].
+        zero_start: whether the last layer starts at zero.
+        channel_width: hidden width W of mode "per_channel".
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        loudness_points: int = LOUDNESS_POINTS,
+        latent_frames: int = 200,
+        latent_channels: int = 8,
+        mode: Mode = "additive",
+        hidden_widths: Sequence[int] = (256, 256),
+        signal_scale: SignalScale = "linear",
+        zero_start: bool = True,
+        channel_width: int = 32,
+    ) -> None:
+        super().__init__()
+        if mode not in ("additive", "per_channel"):
+            raise ValueError(f"mode is {mode!r}, expected 'additive' (the paper's) or 'per_channel'")
+        if signal_scale not in ("linear", "decibel"):
+            raise ValueError(f"signal_scale is {signal_scale!r}, expected 'linear' (the paper's) or 'decibel'")
+        widths = (loudness_points, *hidden_widths, latent_frames)
+        self.mlp = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.spread, self.project = None, None
+        if mode == "per_channel":
+            self.spread = nn.Conv1d(2, channel_width, kernel_size=5, padding=2)
+            self.project = nn.Conv1d(channel_width, latent_channels, kernel_size=1)
+        if zero_start:
+            last = self.mlp[-1] if self.project is None else self.project
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, signal: Tensor, *, keep: Tensor | None = None) -> Tensor:
+        """The offset to add to the noisy latent.
+
+        Args:
+            signal: loudness signal, (B, P), linear amplitude in [0, 1].
+            keep: 1 where a sample has its signal, 0 where it is null and adds nothing, (B,); None keeps all.
+
+        Returns:
+            (B, 1, F, 1) in mode "additive", (B, C, F, 1) in mode "per_channel".
+
+        Raises:
+            ValueError: when a shape is wrong.
+        """
+        points = self.config.loudness_points
+        if signal.ndim != 2 or signal.shape[1] != points:
+            raise ValueError(
+                f"loudness signal has shape {tuple(signal.shape)}, expected (batch, {points}); resample or cut the curve"
+            )
+        if keep is not None and keep.shape != signal.shape[:1]:
+            raise ValueError(f"keep has shape {tuple(keep.shape)}, expected ({signal.shape[0]},), one per sample")
+
+        if self.config.signal_scale == "decibel":
+            level = 20 * torch.log10(signal.clamp(min=10 ** (FLOOR_DB / 20)))
+            signal = 1 - 2 * level / FLOOR_DB
+        hidden = signal  # (B, P)
+        for layer in self.mlp[:-1]:
+            hidden = F.silu(layer(hidden))
+        offset = self.mlp[-1](hidden)[:, None]  # (B, 1, F)
+        if self.project is not None:
+            drawn = F.interpolate(signal[:, None], size=self.config.latent_frames, mode="linear", align_corners=False)
+            offset = self.project(F.silu(self.spread(torch.cat([offset, drawn], dim=1))))  # (B, C, F)
+        if keep is not None:
+            offset = offset * keep.to(offset.dtype)[:, None, None]
+        return offset[..., None]

@@ -1,0 +1,581 @@
+"""The denoiser: AudioLDM2's UNet with a fourth attention stack, for video, at every attention position.
+
+Letters: B batch, C channels, F latent frames (time, comes first), K latent mel bins, L text tokens, V video frames,
+D feature width.
+
+An attention position of AudioLDM2 is three complete Transformer2D stacks in series: self-attention only, GPT-2 tokens,
+FLAN-T5 states. The video stack comes fourth and lives in a list of its own (`video_attentions`), so every key of the
+base checkpoint keeps its name. Its output projection starts at zero: with AudioLDM2's weights, the untrained model
+*is* AudioLDM2.
+
+diffusers' own AudioLDM2UNet2DConditionModel cannot be extended in place: it routes any slot after the second to the T5
+states, and its gradient checkpointing passes the T5 mask in the wrong position. The layers are diffusers', the blocks
+are ours.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.activations import get_activation
+from diffusers.models.attention import AttentionMixin
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.utils import BaseOutput
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+STACKS = 3
+"""Attention stacks at one position of the base model: self-attention only, GPT-2, T5."""
+ORIGINAL_HEADS = (4, 8, 12, 20)
+"""`attention_head_dim` that gives the original AudioLDM2 code's heads of 32 channels. The published diffusers config
+has 8 heads at every level; the weights load under both, the outputs differ."""
+DISCARDED = -10_000.0
+"""Attention bias of a masked T5 token, as in diffusers."""
+
+Trainable = Literal["adapters", "attention", "full"]
+
+NEUTRAL_SETTINGS: dict[str, Any] = {
+    "mid_block_type": "UNetMidBlock2DCrossAttn",
+    "only_cross_attention": False,
+    "num_attention_heads": None,
+    "class_embed_type": None,
+    "num_class_embeds": None,
+    "time_embedding_type": "positional",
+    "time_embedding_act_fn": None,
+    "timestep_post_act": None,
+    "time_cond_proj_dim": None,
+    "projection_class_embeddings_input_dim": None,
+    "class_embeddings_concat": False,
+}
+"""Settings of diffusers' class that AudioLDM2 leaves at these values; a base folder with others is refused."""
+
+
+@dataclass
+class UNetOutput(BaseOutput):
+    """What the UNet predicts.
+
+    Attributes:
+        sample: predicted noise, (B, C, F, K).
+    """
+
+    sample: Tensor
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    """The instructions of one forward pass, as the attention stacks read them."""
+
+    gpt: Tensor  # (B, 8, D_gpt)
+    t5: Tensor  # (B, L, D_t5)
+    t5_bias: Tensor | None  # (B, 1, L): 0 keeps, DISCARDED masks
+    video: Tensor | None  # (B, V, D_video)
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """Settings that all blocks share, and the layers made from them."""
+
+    time_width: int
+    norm_groups: int
+    norm_eps: float
+    act_fn: str
+    time_scale_shift: str
+    widths: tuple[None, int, int, int]  # keys' widths of the self, GPT, T5 and video stack
+    use_linear_projection: bool
+    upcast_attention: bool
+
+    def resnet(self, in_channels: int, out_channels: int, output_scale: float = 1.0) -> ResnetBlock2D:
+        return ResnetBlock2D(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            temb_channels=self.time_width,
+            eps=self.norm_eps,
+            groups=self.norm_groups,
+            time_embedding_norm=self.time_scale_shift,
+            non_linearity=self.act_fn,
+            output_scale_factor=output_scale,
+        )
+
+    def stack(self, channels: int, heads: int, width: int | None, depth: int) -> Transformer2DModel:
+        return Transformer2DModel(
+            heads,
+            channels // heads,
+            in_channels=channels,
+            num_layers=depth,
+            norm_num_groups=self.norm_groups,
+            cross_attention_dim=width,
+            use_linear_projection=self.use_linear_projection,
+            upcast_attention=self.upcast_attention,
+            double_self_attention=width is None,
+        )
+
+    def attention(self, channels: int, heads: int, depth: int, positions: int) -> tuple[nn.ModuleList, nn.ModuleList]:
+        """The base's stacks (three a position, in series) and the video stacks (one a position, zero at the start)."""
+        base = [self.stack(channels, heads, width, depth) for _ in range(positions) for width in self.widths[:STACKS]]
+        video = [self.stack(channels, heads, self.widths[STACKS], depth) for _ in range(positions)]
+        for stack in video:
+            _silence(stack)
+        return nn.ModuleList(base), nn.ModuleList(video)
+
+
+def _silence(stack: Transformer2DModel) -> None:
+    """Makes a stack add nothing to its input until it has trained."""
+    nn.init.zeros_(stack.proj_out.weight)
+    nn.init.zeros_(stack.proj_out.bias)
+
+
+class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
+    """Predicts the noise in a latent from text and video; `cvssp/audioldm2`'s size by default.
+
+    The arguments up to `conv_out_kernel` are those of AudioLDM2's UNet config and mean the same.
+
+    Args:
+        sample_size: latent frames the base was trained on; recorded, not used.
+        in_channels: channels of the noisy latent.
+        out_channels: channels of the prediction.
+        flip_sin_to_cos: order of the sinusoids in the time embedding.
+        freq_shift: frequency shift of the time embedding.
+        down_block_types: "DownBlock2D" (no attention) or "CrossAttnDownBlock2D" per level, finest first.
+        up_block_types: "CrossAttnUpBlock2D" or "UpBlock2D" per level, coarsest first.
+        block_out_channels: channels per level, finest first.
+        layers_per_block: residual blocks per level on the way down; one more on the way up.
+        downsample_padding: padding of the strided convolutions.
+        mid_block_scale_factor: divisor of the middle residual blocks' output.
+        act_fn: activation of the residual blocks.
+        norm_num_groups: groups of every GroupNorm; must divide all channels.
+        norm_eps: epsilon of the residual blocks' GroupNorm.
+        cross_attention_dim: (None, GPT width, T5 width), once or per level.
+        transformer_layers_per_block: transformer layers in a stack, one number or per level.
+        attention_head_dim: **number of heads**, one or per level; the name is diffusers' historical mistake, kept so
+            that published configs load. See ORIGINAL_HEADS for the original code's heads.
+        use_linear_projection: linear instead of 1x1 convolutions around a stack.
+        upcast_attention: attention scores in float32.
+        resnet_time_scale_shift: "default" or "scale_shift".
+        time_embedding_dim: width of the time embedding; default four times the finest level's channels.
+        conv_in_kernel: kernel of the first convolution.
+        conv_out_kernel: kernel of the last convolution.
+        video_attention_dim: width of the video tokens that MaskAttention makes.
+
+    Raises:
+        ValueError: when per-level settings disagree in length, an unknown block type is named, the heads or groups do
+            not divide the channels, or `cross_attention_dim` is not AudioLDM2's three stacks.
+
+    Paper: Sec. "Draw an Audio"; the fourth stack is a reconstruction from the published parameter counts.
+    """
+
+    _supports_gradient_checkpointing = True
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int | None = 256,
+        in_channels: int = 8,
+        out_channels: int = 8,
+        flip_sin_to_cos: bool = True,
+        freq_shift: int = 0,
+        down_block_types: Sequence[str] = ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 3,
+        up_block_types: Sequence[str] = ("CrossAttnUpBlock2D",) * 3 + ("UpBlock2D",),
+        block_out_channels: Sequence[int] = (128, 256, 384, 640),
+        layers_per_block: int | Sequence[int] = 2,
+        downsample_padding: int = 1,
+        mid_block_scale_factor: float = 1.0,
+        act_fn: str = "silu",
+        norm_num_groups: int = 32,
+        norm_eps: float = 1e-5,
+        cross_attention_dim: Sequence[int | None] | Sequence[Sequence[int | None]] = (None, 768, 1024),
+        transformer_layers_per_block: int | Sequence[int] = 1,
+        attention_head_dim: int | Sequence[int] = 8,
+        use_linear_projection: bool = False,
+        upcast_attention: bool = False,
+        resnet_time_scale_shift: str = "default",
+        time_embedding_dim: int | None = None,
+        conv_in_kernel: int = 3,
+        conv_out_kernel: int = 3,
+        video_attention_dim: int = 768,
+    ) -> None:
+        super().__init__()
+        channels = tuple(block_out_channels)
+        levels = len(channels)
+        depth = _per_level("layers_per_block", layers_per_block, levels)
+        heads = _per_level("attention_head_dim", attention_head_dim, levels)
+        stack_depth = _per_level("transformer_layers_per_block", transformer_layers_per_block, levels)
+        down_attends = _attends("down_block_types", down_block_types, ("DownBlock2D", "CrossAttnDownBlock2D"), levels)
+        up_attends = _attends("up_block_types", up_block_types, ("UpBlock2D", "CrossAttnUpBlock2D"), levels)
+        self.gpt_width, self.t5_width = _text_widths(cross_attention_dim, levels)
+        _check_divisible(channels, heads, norm_num_groups)
+
+        time_width = time_embedding_dim or channels[0] * 4
+        layers = _Layers(
+            time_width=time_width,
+            norm_groups=norm_num_groups,
+            norm_eps=norm_eps,
+            act_fn=act_fn,
+            time_scale_shift=resnet_time_scale_shift,
+            widths=(None, self.gpt_width, self.t5_width, video_attention_dim),
+            use_linear_projection=use_linear_projection,
+            upcast_attention=upcast_attention,
+        )
+        self.conv_in = nn.Conv2d(in_channels, channels[0], conv_in_kernel, padding=(conv_in_kernel - 1) // 2)
+        self.time_proj = Timesteps(channels[0], flip_sin_to_cos, freq_shift)
+        self.time_embedding = TimestepEmbedding(channels[0], time_width, act_fn=act_fn)
+
+        self.down_blocks = nn.ModuleList()
+        for level in range(levels):
+            self.down_blocks.append(
+                _DownBlock(
+                    layers,
+                    in_channels=channels[max(level - 1, 0)],
+                    out_channels=channels[level],
+                    depth=depth[level],
+                    heads=heads[level] if down_attends[level] else None,
+                    stack_depth=stack_depth[level],
+                    downsample_padding=None if level == levels - 1 else downsample_padding,
+                )
+            )
+        self.mid_block = _MidBlock(layers, channels[-1], heads[-1], stack_depth[-1], mid_block_scale_factor)
+
+        self.up_blocks = nn.ModuleList()
+        for position, level in enumerate(reversed(range(levels))):
+            self.up_blocks.append(
+                _UpBlock(
+                    layers,
+                    in_channels=channels[min(level + 1, levels - 1)],
+                    skip_channels=channels[max(level - 1, 0)],
+                    out_channels=channels[level],
+                    depth=depth[level] + 1,
+                    heads=heads[level] if up_attends[position] else None,
+                    stack_depth=stack_depth[level],
+                    upsample=level > 0,
+                )
+            )
+        self.conv_norm_out = nn.GroupNorm(norm_num_groups, channels[0], eps=norm_eps)
+        self.conv_act = get_activation(act_fn)
+        self.conv_out = nn.Conv2d(channels[0], out_channels, conv_out_kernel, padding=(conv_out_kernel - 1) // 2)
+
+    def forward(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float | int,
+        *,
+        gpt: Tensor,
+        t5: Tensor,
+        t5_mask: Tensor | None = None,
+        video: Tensor | None = None,
+    ) -> UNetOutput:
+        """Predicts the noise in `sample`.
+
+        Args:
+            sample: noisy latent, (B, C, F, K); any F and K, also odd ones.
+            timestep: diffusion step, one for the batch or (B,).
+            gpt: GPT-2's hidden tokens, (B, 8, D_gpt).
+            t5: FLAN-T5's states, (B, L, D_t5).
+            t5_mask: true where a T5 state is a token and not padding, (B, L); None keeps all.
+            video: tokens of MaskAttention, (B, V, D_video); None skips the video stacks.
+
+        Returns:
+            `.sample`: predicted noise, (B, C, F, K).
+
+        Raises:
+            ValueError: when an argument has another shape.
+        """
+        self._check_shapes(sample, gpt, t5, t5_mask, video)
+        bias = None if t5_mask is None else ((1 - t5_mask.to(sample.dtype)) * DISCARDED).unsqueeze(1)  # (B, 1, L)
+        conditions = _Conditions(gpt=gpt, t5=t5, t5_bias=bias, video=video)
+
+        steps = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
+        time = self.time_embedding(self.time_proj(steps).to(sample.dtype))  # (B, 4 C_0)
+
+        hidden = self.conv_in(sample)
+        skips = [hidden]
+        for block in self.down_blocks:
+            hidden, block_skips = block(hidden, time, conditions)
+            skips.extend(block_skips)
+        hidden = self.mid_block(hidden, time, conditions)
+        for block in self.up_blocks:
+            hidden = block(hidden, skips, time, conditions)
+        hidden = self.conv_act(self.conv_norm_out(hidden))
+        return UNetOutput(sample=self.conv_out(hidden))
+
+    @classmethod
+    def from_audioldm2(
+        cls,
+        unet_dir: Path | str,
+        *,
+        video_attention_dim: int = 768,
+        attention_head_dim: int | Sequence[int] | None = None,
+    ) -> "DrawAudioUNet":
+        """AudioLDM2's UNet with its weights in float32, plus video stacks that change nothing yet.
+
+        Args:
+            unet_dir: folder `unet` of an AudioLDM2 checkpoint as diffusers saves it: config.json and
+                diffusion_pytorch_model.safetensors.
+            video_attention_dim: width of the video tokens.
+            attention_head_dim: number of heads instead of the config's, for example ORIGINAL_HEADS.
+
+        Raises:
+            ValueError: when the folder lacks a file, holds another model, or a weight is missing or of another shape.
+        """
+        folder = Path(unet_dir)
+        settings = _read_base_config(folder / "config.json")
+        if attention_head_dim is not None:
+            settings["attention_head_dim"] = attention_head_dim
+        weights_file = folder / "diffusion_pytorch_model.safetensors"
+        if not weights_file.is_file():
+            raise ValueError(f"{folder} has no {weights_file.name}; save the base UNet there as safetensors")
+        with torch.device("meta"):  # the base's random initial values would be thrown away
+            model = cls(**settings, video_attention_dim=video_attention_dim)
+        _load_base_weights(model, load_file(weights_file), str(weights_file))
+        for stack in (stack for block in model.attending_blocks() for stack in block.video_attentions):
+            _initialise(stack)
+        return model.eval()
+
+    def attending_blocks(self) -> list["_Block"]:
+        """The blocks that have attention stacks, in the order of computation."""
+        blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
+        return [block for block in blocks if block.attentions is not None]
+
+    def select_trainable(self, part: Trainable) -> list[nn.Parameter]:
+        """Lets only `part` of the model train, freezes the rest, and returns the parameters that train.
+
+        Args:
+            part: "adapters", the new video stacks (the paper's 82 M together with MaskAttention's W); "attention", all
+                four stacks (its 326 M); "full", everything.
+        """
+        lists = {
+            "adapters": (".video_attentions.",),
+            "attention": (".attentions.", ".video_attentions."),
+            "full": ("",),
+        }
+        if part not in lists:
+            raise ValueError(f"trainable part is {part!r}, expected one of {', '.join(map(repr, lists))}")
+        chosen = []
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(any(key in name for key in lists[part]))
+            if parameter.requires_grad:
+                chosen.append(parameter)
+        return chosen
+
+    def _check_shapes(
+        self, sample: Tensor, gpt: Tensor, t5: Tensor, t5_mask: Tensor | None, video: Tensor | None
+    ) -> None:
+        if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
+            raise ValueError(
+                f"sample has shape {tuple(sample.shape)}, expected (batch, {self.config.in_channels}, frames, bins)"
+            )
+        batch = sample.shape[0]
+        tokens = {"gpt": (gpt, self.gpt_width), "t5": (t5, self.t5_width)}
+        if video is not None:
+            tokens["video"] = (video, self.config.video_attention_dim)
+        for name, (value, width) in tokens.items():
+            if value.ndim != 3 or value.shape[0] != batch or value.shape[2] != width:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, expected ({batch}, tokens, {width})")
+        if t5_mask is not None and t5_mask.shape != t5.shape[:2]:
+            raise ValueError(f"t5_mask has shape {tuple(t5_mask.shape)}, expected {tuple(t5.shape[:2])} as t5")
+
+
+class _Block(nn.Module):
+    """Residual blocks, each followed by its attention stacks; what the three kinds of block share."""
+
+    attentions: nn.ModuleList | None
+    video_attentions: nn.ModuleList | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradient_checkpointing = False  # set, with the function, by ModelMixin.enable_gradient_checkpointing
+
+    def residual(self, resnet: ResnetBlock2D, hidden: Tensor, time: Tensor) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(resnet, hidden, time)
+        return resnet(hidden, time)
+
+    def attend(self, position: int, hidden: Tensor, conditions: _Conditions) -> Tensor:
+        """Runs the four stacks of one position; Transformer2DModel checkpoints its own layers."""
+        if self.attentions is None:
+            return hidden
+        first = position * STACKS
+        gpt, t5, t5_bias, video = conditions.gpt, conditions.t5, conditions.t5_bias, conditions.video
+        (hidden,) = self.attentions[first](hidden, return_dict=False)
+        (hidden,) = self.attentions[first + 1](hidden, gpt, return_dict=False)
+        (hidden,) = self.attentions[first + 2](hidden, t5, encoder_attention_mask=t5_bias, return_dict=False)
+        if video is not None:
+            (hidden,) = self.video_attentions[position](hidden, video, return_dict=False)
+        return hidden
+
+
+class _DownBlock(_Block):
+    def __init__(
+        self,
+        layers: _Layers,
+        *,
+        in_channels: int,
+        out_channels: int,
+        depth: int,
+        heads: int | None,
+        stack_depth: int,
+        downsample_padding: int | None,
+    ) -> None:
+        super().__init__()
+        self.attentions, self.video_attentions = None, None
+        if heads is not None:
+            self.attentions, self.video_attentions = layers.attention(out_channels, heads, stack_depth, depth)
+        self.resnets = nn.ModuleList(
+            layers.resnet(in_channels if i == 0 else out_channels, out_channels) for i in range(depth)
+        )
+        self.downsamplers = None
+        if downsample_padding is not None:
+            step = Downsample2D(out_channels, True, out_channels=out_channels, padding=downsample_padding, name="op")
+            self.downsamplers = nn.ModuleList([step])
+
+    def forward(self, hidden: Tensor, time: Tensor, conditions: _Conditions) -> tuple[Tensor, list[Tensor]]:
+        skips = []
+        for position, resnet in enumerate(self.resnets):
+            hidden = self.residual(resnet, hidden, time)
+            hidden = self.attend(position, hidden, conditions)
+            skips.append(hidden)
+        if self.downsamplers is not None:
+            hidden = self.downsamplers[0](hidden)  # (B, C, ceil(F / 2), ceil(K / 2))
+            skips.append(hidden)
+        return hidden, skips
+
+
+class _MidBlock(_Block):
+    def __init__(self, layers: _Layers, channels: int, heads: int, stack_depth: int, output_scale: float) -> None:
+        super().__init__()
+        self.attentions, self.video_attentions = layers.attention(channels, heads, stack_depth, 1)
+        self.resnets = nn.ModuleList(layers.resnet(channels, channels, output_scale) for _ in range(2))
+
+    def forward(self, hidden: Tensor, time: Tensor, conditions: _Conditions) -> Tensor:
+        hidden = self.residual(self.resnets[0], hidden, time)
+        hidden = self.attend(0, hidden, conditions)
+        return self.residual(self.resnets[1], hidden, time)
+
+
+class _UpBlock(_Block):
+    def __init__(
+        self,
+        layers: _Layers,
+        *,
+        in_channels: int,
+        skip_channels: int,
+        out_channels: int,
+        depth: int,
+        heads: int | None,
+        stack_depth: int,
+        upsample: bool,
+    ) -> None:
+        super().__init__()
+        self.attentions, self.video_attentions = None, None
+        if heads is not None:
+            self.attentions, self.video_attentions = layers.attention(out_channels, heads, stack_depth, depth)
+        below = [in_channels] + [out_channels] * (depth - 1)
+        beside = [out_channels] * (depth - 1) + [skip_channels]
+        self.resnets = nn.ModuleList(layers.resnet(a + b, out_channels) for a, b in zip(below, beside, strict=True))
+        self.upsamplers = None
+        if upsample:
+            self.upsamplers = nn.ModuleList([Upsample2D(out_channels, use_conv=True, out_channels=out_channels)])
+
+    def forward(self, hidden: Tensor, skips: list[Tensor], time: Tensor, conditions: _Conditions) -> Tensor:
+        """Takes its skips from the end of `skips`."""
+        for position, resnet in enumerate(self.resnets):
+            hidden = torch.cat([hidden, skips.pop()], dim=1)
+            hidden = self.residual(resnet, hidden, time)
+            hidden = self.attend(position, hidden, conditions)
+        if self.upsamplers is not None:
+            # The next skip says the size, so that 63 frames become 125 and not 126.
+            hidden = self.upsamplers[0](hidden, skips[-1].shape[2:])
+        return hidden
+
+
+def _per_level(name: str, value: int | Sequence[int], levels: int) -> tuple[int, ...]:
+    values = (value,) * levels if isinstance(value, int) else tuple(value)
+    if len(values) != levels:
+        raise ValueError(f"{name} has {len(values)} values, expected {levels}, one per entry of block_out_channels")
+    return values
+
+
+def _attends(name: str, types: Sequence[str], known: tuple[str, str], levels: int) -> tuple[bool, ...]:
+    """Whether each level has attention; `known` names the type without and the type with."""
+    if len(types) != levels:
+        raise ValueError(f"{name} has {len(types)} values, expected {levels}, one per entry of block_out_channels")
+    for kind in types:
+        if kind not in known:
+            raise ValueError(f"{name} names {kind!r}, expected {known[0]!r} or {known[1]!r}")
+    return tuple(kind == known[1] for kind in types)
+
+
+def _text_widths(
+    cross_attention_dim: Sequence[int | None] | Sequence[Sequence[int | None]], levels: int
+) -> tuple[int, int]:
+    """The GPT and T5 widths, from (None, GPT, T5) given once or per level."""
+    nested = isinstance(cross_attention_dim[0], Sequence)
+    per_level = list(cross_attention_dim) if nested else [cross_attention_dim] * levels
+    first = tuple(per_level[0])
+    same = len(per_level) == levels and all(tuple(level) == first for level in per_level)
+    if not same or len(first) != STACKS or first[0] is not None or None in first[1:]:
+        raise ValueError(
+            f"cross_attention_dim is {cross_attention_dim!r}, expected (None, GPT width, T5 width), once or the same for "
+            f"each of {levels} levels; the video width is video_attention_dim"
+        )
+    return first[1], first[2]
+
+
+def _check_divisible(channels: tuple[int, ...], heads: tuple[int, ...], norm_groups: int) -> None:
+    for width, count in zip(channels, heads, strict=True):
+        if width % norm_groups:
+            raise ValueError(f"a level has {width} channels, expected a multiple of norm_num_groups {norm_groups}")
+        if width % count:
+            raise ValueError(
+                f"a level has {width} channels and {count} heads (attention_head_dim), expected heads that divide it"
+            )
+
+
+def _read_base_config(path: Path) -> dict[str, Any]:
+    """Constructor arguments from a saved AudioLDM2 UNet config."""
+    if not path.is_file():
+        raise ValueError(f"{path.parent} has no {path.name}; give the folder `unet` of an AudioLDM2 checkpoint")
+    saved = {key: value for key, value in json.loads(path.read_text()).items() if not key.startswith("_name")}
+    kind = saved.pop("_class_name", None)
+    if kind != "AudioLDM2UNet2DConditionModel":
+        raise ValueError(f"{path} describes a {kind}, expected an AudioLDM2UNet2DConditionModel")
+    saved = {key: value for key, value in saved.items() if not key.startswith("_")}
+    for key, expected in NEUTRAL_SETTINGS.items():
+        if saved.pop(key, expected) != expected:
+            raise ValueError(
+                f"{path} sets {key}, expected {expected!r} as in AudioLDM2; other values are not supported"
+            )
+    return saved
+
+
+def _load_base_weights(model: DrawAudioUNet, weights: dict[str, Tensor], source: str) -> None:
+    """Copies all base weights into `model`; only the video stacks may be without one."""
+    own = model.state_dict()
+    for name, value in own.items():
+        if ".video_attentions." in name:
+            continue
+        if name not in weights:
+            raise ValueError(f"{source} lacks {name}, expected shape {tuple(value.shape)}; is it another model's?")
+        if weights[name].shape != value.shape:
+            got = tuple(weights[name].shape)
+            raise ValueError(f"{source} has {name} of shape {got}, expected {tuple(value.shape)} from its config.json")
+    extra = sorted(set(weights) - set(own))
+    if extra:
+        raise ValueError(f"{source} has {len(extra)} unknown weights, the first is {extra[0]}; is it another model's?")
+    # Copied, because what safetensors returns may be a view of the file.
+    copies = {name: value.to(torch.float32, copy=True) for name, value in weights.items()}
+    model.load_state_dict(copies, strict=False, assign=True)
+
+
+def _initialise(video_stack: Transformer2DModel) -> None:
+    """Gives a stack without values (on torch's meta device) those that its constructor would have given."""
+    video_stack.to_empty(device="cpu")
+    for module in video_stack.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    _silence(video_stack)
