@@ -1,0 +1,249 @@
+"""The user's own media: a folder of files and a CSV of captions -> a list of clips.
+
+Rule for cutting: a clip starts at every multiple of SOURCE_SECONDS. The piece after the last whole clip is kept, and
+later padded and flagged, when it lasts at least MIN_TAIL_SECONDS or is the only one; a shorter tail is dropped and its
+length reported.
+
+Captions CSV: a header with the columns `file,caption`, optionally `split` (train, val or test) and `label`; one row a
+file, `file` relative to the folder. One caption serves all clips of its file. A malformed CSV (unknown or missing
+column, wrong number of fields, empty caption, unknown split, two rows for one file, a row without its file) is an error
+that names every bad line. Media without a row are listed with caption None: the pipeline's ledger then shows them as
+rejected, with the reason `no_caption`. Media that cannot be opened are listed with one clip at 0 s, so that they end in
+the ledger with their reason.
+
+Split, where the CSV has none: by a hash of the file's name, SPLIT_SHARES of all names going to val and test. It depends
+on nothing but the name, so adding files moves none. The price: a folder of a few files may get no test clip at all; a
+`split` column in the CSV then says what the hash cannot.
+"""
+
+import csv
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from drawaudio_model.clip_format import SOURCE_SECONDS
+
+SUFFIXES = frozenset(
+    ".3g2 .3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogg .ogv .ts .vob .webm .wmv".split()
+)
+"""Files of the folder that are taken for media; others (captions, notes, pictures) are not looked at."""
+
+MIN_TAIL_SECONDS = 5
+"""A tail below this would be mostly padding."""
+_TAIL_TOLERANCE_SECONDS = 0.1
+"""A piece this short after a clip's end is rounding of the container's length and never a clip of its own."""
+
+SPLIT_SHARES = {"val": 0.1, "test": 0.1}
+"""Share of all file names that the hash sends to each held-out split; the rest trains."""
+SPLITS = ("train", "val", "test")
+
+_COLUMNS = ("file", "caption", "split", "label")
+_MAX_STEM = 80
+"""Characters of a file's name that enter its key."""
+
+
+@dataclass(frozen=True)
+class FolderClip:
+    """One clip of the user's media."""
+
+    key: str
+    """<source_id>_<start, 6 digits>."""
+    source_id: str
+    """The file's name made safe: letters, digits, - and _ only; unique in the folder."""
+    start_s: int
+    path: Path
+    caption: str | None
+    """None: the CSV has no row for the file."""
+    split: str
+    label: str
+    flags: tuple[str, ...] = ()
+    """"tail" for a last piece that will be padded, "unreadable" where the file could not be opened."""
+
+
+@dataclass(frozen=True)
+class DroppedTail:
+    """The end of a file that became no clip."""
+
+    path: Path
+    start_s: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _CaptionRow:
+    line: int
+    caption: str
+    split: str
+    label: str
+
+
+def list_media(folder: Path, captions: Path | None) -> list[FolderClip]:
+    """Clips of all media below the folder, sorted by key.
+
+    Args:
+        folder: searched with its sub-folders; hidden files and folders are left out.
+        captions: the CSV, or None: then no clip has a caption.
+
+    Raises:
+        ValueError: when there is no media, or the CSV is malformed; one sentence a bad line.
+    """
+    return cut_media(folder, captions)[0]
+
+
+def cut_media(folder: Path, captions: Path | None) -> tuple[list[FolderClip], list[DroppedTail]]:
+    """As list_media, and the tails that were dropped."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"media folder {folder} does not exist; give the folder that holds your clips")
+    files = _media_files(folder)
+    if not files:
+        raise ValueError(f"no media in {folder}, expected files ending in one of {' '.join(sorted(SUFFIXES))}")
+    rows = {} if captions is None else _read_captions(Path(captions), folder, files)
+    ids = _source_ids(files)
+    clips: list[FolderClip] = []
+    dropped: list[DroppedTail] = []
+    for name in files:
+        row = rows.get(name)
+        starts, tail_flags, rest = _starts(folder / name)
+        for start in starts:
+            clips.append(
+                FolderClip(
+                    key=f"{ids[name]}_{start:06d}",
+                    source_id=ids[name],
+                    start_s=start,
+                    path=folder / name,
+                    caption=row.caption if row else None,
+                    split=(row.split if row else "") or split_of(name),
+                    label=row.label if row else "",
+                    flags=tail_flags if start == starts[-1] else (),
+                )
+            )
+        if rest > 0:
+            dropped.append(DroppedTail(folder / name, starts[-1] + SOURCE_SECONDS, rest))
+    return sorted(clips, key=lambda clip: clip.key), dropped
+
+
+def split_of(name: str) -> str:
+    """train, val or test, from the file's name below the folder alone."""
+    place = int.from_bytes(hashlib.sha256(f"split {name}".encode()).digest()[:8], "big") / 2**64
+    for split, share in SPLIT_SHARES.items():
+        if place < share:
+            return split
+        place -= share
+    return "train"
+
+
+def clip_starts(seconds: float) -> tuple[list[int], float]:
+    """Starts of the clips of a file, and the length of the tail that became none.
+
+    Args:
+        seconds: length of the file's picture.
+    """
+    whole = int((seconds + _TAIL_TOLERANCE_SECONDS) // SOURCE_SECONDS)
+    rest = max(0.0, seconds - whole * SOURCE_SECONDS)
+    if whole == 0 or rest >= MIN_TAIL_SECONDS:
+        whole, rest = whole + 1, 0.0
+    return [i * SOURCE_SECONDS for i in range(whole)], 0.0 if rest <= _TAIL_TOLERANCE_SECONDS else rest
+
+
+def _starts(path: Path) -> tuple[list[int], tuple[str, ...], float]:
+    """Starts of a file's clips, flags of the last of them, and the dropped tail's length."""
+    from drawaudio_model.media import MediaError, probe
+
+    try:
+        seconds = probe(path).video_seconds
+    except (MediaError, OSError):
+        return [0], ("unreadable",), 0.0
+    starts, dropped_seconds = clip_starts(seconds)
+    is_tail = seconds + _TAIL_TOLERANCE_SECONDS < starts[-1] + SOURCE_SECONDS
+    return starts, ("tail",) if is_tail else (), dropped_seconds
+
+
+def _media_files(folder: Path) -> list[str]:
+    """Names below the folder with forward slashes, sorted."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        name.as_posix()
+        for name in names
+        if name.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in name.parts)
+    )
+
+
+def _source_ids(files: Iterable[str]) -> dict[str, str]:
+    """File name -> key-safe id, unique.
+
+    A name that is its own safe form keeps it (VGGSound's `-0pJqpNjft4_000267.mp4` stays readable). Every other one, and
+    every file whose safe stem is shared, gets 8 hex digits of its full name's hash: ids never depend on the order of
+    files. Adding a file whose stem is taken renames both; give files different stems where ids must stay.
+    """
+    files = list(files)
+    safe = {name: re.sub(r"[^A-Za-z0-9_-]+", "_", PurePosixPath(name).stem)[:_MAX_STEM] for name in files}
+    # Folders may ignore case: two ids that differ only in case would be one file for whoever unpacks a shard.
+    shared = Counter(stem.lower() for stem in safe.values())
+    return {
+        name: stem
+        if shared[stem.lower()] == 1 and stem == PurePosixPath(name).stem
+        else f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        for name, stem in safe.items()
+    }
+
+
+def _read_captions(path: Path, folder: Path, files: list[str]) -> dict[str, _CaptionRow]:
+    """File name -> its row; every malformed line is named in one error."""
+    if not path.is_file():
+        raise ValueError(f"captions file {path} does not exist; write a CSV with the columns file,caption")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            records = [(reader.line_num, fields) for fields in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"captions file {path.name} is no CSV in UTF-8: {error}") from error
+    if not records:
+        raise ValueError(f"captions file {path.name} is empty, expected a header with the columns file,caption")
+    header = [field.strip() for field in records[0][1]]
+    if not {"file", "caption"} <= set(header) or not set(header) <= set(_COLUMNS) or len(set(header)) < len(header):
+        raise ValueError(
+            f"captions file {path.name}, line 1: columns are {','.join(header)}, expected file,caption and, if you like, "
+            "split and label"
+        )
+    rows: dict[str, _CaptionRow] = {}
+    faults: list[str] = []
+    for line, fields in records[1:]:
+        if not any(field.strip() for field in fields):
+            continue
+        if len(fields) != len(header):
+            faults.append(
+                f"line {line}: {len(fields)} fields, expected {len(header)}; put a caption with commas in quotes"
+            )
+            continue
+        values = dict(zip(header, (field.strip() for field in fields), strict=True))
+        name = PurePosixPath(values["file"]).as_posix()
+        fault = _fault_of_row(values, name, rows, folder, files)
+        if fault:
+            faults.append(f"line {line}: {fault}")
+        else:
+            rows[name] = _CaptionRow(line, values["caption"], values.get("split", ""), values.get("label", ""))
+    if faults:
+        raise ValueError(f"captions file {path.name}: {'; '.join(faults)}")
+    return rows
+
+
+def _fault_of_row(
+    values: dict[str, str], name: str, rows: dict[str, _CaptionRow], folder: Path, files: list[str]
+) -> str | None:
+    """What is wrong with a row, or None."""
+    if not values["file"]:
+        return "the file is empty"
+    if name in rows:
+        return f"{name} was already captioned in line {rows[name].line}; keep one row a file"
+    if name not in files:
+        there = (folder / name).is_file()
+        return f"{name} is no media that is read here" if there else f"{name} is not in {folder.name}; correct its name"
+    if not values["caption"]:
+        return f"the caption of {name} is empty; take the row out if there is none"
+    if values.get("split", "") not in ("", *SPLITS):
+        return f"the split of {name} is {values['split']!r}, expected one of {', '.join(SPLITS)}"
+    return None
