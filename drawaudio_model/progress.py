@@ -38,7 +38,6 @@ class Reporter:
         task: what is being done, a few words: "train model".
         total: number of steps, or None when unknown.
         log: JSON-lines file to append to; its folder is made. None: no file.
-        initial: steps that were already done, of a resumed task.
         active: False makes every method do nothing: all but the first of several processes.
 
     Example:
@@ -49,14 +48,12 @@ class Reporter:
             report.finish({"steps": 1000})
     """
 
-    def __init__(
-        self, task: str, total: int | None, log: Path | None = None, *, initial: int = 0, active: bool = True
-    ) -> None:
+    def __init__(self, task: str, total: int | None, log: Path | None = None, *, active: bool = True) -> None:
         self.task = task
         self.total = total
         self.active = active
-        self.done = initial
-        self._initial = initial
+        self.done = 0
+        self._initial = 0
         self._log_path = log
         self._log: TextIO | None = None
         self._bar: tqdm | None = None
@@ -75,9 +72,18 @@ class Reporter:
             self._log = self._log_path.open("a", encoding="utf-8")
         self._pipes = _open_pipes()
         if sys.stderr.isatty():
-            self._bar = tqdm(total=self.total, initial=self.done, desc=self.task, dynamic_ncols=True, mininterval=0.2)
-        self._record("start", total=self.total, done=self.done)
+            self._bar = tqdm(total=self.total, desc=self.task, dynamic_ncols=True, mininterval=0.2)
+        self._record("start", total=self.total)
         return self
+
+    def skip(self, n: int) -> None:
+        """Counts `n` steps that an earlier process did; they do not enter the speed."""
+        self.done += n
+        self._initial += n
+        if self._bar is not None:
+            self._bar.initial = self._initial
+            self._bar.n = self.done
+            self._bar.refresh()
 
     def step(self, n: int = 1, **metrics: float) -> None:
         """Counts `n` more steps; `metrics` (loss=0.3) are shown, and logged as their mean since the last log line."""
@@ -136,7 +142,7 @@ class Reporter:
             return
         self.metadata(metadata or {})
         shown = {name: value for name, value in self._metadata.items() if not _is_picture(value)}
-        self._record("finish", done=self.done, metadata=shown)
+        self._record("finish", step=self.done, metadata=shown)
         if self._pipes is not None and self._pipes.is_asset_step:
             self._pipes.report_asset_materialization(metadata=self._metadata)
 
@@ -152,7 +158,7 @@ class Reporter:
         elif time.monotonic() - self._start >= SECONDS_BETWEEN_LINES:
             self._show_line(self._meter())
         if error is not None:
-            self._record("error", done=self.done, message=f"{type(error).__name__}: {error}")
+            self._record("error", step=self.done, message=f"{type(error).__name__}: {error}")
             if self._pipes is not None and not self._pipes.is_closed:
                 self._pipes.log.error(f"{self.task}: {type(error).__name__}: {error}")
                 self._pipes.__exit__(kind, error, trace)
@@ -184,7 +190,7 @@ class Reporter:
         means = {name: self._sums[name] / self._counts[name] for name in self._sums}
         self._sums.clear()
         self._counts.clear()
-        self._record("progress", done=self.done, **means)
+        self._record("progress", step=self.done, **means)
 
     def _record(self, event: str, **values: Any) -> None:
         if self._log is not None:

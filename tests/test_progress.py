@@ -31,19 +31,20 @@ def test_log_holds_start_mean_of_metrics_note_and_finish(tmp_path: Path) -> None
     metadata = rows[2]["metadata"]
     assert metadata["steps"] == 4 and metadata["bad"] == "nan"
     assert metadata["folder"] == {"raw_value": str(tmp_path), "type": "path"}
-    assert rows[3]["done"] == 4 and rows[3]["loss"] == 3.0
+    assert rows[3]["step"] == 4 and rows[3]["loss"] == 3.0
 
 
 def test_log_is_appended_and_a_resumed_task_starts_where_it_was(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     with Reporter("a", total=5, log=log) as report:
         report.step(n=2)
-    with Reporter("a", total=5, log=log, initial=2) as report:
+    with Reporter("a", total=5, log=log) as report:
+        report.skip(2)
         report.step(n=3, loss=1.0)
         assert report.done == 5
     rows = read_log(log)
     assert [row["event"] for row in rows] == ["start", "start", "progress"]
-    assert rows[1]["done"] == 2 and rows[2]["done"] == 5
+    assert rows[2]["step"] == 5
 
 
 def test_an_error_is_logged_and_raised(tmp_path: Path) -> None:

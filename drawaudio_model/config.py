@@ -1,0 +1,232 @@
+"""What one training run is: every setting with its unit and where it comes from, and the named runs.
+
+Settings of the networks are arguments of their constructors and saved with the weights; those that a run chooses are
+here too, and `train.py` hands them over.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from drawaudio_model.dataset import NullRates
+
+PAPER_STEPS = {"audiocaps": 60_000, "vggsound_caption": 160_000, "mixed": 200_000}
+"""Optimiser steps of Table I, by dataset."""
+
+Trainable = Literal["adapters", "attention", "full"]
+Precision = Literal["no", "bf16"]
+LoudnessMode = Literal["additive", "per_channel"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run; the defaults are the paper's (Table I, Sec. "Implementation details") where it gives any."""
+
+    run: str
+    """Name of the run, for logs."""
+    steps: int
+    """Optimiser steps. Paper: Table I."""
+
+    batch_size: int = 288
+    """Samples in one optimiser step over all processes. Paper: 72 on each of 4 GPUs."""
+    micro_batch_size: int = 72
+    """Samples in one forward pass of one process; more of them accumulate gradients. Paper: 72."""
+    learning_rate: float = 1e-4
+    """Peak learning rate of AdamW. Paper: Sec. "Implementation details"."""
+    final_learning_rate: float = 1e-4
+    """Learning rate at the last step, reached along half a cosine. Paper states no decay, so the peak."""
+    warmup_steps: int = 1000
+    """Steps of linear warm-up. Not in the paper; AudioLDM trains with 2000 to 5000, Diff-Foley with 1000."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of AdamW. Paper: Sec. "Implementation details"."""
+    adam_beta1: float = 0.9
+    """AdamW's decay of the gradient's mean: its default, the paper states none."""
+    adam_beta2: float = 0.999
+    """AdamW's decay of the gradient's square: its default, the paper states none."""
+    gradient_clip: float = 1.0
+    """Largest L2 norm of all gradients together. Our choice."""
+    ema_decay: float = 0.9999
+    """Largest decay of the averaged weights, min(decay, (1 + n) / (10 + n)) at step n. As AudioLDM trains."""
+    min_snr_gamma: float | None = None
+    """Clamp of the signal-to-noise ratio in the loss weights min(SNR, gamma) / SNR; None: plain noise MSE, the paper's."""
+    precision: Precision = "no"
+    """Autocast: "no" (float32) or "bf16", which needs no gradient scaler. Not in the paper."""
+    compile: bool = False
+    """Compile the denoiser with torch.compile: slower start, faster steps on a GPU."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+
+    trainable: Trainable = "adapters"
+    """Which part of the UNet learns; video projection, MAM and TLM always do. Paper: 82 M, "adapters"."""
+    unet_channels: tuple[int, ...] | None = None
+    """Channels per level of a UNet that starts from noise; None: AudioLDM2's UNet from <backbones>/unet. Paper: None."""
+    unet_layers_per_block: int = 2
+    """Residual blocks per level of a UNet that starts from noise."""
+    unet_heads: int = 8
+    """Attention heads of a UNet that starts from noise; must divide its channels."""
+    video_width: int = 768
+    """Channels of the video tokens. Paper: C = 768."""
+    mask_gate: Literal["linear", "sigmoid"] = "linear"
+    """Activation of GAP(F_mask) W in Eq. (8). Paper: none stated."""
+    positions_follow: Literal["crop", "clip"] = "crop"
+    """Whether a crop's first video frame has position 0 or its number in the clip. Paper: not stated."""
+    unit_cavp: bool = False
+    """Multiply CAVP's features, of L2 norm 1, by the root of their width. Paper: not stated; helps from scratch."""
+    loudness_mode: LoudnessMode = "additive"
+    """How the loudness signal enters the latent: (1, F, 1) as in the paper, or one weight per channel."""
+
+    null_text_and_video_rate: float = 0.1
+    """Share of samples without text and video, the branch eps(0, 0) of Eq. (12). AudioLDM2 drops all with 0.1."""
+    null_text_rate: float = 0.1
+    """Share of the others without text. Our choice, AudioLDM2's rate."""
+    null_video_rate: float = 0.1
+    """Share of the others without video, the branch eps(text, 0) of Eq. (12). Our choice, AudioLDM2's rate."""
+    null_mask_rate: float = 0.1
+    """Share of samples whose mask is the whole frame, so that one may draw no mask. Our choice."""
+    null_loudness_rate: float = 0.1
+    """Share of samples without loudness signal, so that one may draw no curve. Our choice."""
+
+    seed: int = 0
+    """Of weights, order, crops, withheld instructions, noise and timesteps."""
+    workers: int = 4
+    """Loader processes of each training process; changes no result."""
+    checkpoint_every: int = 1000
+    """Steps between two checkpoints."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that stay on disk."""
+    validate_every: int = 1000
+    """Steps between two validations, one more at the end."""
+    validation_samples: int = 64
+    """Largest number of validation samples; the first ones, on the same noise each time."""
+    validation_bands: int = 5
+    """Bands of equal width into which the 1000 timesteps are cut for the validation loss."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "micro_batch_size", "checkpoint_every", "validate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of micro_batch_size {self.micro_batch_size}; "
+                "choose one that divides it"
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}, expected at least 0 and less than 1")
+        if self.unet_channels is not None:
+            object.__setattr__(self, "unet_channels", tuple(self.unet_channels))
+        self.null_rates()
+
+    def null_rates(self) -> NullRates:
+        """The rates as the loader takes them."""
+        return NullRates(
+            text_and_video=self.null_text_and_video_rate,
+            text=self.null_text_rate,
+            video=self.null_video_rate,
+            mask=self.null_mask_rate,
+            loudness=self.null_loudness_rate,
+        )
+
+    def to_json(self) -> str:
+        """All settings as one JSON object."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def paper(cls, dataset: str = "vggsound_caption") -> "TrainConfig":
+        """The paper's run on "audiocaps", "vggsound_caption" or "mixed": 4 GPUs of 80 GB, 24, 72 or 96 hours.
+
+        Raises:
+            ValueError: for another dataset.
+        """
+        if dataset not in PAPER_STEPS:
+            raise ValueError(f"dataset is {dataset!r}, expected one of {', '.join(PAPER_STEPS)}")
+        return cls(run=f"paper-{dataset}", steps=PAPER_STEPS[dataset])
+
+    @classmethod
+    def improved(cls, dataset: str = "vggsound_caption") -> "TrainConfig":
+        """The paper's run with what we expect to obey better; for ablations beside `paper`.
+
+        Loudness enters each latent channel through its own weights, the loss is weighted by min-SNR with gamma 5, all
+        attention stacks learn, and bf16 halves the time.
+        """
+        return replace(
+            cls.paper(dataset),
+            run=f"improved-{dataset}",
+            loudness_mode="per_channel",
+            min_snr_gamma=5.0,
+            trainable="attention",
+            precision="bf16",
+        )
+
+    @classmethod
+    def demo(cls) -> "TrainConfig":
+        """A small UNet from noise on the rendered clips: some ten minutes on two CPU cores."""
+        return cls(
+            run="demo",
+            steps=700,
+            batch_size=16,
+            micro_batch_size=16,
+            learning_rate=1.5e-3,
+            final_learning_rate=1e-4,
+            warmup_steps=50,
+            ema_decay=0.995,
+            trainable="full",
+            unet_channels=(32, 64, 96),
+            unet_layers_per_block=1,
+            unet_heads=2,
+            video_width=96,
+            unit_cavp=True,
+            loudness_mode="per_channel",
+            min_snr_gamma=5.0,
+            workers=0,
+            checkpoint_every=100,
+            validate_every=100,
+            validation_samples=16,
+        )
+
+    @classmethod
+    def tiny(cls) -> "TrainConfig":
+        """A few steps of a UNet of a few thousand weights; for tests, no claim of quality."""
+        return cls(
+            run="tiny",
+            steps=4,
+            batch_size=4,
+            micro_batch_size=4,
+            learning_rate=1e-3,
+            final_learning_rate=1e-3,
+            warmup_steps=1,
+            trainable="full",
+            unet_channels=(16, 32, 32),
+            unet_layers_per_block=1,
+            unet_heads=2,
+            video_width=32,
+            unit_cavp=True,
+            workers=0,
+            checkpoint_every=2,
+            validate_every=2,
+            validation_samples=2,
+            validation_bands=2,
+        )
+
+
+def named_run(run: str, dataset: str = "vggsound_caption") -> TrainConfig:
+    """The settings of "demo", "tiny", "paper" or "improved".
+
+    Raises:
+        ValueError: for another name.
+    """
+    if run == "demo":
+        return TrainConfig.demo()
+    if run == "tiny":
+        return TrainConfig.tiny()
+    if run == "paper":
+        return TrainConfig.paper(dataset)
+    if run == "improved":
+        return TrainConfig.improved(dataset)
+    raise ValueError(f"run is {run!r}, expected demo, tiny, paper or improved")
+
+
+def differences(left: TrainConfig, settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings in which `left` and a stored run (from `to_json`) differ: name -> (left's, stored)."""
+    mine = json.loads(left.to_json())
+    names = [field.name for field in fields(TrainConfig)]
+    return {name: (mine[name], settings.get(name)) for name in names if mine[name] != settings.get(name)}
