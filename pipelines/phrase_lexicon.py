@@ -13,7 +13,7 @@ THINGS = frozenset(
     basketball bass bat baton beach beak bear bed bee beer bell belt bicycle bike bird blade board boat bolt bomb
     book boot bottle bow bowl bowling-ball box boy brake branch brick bridge broom brush bucket bug building bull
     bus bush button cable caboose cage calf can canine cannon cap car card cart cat ceiling chain chair chalk chick
-    chicken child choir clam clapper claw clock cloth clothing club coin collar computer cook cord cork cow crab
+    chicken child choir clam clapper claw clock cloth clothing cloud club coin collar computer cook cord cork cow crab
     crane cricket crow crowd cup curtain cutlery cymbal dial dirt dish dock dog doll dolphin door dove drain drawer
     drill drum drumstick duck engine exhaust fabric face fan father faucet feather female file finger fingernail
     fire firework fish flag flame float flock floor flute fly foliage food foot fork frog gate gear girl glass goat
