@@ -44,7 +44,7 @@ _COLOURS = {
     "drum": ("red", "blue", "green", "orange", "purple", "white"),
     "car": ("red", "yellow", "green", "blue", "white", "black"),
     "bird": ("red", "yellow", "green", "blue", "brown", "pink"),
-    "rain": ("grey", "dark", "white"),
+    "rain": ("grey", "black", "white"),
     "siren": ("red", "orange", "blue"),
     "clock": ("brown", "black", "white", "green"),
 }
@@ -68,7 +68,7 @@ _CAPTIONS = {
     "bell": (
         "{A} swings and rings",
         "{A} is ringing",
-        "the ringing of {a} that swings from side to side",
+        "the ringing of {a} as it swings from side to side",
         "{A} tolls again and again",
     ),
     "drum": (

@@ -33,7 +33,6 @@ COLOURS: dict[str, Colour] = {
     "silver": (186, 192, 202),
     "copper": (196, 108, 62),
     "grey": (136, 142, 152),
-    "dark": (86, 90, 104),
 }
 
 
