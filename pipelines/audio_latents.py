@@ -21,7 +21,6 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="features",
     kinds={"diffusers"},
-    pool="gpu",
 )
 def audio_latents(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     """One tar a shard: `latent.npy`, float16 (2C, F, K), mean then log-variance of the posterior of the 10 s log-mel."""

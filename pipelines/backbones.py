@@ -22,7 +22,7 @@ def _after(*assets: dg.AssetsDefinition) -> list[dg.AssetDep]:
     return [dg.AssetDep(asset, partition_mapping=ALL_SHARDS) for asset in assets]
 
 
-@dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"diffusers"}, pool="gpu")
+@dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"diffusers"})
 def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """`AutoencoderKL` of log-mels, with the scaling factor measured on its latents."""
     return train_backbone(context, data_root, trainer, "audio_autoencoder", ("clip_media",))
@@ -33,14 +33,13 @@ def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, tr
     backfill_policy=_single_run,
     group_name="backbones",
     kinds={"transformers"},
-    pool="gpu",
 )
 def text_encoders(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """CLAP, T5, projection and GPT-2 in AudioLDM2's folder layout, tokenizers trained on the captions."""
     return train_backbone(context, data_root, trainer, "text_encoders", ("captions", "clip_media"))
 
 
-@dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"pytorch"}, pool="gpu")
+@dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"pytorch"})
 def cavp_backbone(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """CAVP, trained by contrast of frames and sound: of other clips (what) and of other times (when)."""
     return train_backbone(context, data_root, trainer, "cavp_backbone", ("clip_media",))
@@ -51,7 +50,6 @@ def cavp_backbone(context: dg.AssetExecutionContext, data_root: DataRoot, traine
     backfill_policy=_single_run,
     group_name="backbones",
     kinds={"ultralytics"},
-    pool="gpu",
 )
 def object_detector(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """YOLO-World and the CLIP whose text features are its vocabulary, trained on true boxes of rendered clips.

@@ -23,7 +23,6 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="features",
     kinds={"pytorch"},
-    pool="gpu",
 )
 def cavp_features(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     """One tar a shard: `cavp.npy` and `cavp_masked.npy`, float16 (40, D), of the frames and of the masked frames (Eq. 7)."""
@@ -37,8 +36,8 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
         import torch
-        from drawaudio_model.cavp import CAVP
 
+        from drawaudio_model.cavp import CAVP
         from drawaudio_model.masks import apply_mask, rasterize
 
         device = "cuda" if torch.cuda.is_available() else "cpu"

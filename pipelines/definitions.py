@@ -15,7 +15,6 @@ from pipelines import (  # noqa: E402
     cavp_features,
     clip_list,
     clip_media,
-    dataset_card,
     evaluation,
     loudness_curves,
     noun_phrases,
@@ -43,7 +42,6 @@ defs = dg.Definitions(
             audio_latents,
             text_embeddings,
             training_shards,
-            dataset_card,
             train_model,
             evaluation,
         ]

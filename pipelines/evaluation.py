@@ -16,7 +16,6 @@ from pipelines.train_model import count_samples, model_sha256, train_model
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="model",
     kinds={"pytorch"},
-    pool="gpu",
 )
 def evaluation_report(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """`evaluation/metrics.json` and `evaluation/index.html`: every metric with its bounds, and the sounds to listen to."""

@@ -27,7 +27,6 @@ CONFIDENCE = 0.1
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="features",
     kinds={"ultralytics"},
-    pool="gpu",
     check_specs=[dg.AssetCheckSpec("boxes_match_truth", asset="object_masks", blocking=True)],
 )
 def object_masks(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.MaterializeResult:

@@ -50,9 +50,7 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
     inputs |= {"keys": fingerprint(keys), "settings": fingerprint(recipe.settings)}
     with ShardWriter(root / recipe.asset, shard, inputs=inputs) as writer:
         if (manifest := writer.committed) is None:
-            bar = tqdm(
-                total=len(keys), initial=len(writer.done), desc=f"{recipe.asset} {shard}", unit="clip", mininterval=1
-            )
+            bar = tqdm(total=len(keys), initial=len(writer.done), desc=f"{recipe.asset} {shard}", unit="clip", delay=2)
             with bar:
                 for start in range(0, len(keys), recipe.group):
                     _work_on(writer, keys[start : start + recipe.group], recipe, readers, bar.update)
@@ -94,6 +92,7 @@ def make_shards(
             metadata |= show(reader) if len(reader) else {}
             reader.close()
         context.add_asset_metadata(metadata, partition_key=shard)
+        context.log.info(f"{shard}: {manifests[shard].count} clips kept, {len(manifests[shard].rejected)} dropped")
     return manifests
 
 

@@ -20,7 +20,6 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="features",
     kinds={"transformers"},
-    pool="gpu",
 )
 def text_embeddings(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     """One tar a shard: `clap.npy` (Dc,), `t5.npy` (L, Dt) without padding, `gpt.npy` (8, Dg), float16."""

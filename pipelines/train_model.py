@@ -24,7 +24,6 @@ from pipelines.training_shards import training_shards
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="model",
     kinds={"pytorch"},
-    pool="gpu",
 )
 def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """A `DrawAudioPipeline` folder (`model/`), its checkpoints and log (`training/`), trained on the shards that exist."""

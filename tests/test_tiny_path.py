@@ -1,0 +1,191 @@
+"""The whole path on the smallest rendered world, through the commands that people type."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drawaudio_model.shard import ShardReader, decode_sample, finished_shards, read_manifest
+
+ROOT = Path(__file__).parent.parent
+DAGSTER = Path(sys.executable).parent / "dagster"
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    """A home and a data root of their own; nothing of this machine's settings reaches the run."""
+    home = folder / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "dagster_home" / "dagster.yaml", home / "dagster.yaml")
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "DRAWAUDIO_PROFILE": "tiny",
+        "DRAWAUDIO_DATA": str(folder / "data"),
+        "DRAWAUDIO_CARDS": str(folder / "cards"),
+        "HF_HUB_OFFLINE": "1",
+        **more,
+    }
+
+
+def materialize(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [str(DAGSTER), "asset", "materialize", "-m", "pipelines", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(folder, **more), capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which the tiny profile ran to its end, by the two commands of the README."""
+    folder = tmp_path_factory.mktemp("tiny")
+    whole = materialize(folder, "--select", "*train_model", "--partition-range", "train-000000...test-000000")
+    assert whole.returncode == 0, (whole.stdout + whole.stderr)[-6000:]
+    report = materialize(folder, "--select", "dataset_card,evaluation_report")
+    assert report.returncode == 0, (report.stdout + report.stderr)[-6000:]
+    yield folder
+
+
+@pytest.mark.slow
+def test_every_clip_became_a_sample_of_the_published_schema(tiny: Path) -> None:
+    shards = finished_shards(tiny / "data" / "training_shards")
+    assert shards == ["test-000000", "train-000000", "train-000001", "val-000000"]
+    samples = []
+    for name in shards:
+        reader = ShardReader(tiny / "data" / "training_shards", name)
+        samples += [decode_sample(key, members) for key, members in reader.items()]
+    assert len(samples) == 12
+    grids = {sample.latent.shape for sample in samples}
+    assert len(grids) == 1
+    assert {sample.facts["caption_source"] for sample in samples} == {"demo"}
+    assert all(sample.loudness.max() > 0.01 for sample in samples)
+    assert all(abs(sample.cavp.astype(float)).max() > 0 for sample in samples)
+
+
+@pytest.mark.slow
+def test_the_model_generates_the_same_sound_for_the_same_seed(tiny: Path) -> None:
+    import numpy as np
+
+    from drawaudio_model.pipeline import DrawAudioPipeline
+
+    pipe = DrawAudioPipeline.from_pretrained(tiny / "data" / "model")
+    pipe.set_progress_bar_config(disable=True)
+    key = ShardReader(tiny / "data" / "raw_clips", "test-000000").keys[0]
+    video = tiny / "clip.mp4"
+    video.write_bytes(ShardReader(tiny / "data" / "raw_clips", "test-000000").member(key, "mp4"))
+    asked = {"video": video, "prompt": "a bell rings", "num_inference_steps": 3, "seed": 5}
+    first, second = (pipe(**asked).audios for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first).max() > 0
+
+
+@pytest.mark.slow
+def test_the_report_and_the_card_are_there(tiny: Path) -> None:
+    metrics = json.loads((tiny / "data" / "evaluation" / "metrics.json").read_text())
+    assert metrics
+    assert "<audio" in (tiny / "data" / "evaluation" / "index.html").read_text()
+    assert (tiny / "cards" / "tiny" / "README.md").exists()
+
+
+@pytest.mark.slow
+def test_training_streams_its_loss_into_dagster(tiny: Path) -> None:
+    """The loss must stand in the run's event log as a row of its own, written while the trainer ran."""
+    import sqlite3
+
+    files = [path for path in (tiny / "home").rglob("*.db") if "runs" in path.parts and path.stem != "index"]
+    rows = [row[0] for path in files for row in sqlite3.connect(path).execute("select event from event_logs")]
+    assert any("train_model" in row and "loss" in row for row in rows)
+
+
+@pytest.mark.slow
+def test_a_second_run_makes_nothing_again(tiny: Path) -> None:
+    folder = tiny / "data" / "training_shards"
+    before = {name: (folder / f"{name}.tar").stat().st_mtime_ns for name in finished_shards(folder)}
+    again = materialize(tiny, "--select", "*training_shards", "--partition-range", "train-000000...test-000000")
+    assert again.returncode == 0, (again.stdout + again.stderr)[-4000:]
+    assert {name: (folder / f"{name}.tar").stat().st_mtime_ns for name in finished_shards(folder)} == before
+
+
+def test_training_without_shards_says_what_to_run(tmp_path: Path) -> None:
+    done = materialize(tmp_path, "--select", "train_model")
+    assert done.returncode != 0
+    assert (
+        "run: dagster asset materialize -m pipelines --select '*train_model' --partition-range"
+        in done.stdout + done.stderr
+    )
+
+
+@pytest.mark.slow
+def test_the_exported_module_name_replaces_the_option(tiny: Path) -> None:
+    command = [str(DAGSTER), "asset", "materialize", "--select", "train_model"]
+    variables = environment(tiny, DAGSTER_MODULE_NAME="pipelines")
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+
+
+KILLED = """
+import os, signal, sys
+import dagster as dg
+from drawaudio_model import shard
+asset, point = sys.argv[1], int(sys.argv[2])
+added = 0
+original = shard.ShardWriter.add
+def add(self, key, members):
+    global added
+    original(self, key, members)
+    added += self.folder.name == asset
+    if added == point:
+        os.kill(os.getpid(), signal.SIGKILL)
+shard.ShardWriter.add = add
+from pipelines import defs
+names = ["train-000000", "train-000001", "val-000000", "test-000000"]
+selection = dg.AssetSelection.assets("training_shards").upstream() if asset == "none" else asset
+graph = [defs.get_assets_def(key) for key in defs.resolve_asset_graph().get_all_asset_keys()]
+tags = {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}
+with dg.DagsterInstance.ephemeral() as instance:
+    done = dg.materialize(graph, instance=instance, resources=defs.resources, tags=tags,
+                          selection=dg.AssetSelection.assets("training_shards").upstream())
+sys.exit(0 if done.success else 1)
+"""
+
+
+@pytest.mark.slow
+def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle of every per-shard asset, one after the other, on one data root."""
+    import signal
+
+    from tests.test_definitions import PARTITIONED
+
+    # Backbones are no shards: the trained ones are taken as they are, so that the bytes can be compared.
+    shutil.copytree(tiny / "data" / "backbones", tmp_path / "data" / "backbones")
+    variables = environment(tmp_path)
+    order = [
+        "raw_clips",
+        "clip_media",
+        "captions",
+        "noun_phrases",
+        "object_masks",
+        "cavp_features",
+        "loudness_curves",
+        "audio_latents",
+        "text_embeddings",
+        "training_shards",
+    ]
+    assert set(order) == PARTITIONED
+    for asset in order:
+        command = [sys.executable, "-c", KILLED, asset, "3"]
+        died = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+        assert died.returncode == -signal.SIGKILL, f"{asset}: {(died.stdout + died.stderr)[-3000:]}"
+    last = [sys.executable, "-c", KILLED, "none", "0"]
+    done = subprocess.run(last, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    for asset in order:
+        for name in finished_shards(tiny / "data" / asset):
+            undisturbed, again = (read_manifest(folder / "data" / asset, name) for folder in (tiny, tmp_path))
+            assert undisturbed is not None
+            assert again is not None
+            assert again.sha256 == undisturbed.sha256, f"{asset} {name} differs after kills"
