@@ -95,14 +95,14 @@ def mel_with_loudness(log_mel: np.ndarray, loudness: np.ndarray, onsets: Sequenc
 
 def curves(signals: Mapping[str, np.ndarray]) -> bytes:
     """Loudness signals, one row each under its name, with a common scale; PNG."""
-    figure, axes = _figure(0.5 + 0.75 * max(len(signals), 1), rows=max(len(signals), 1))
+    figure, axes = _figure(0.5 + 0.9 * max(len(signals), 1), rows=max(len(signals), 1))
     top = max((float(np.max(signal)) for signal in signals.values()), default=0.0)
     for axis, (name, signal) in zip(axes, signals.items(), strict=False):
         axis.fill_between(_point_times(signal), signal, color=LINE, alpha=0.25, linewidth=0)
         axis.plot(_point_times(signal), signal, color=LINE, linewidth=1.6)
         _finish_axis(axis)
         axis.set(xlim=(0, len(signal) / LOUDNESS_FPS), ylim=(0, 1.1 * top or 1))
-        axis.text(0.005, 0.93, name, transform=axis.transAxes, va="top", fontsize=9, color=INK)
+        axis.set_title(name, loc="left", fontsize=9, pad=2, color=INK)
         axis.tick_params(labelbottom=axis is axes[-1])
     axes[-1].set_xlabel("seconds")
     return _png(figure)
