@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SPLITS = ("train", "val", "test")
@@ -47,6 +47,9 @@ class Profile:
         return f"{self.shard_names[0]}...{self.shard_names[-1]}"
 
 
+RUNS = {"demo": 120, "tiny": 8}
+"""Named runs, and how many rendered clips each affords for an object detector that learns beside the user's media."""
+
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
@@ -66,7 +69,11 @@ def current_profile() -> Profile:
     name = os.environ.get("DRAWAUDIO_PROFILE", "demo")
     if name not in PROFILES:
         raise ValueError(f"DRAWAUDIO_PROFILE is {name!r}, expected one of {', '.join(PROFILES)}; set it to one of them")
-    return PROFILES[name]
+    profile = PROFILES[name]
+    run = os.environ.get("DRAWAUDIO_RUN", profile.run)
+    if run not in RUNS:
+        raise ValueError(f"DRAWAUDIO_RUN is {run!r}, expected one of {', '.join(RUNS)}; set it to one of them")
+    return replace(profile, run=run, world_clips=min(profile.world_clips, RUNS[run]))
 
 
 def data_root() -> Path:
