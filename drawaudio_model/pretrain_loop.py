@@ -1,0 +1,201 @@
+"""What the small backbones' trainings share: the clips they read, one optimiser loop, the folder they leave.
+
+Shapes: N clips, V video frames, H/W pixels.
+"""
+
+import io
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from drawaudio_model.progress import Reporter
+from drawaudio_model.shard import ShardReader, finished_shards
+
+HELD_OUT_SHARE = 0.1
+"""Share of the training split's clips that no step sees; the figures in the reports are measured on them."""
+
+
+class TrainClips:
+    """The clips of the training split that all of the given per-shard assets hold.
+
+    Args:
+        root: data root; `<root>/<asset>/<shard>.tar` are the shards.
+        assets: asset names; the keys are those that stand in every one of them.
+        optional: assets that may lack a clip, or be absent altogether; ask `has` first.
+
+    Raises:
+        ValueError: when no clip is left.
+    """
+
+    def __init__(self, root: Path, assets: Sequence[str], *, optional: Sequence[str] = ()) -> None:
+        self._readers: dict[tuple[str, str], ShardReader] = {}
+        """(asset, key) -> the shard that holds the clip."""
+        common: set[str] | None = None
+        for asset in (*assets, *optional):
+            keys = set()
+            for shard in finished_shards(Path(root) / asset, split="train"):
+                reader = ShardReader(Path(root) / asset, shard)
+                keys.update(reader.keys)
+                self._readers.update({(asset, key): reader for key in reader.keys})
+            if asset in assets:
+                common = keys if common is None else common & keys
+        self.keys = sorted(common or ())
+        if not self.keys:
+            raise ValueError(
+                f"no training clip stands in all of {', '.join(assets)} under {root}; materialize these assets for the "
+                "train partitions first"
+            )
+
+    def split(self) -> tuple[list[str], list[str]]:
+        """(keys to train on, keys held out): every tenth clip is held out, at least one, unless there is only one."""
+        every = round(1 / HELD_OUT_SHARE)
+        held_out = self.keys[every - 1 :: every] or self.keys[1:][-1:]
+        return [key for key in self.keys if key not in set(held_out)], held_out or self.keys
+
+    def has(self, asset: str, key: str) -> bool:
+        """Whether an optional asset holds the clip."""
+        return (asset, key) in self._readers
+
+    def member(self, asset: str, key: str, extension: str) -> bytes:
+        """One member's bytes."""
+        return self._readers[asset, key].member(key, extension)
+
+    def json(self, asset: str, key: str, extension: str = "json") -> Any:
+        """One JSON member, parsed."""
+        return json.loads(self.member(asset, key, extension))
+
+    def frames(self, key: str, size: int) -> np.ndarray:
+        """The clip's frames, (V, size, size, 3) uint8 RGB, squeezed to a square as CAVP and the detector see them."""
+        reader = self._readers["clip_media", key]
+        names = sorted(name for name in reader.members(key) if name.endswith(".jpg"))
+        return np.stack([read_jpeg(reader.member(key, name), size) for name in names])
+
+
+def read_jpeg(content: bytes, size: int) -> np.ndarray:
+    """A JPEG as (size, size, 3) uint8 RGB; the decoder itself halves large pictures first, which is much faster."""
+    with Image.open(io.BytesIO(content)) as picture:
+        picture.draft("RGB", (size, size))
+        return np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an optimiser loop did."""
+
+    steps: int
+    losses: list[float]
+    """Loss of every step."""
+    seconds: float
+
+    @property
+    def loss_before(self) -> float:
+        """Mean loss of the first twentieth of the steps."""
+        return float(np.mean(self.losses[: max(1, len(self.losses) // 20)]))
+
+    @property
+    def loss_after(self) -> float:
+        """Mean loss of the last twentieth of the steps."""
+        return float(np.mean(self.losses[-max(1, len(self.losses) // 20) :]))
+
+
+def fit(
+    task: str,
+    parameters: Iterable[torch.nn.Parameter],
+    loss_of_step: Callable[[int], torch.Tensor],
+    *,
+    steps: int,
+    learning_rate: float,
+    log: Path,
+    seconds: float | None = None,
+    weight_decay: float = 0.01,
+    max_gradient_norm: float = 1.0,
+) -> Fit:
+    """AdamW with a linear warm-up over a twentieth of the steps and a cosine fall to zero.
+
+    Args:
+        task: name in the progress bar and in the log.
+        loss_of_step: step number -> scalar loss; all its randomness must come from the step number or a seeded generator.
+        steps: optimiser steps.
+        learning_rate: peak of the schedule.
+        log: JSON-lines file.
+        seconds: stop after this wall time although steps are left; the learning rate falls with the time then. The
+            result depends on the machine's speed in that case, without it only on the seed and the number of threads.
+        weight_decay: AdamW's, on tensors of two and more axes only.
+        max_gradient_norm: gradients are scaled down to this length.
+
+    Raises:
+        ValueError: when a loss is not finite.
+    """
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+    losses: list[float] = []
+    start = time.monotonic()
+    with Reporter(task, total=steps, log=log) as report:
+        for step in range(steps):
+            elapsed = time.monotonic() - start
+            if seconds is not None and elapsed >= seconds:
+                break
+            done = max(step / steps, elapsed / seconds if seconds is not None else 0.0)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * min((step + 1) / max(1, steps // 20), 1.0) * _cosine(done)
+            loss = loss_of_step(step)
+            if not torch.isfinite(loss):
+                raise ValueError(
+                    f"{task}: the loss of step {step} is {loss.item()}, expected a number; lower the learning rate"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(trained, max_gradient_norm)
+            optimizer.step()
+            losses.append(loss.item())
+            report.step(loss=losses[-1])
+    return Fit(len(losses), losses, time.monotonic() - start)
+
+
+def _cosine(done: float) -> float:
+    return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """An empty folder beside `output` that takes its place when the block ends without an error."""
+    staging = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    yield staging
+    shutil.rmtree(output, ignore_errors=True)
+    os.replace(staging, output)
+
+
+def draw_losses(losses: Mapping[str, Sequence[float]], path: Path) -> None:
+    """One curve per name, smoothed over a fiftieth of the steps, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in losses.items():
+        width = max(1, len(values) // 50)
+        axes.plot(np.convolve(values, np.full(width, 1 / width), mode="valid"), label=name)
+    axes.set(xlabel="step", ylabel="loss")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def pick_device() -> torch.device:
+    """The first CUDA device, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
