@@ -101,7 +101,9 @@ class CAVP(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"{path} holds a {type(state).__name__}, expected a state dict; use Diff-Foley's CAVP checkpoint"
             )
-        model = cls()
+        with torch.device("meta"):  # no time spent on starting values
+            model = cls()
+        model.to_empty(device="cpu")
         try:
             model.load_state_dict({str(key).removeprefix("module."): value for key, value in state.items()})
         except RuntimeError as error:
