@@ -61,15 +61,15 @@ def save_checkpoint(
     return final
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The checkpoint with the most steps, or None where there is none."""
+def newest_checkpoint(folder: Path, *, read_tensors: bool = True) -> Checkpoint | None:
+    """The checkpoint with the most steps, or None where there is none; `read_tensors` False leaves them out."""
     steps = _steps(folder)
     if not steps:
         return None
     path = folder / f"step-{steps[-1]:08d}"
     state = json.loads((path / "state.json").read_text())
-    tensors = {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-    return Checkpoint(step=state.pop("step"), state=state, tensors=tensors)
+    files = sorted(path.glob("*.safetensors")) if read_tensors else []
+    return Checkpoint(step=state.pop("step"), state=state, tensors={file.stem: load_file(file) for file in files})
 
 
 def keep_lines(path: Path, last_step: int) -> None:

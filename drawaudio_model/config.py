@@ -73,7 +73,9 @@ class TrainConfig:
     unit_cavp: bool = False
     """Multiply CAVP's features, of L2 norm 1, by the root of their width. Paper: not stated; helps from scratch."""
     loudness_mode: LoudnessMode = "additive"
-    """How the loudness signal enters the latent: (1, F, 1) as in the paper, or one weight per channel."""
+    """How the loudness signal enters the latent: (1, F, 1) as in the paper, or a curve per channel."""
+    loudness_scale: Literal["linear", "decibel"] = "linear"
+    """Unit in which the loudness signal enters its MLP. Paper: amplitude, as Eqs. (10)-(11) give it."""
 
     null_text_and_video_rate: float = 0.1
     """Share of samples without text and video, the branch eps(0, 0) of Eq. (12). AudioLDM2 drops all with 0.1."""
@@ -145,13 +147,14 @@ class TrainConfig:
     def improved(cls, dataset: str = "vggsound_caption") -> "TrainConfig":
         """The paper's run with what we expect to obey better; for ablations beside `paper`.
 
-        Loudness enters each latent channel through its own weights, the loss is weighted by min-SNR with gamma 5, all
-        attention stacks learn, and bf16 halves the time.
+        Loudness is read in decibel and enters each latent channel through its own weights, the loss is weighted by
+        min-SNR with gamma 5, all attention stacks learn, and bf16 halves the time.
         """
         return replace(
             cls.paper(dataset),
             run=f"improved-{dataset}",
             loudness_mode="per_channel",
+            loudness_scale="decibel",
             min_snr_gamma=5.0,
             trainable="attention",
             precision="bf16",
@@ -176,6 +179,7 @@ class TrainConfig:
             video_width=96,
             unit_cavp=True,
             loudness_mode="per_channel",
+            loudness_scale="decibel",
             min_snr_gamma=5.0,
             workers=0,
             checkpoint_every=100,
@@ -225,8 +229,15 @@ def named_run(run: str, dataset: str = "vggsound_caption") -> TrainConfig:
     raise ValueError(f"run is {run!r}, expected demo, tiny, paper or improved")
 
 
-def differences(left: TrainConfig, settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Settings in which `left` and a stored run (from `to_json`) differ: name -> (left's, stored)."""
-    mine = json.loads(left.to_json())
-    names = [field.name for field in fields(TrainConfig)]
-    return {name: (mine[name], settings.get(name)) for name in names if mine[name] != settings.get(name)}
+FREE_TO_CHANGE = frozenset(
+    {"run", "steps", "compile", "gradient_checkpointing", "workers", "checkpoint_every", "keep_checkpoints"}
+    | {"validate_every", "validation_samples", "validation_bands"}
+)
+"""Settings that a stopped run may be continued with other values of."""
+
+
+def differences(config: TrainConfig, stored: dict[str, Any]) -> list[str]:
+    """What forbids `config` to continue the run with the settings `stored` (from `to_json`), one phrase each."""
+    mine = json.loads(config.to_json())
+    names = [field.name for field in fields(TrainConfig) if field.name not in FREE_TO_CHANGE]
+    return [f"{name} was {stored.get(name)}, is {mine[name]}" for name in names if mine[name] != stored.get(name)]

@@ -283,6 +283,13 @@ def training_batches(
     return iter(loader)
 
 
+def fixed_batches(shards: TrainingShards, count: int, width: int, seed: int) -> Iterator[tuple[int, TrainingBatch]]:
+    """The first `count` samples with all instructions, cut the same way each time, as (first number, up to `width`)."""
+    for first in range(0, count, width):
+        numbers = range(first, min(first + width, count))
+        yield first, _collate([training_sample(shards, number, 0, seed, NullRates()) for number in numbers])
+
+
 def micro_batches_per_step(batch_size: int, micro_batch_size: int, process_count: int) -> int:
     """How many forward passes each process makes in one optimiser step.
 

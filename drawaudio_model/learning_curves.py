@@ -2,22 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 
-def plot_learning_curves(losses: Path, validation: Path, picture: Path) -> None:
-    """Writes a PNG: training loss and its running mean, validation loss per timestep band, gradient norm.
+def plot_learning_curves(folder: Path) -> Path:
+    """Writes `<folder>/learning_curves.png`: training loss, validation loss per timestep band, gradient norm.
 
     Args:
-        losses: JSON lines {"step", "loss", "gradient_norm", "learning_rate"}.
-        validation: JSON lines {"step", "loss", "bands": {"0-199": loss, ...}}; may be absent.
-        picture: file to write.
+        folder: holds losses.jsonl, lines of {"step", "loss", "gradient_norm", "learning_rate"}, and validation.jsonl,
+            lines of {"step", "loss", "bands": {"0-199": loss, ...}}.
     """
     from matplotlib.figure import Figure
 
-    rows = [json.loads(line) for line in losses.read_text().splitlines()]
-    checks = [json.loads(line) for line in validation.read_text().splitlines()] if validation.exists() else []
+    rows, checks = read_rows(folder / "losses.jsonl"), read_rows(folder / "validation.jsonl")
     steps = np.array([row["step"] for row in rows])
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
@@ -39,8 +38,14 @@ def plot_learning_curves(losses: Path, validation: Path, picture: Path) -> None:
 
     right.plot(steps, [row["gradient_norm"] for row in rows], linewidth=0.7)
     right.set(title="gradient norm before clipping", xlabel="step", yscale="log")
-    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture = folder / "learning_curves.png"
     figure.savefig(picture, dpi=90)
+    return picture
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:

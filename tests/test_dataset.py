@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_shards import tiny_sample, write_shards
+from tests.counting_shards import counting_sample, write_shards
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import (
@@ -45,7 +45,7 @@ def test_a_batch_has_the_documented_shapes_and_values(folder: Path) -> None:
     assert batch.loudness.shape == (6, LOUDNESS_POINTS)
     assert batch.gpt.shape == (6, 8, 7)
     for place, key in enumerate(batch.keys):
-        sample = tiny_sample(int(key[4:8]))
+        sample = counting_sample(int(key[4:8]))
         length = len(sample.t5)
         assert batch.t5_mask[place].tolist() == [index < length for index in range(batch.t5.shape[1])]
         np.testing.assert_array_equal(batch.t5[place, :length], sample.t5.astype(np.float32))
@@ -59,7 +59,7 @@ def test_all_grids_are_cut_at_the_same_allowed_second(folder: Path) -> None:
     for batch in training_batches(folder, batch_size=4, seed=0, steps=20):
         for place, start in enumerate(batch.start_seconds.tolist()):
             starts.add(start)
-            # tiny_sample counts: 2 latent frames, 4 video frames and 10 loudness points a second.
+            # counting_sample counts: 2 latent frames, 4 video frames and 10 loudness points a second.
             assert batch.latent[place, 0, :, 0].round().tolist() == list(range(2 * start, 2 * start + 16))
             assert batch.cavp[place, :, 0].tolist() == list(range(4 * start, 4 * start + 32))
             assert batch.cavp_masked[place, 0, 0] == 100 + 4 * start
