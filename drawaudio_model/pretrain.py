@@ -1,0 +1,155 @@
+"""Trains one of the demo's small backbones from finished shards and writes its folder.
+
+    python -m drawaudio_model.pretrain audio_autoencoder --data data/demo --output data/demo/backbones/audio_autoencoder
+
+The stopping rule is a number of steps, so that the result depends on the data, the seed and the number of threads (sums
+are split among threads, and float addition depends on the order) and not on how busy the machine is. `--seconds` ends
+a run earlier where time matters more.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from drawaudio_model.pretrain_loop import new_folder, pick_device
+from drawaudio_model.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """How one backbone is trained."""
+
+    train: Callable[..., dict[str, Any]]
+    presets: dict[str, Callable[[], Any]]
+    """Preset name -> its configuration."""
+    step_fields: tuple[str, ...]
+    """Fields of the configuration that count steps; `--steps` is shared out among them in their proportion."""
+    pictures: tuple[str, ...]
+    """PNG files in the folder that are worth showing."""
+
+
+def load_backbone(name: str) -> Backbone:
+    """The training of a backbone; its heavy imports happen here.
+
+    Raises:
+        ValueError: for a name that is none of BACKBONES.
+    """
+    if name == "audio_autoencoder":
+        from drawaudio_model.pretrain_autoencoder import AutoencoderConfig as Config
+        from drawaudio_model.pretrain_autoencoder import train_autoencoder as train
+
+        fields, pictures = ("steps",), ("reconstruction", "loss")
+    elif name == "text_encoders":
+        from drawaudio_model.pretrain_text import TextConfig as Config
+        from drawaudio_model.pretrain_text import train_text_encoders as train
+
+        fields, pictures = ("clap_steps", "t5_steps", "gpt_steps"), ("similarity", "loss")
+    elif name == "cavp_backbone":
+        from drawaudio_model.pretrain_cavp import CavpConfig as Config
+        from drawaudio_model.pretrain_cavp import train_cavp as train
+
+        fields, pictures = ("steps",), ("similarity", "loss")
+    elif name == "object_detector":
+        from drawaudio_model.pretrain_detector import DetectorConfig as Config
+        from drawaudio_model.pretrain_detector import train_detector as train
+
+        fields, pictures = ("clip_steps", "steps"), ("detections", "clip_loss", "loss")
+    else:
+        raise ValueError(f"backbone is {name!r}, expected one of {', '.join(BACKBONES)}")
+    return Backbone(train, {"demo": Config.demo, "tiny": Config.tiny}, fields, pictures)
+
+
+BACKBONES = ("audio_autoencoder", "text_encoders", "cavp_backbone", "object_detector")
+ALIASES = {"cavp": "cavp_backbone"}
+
+
+def share_steps(config: Any, fields: Sequence[str], steps: int) -> Any:
+    """The configuration with `steps` optimiser steps in all, at least one in each stage.
+
+    Raises:
+        ValueError: when `steps` is below 1.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}, expected at least 1")
+    total = sum(getattr(config, field) for field in fields)
+    return replace(config, **{field: max(1, round(getattr(config, field) * steps / total)) for field in fields})
+
+
+def pretrain(
+    name: str,
+    data: Path,
+    output: Path,
+    *,
+    preset: str = "demo",
+    steps: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Trains a backbone and puts its folder in place of `output`, whole or not at all.
+
+    Args:
+        name: one of BACKBONES.
+        data: root of the per-shard assets.
+        output: folder to write; an older one is replaced at the end.
+        preset: "demo" or "tiny".
+        steps: optimiser steps of all stages together; None is the preset's.
+        seconds: upper limit of the training's wall time; None is no limit.
+        seed: of weights, batches and crops.
+
+    Returns:
+        What was measured, also written to `output`/pretraining.json.
+    """
+    backbone = load_backbone(name)
+    config = backbone.presets[preset]()
+    if steps is not None:
+        config = share_steps(config, backbone.step_fields, steps)
+    settings = {
+        "preset": preset,
+        "seed": seed,
+        "threads": torch.get_num_threads(),
+        "steps": {field: getattr(config, field) for field in backbone.step_fields},
+    }
+    with Reporter(f"pretrain {name}", total=None) as report:
+        with new_folder(output) as folder:
+            measured = backbone.train(data, folder, config, seed=seed, seconds=seconds, device=pick_device())
+            record = {**settings, **measured}
+            (folder / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
+        for picture in backbone.pictures:
+            report.picture(picture, output / f"{picture}.png")
+        report.finish({"folder": output, **record})
+    return record
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m drawaudio_model.pretrain", description=__doc__.splitlines()[0])
+    parser.add_argument("backbone", choices=(*BACKBONES, *ALIASES))
+    parser.add_argument("--data", type=Path, required=True, help="data root with the shards of the train partitions")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--preset", choices=("demo", "tiny"), default="demo", help="sizes and steps")
+    parser.add_argument("--steps", type=int, help="optimiser steps of all stages together (default: the preset's)")
+    parser.add_argument("--seconds", type=float, help="stop training after this wall time (default: no limit)")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(arguments)
+    # Nothing here comes from a hub; without this, a missing file would become minutes of retries.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    pretrain(
+        ALIASES.get(given.backbone, given.backbone),
+        given.data,
+        given.output,
+        preset=given.preset,
+        steps=given.steps,
+        seconds=given.seconds,
+        seed=given.seed,
+    )
+
+
+if __name__ == "__main__":
+    main()

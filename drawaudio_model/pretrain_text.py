@@ -1,0 +1,301 @@
+"""Trains the small text encoders: tokenizers, CLAP, T5, and the GPT-2 between them.
+
+The classes and the order are AudioLDM2's: CLAP and T5 first, then, on top of both, the projection and GPT-2, which
+learns to continue a caption by eight tokens of its sound. AudioLDM2 takes those tokens from AudioMAE; here they are the
+states of CLAP's audio branch, averaged over two bands times four stretches of time and scaled to mean 0, deviation 1.
+
+Legend: B batch, T mel frames, M mel bins, L text tokens, D feature width.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import ClapModel, T5Config, T5ForConditionalGeneration
+
+from drawaudio_model.pretrain_autoencoder import read_log_mels
+from drawaudio_model.pretrain_loop import Fit, TrainClips, draw_losses, fit
+from drawaudio_model.text import (
+    GENERATED_TOKENS,
+    NULL_CAPTION,
+    TextConditioner,
+    build_text_conditioner,
+    train_tokenizers,
+)
+
+SOUND_BANDS = 2
+"""Bands of frequency among the eight tokens; the rest is time."""
+IGNORED = -100
+"""Label that cross entropy leaves out."""
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Sizes and run of the small text encoders."""
+
+    vocab_size: int = 512
+    width: int = 64
+    """Of CLAP, T5 and GPT-2; the target tokens are CLAP's states, so GPT-2 is as wide as CLAP."""
+    layers: int = 2
+    clap_steps: int = 200
+    t5_steps: int = 300
+    gpt_steps: int = 200
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    hidden_share: float = 0.3
+    """Share of a caption's tokens that T5 has to guess."""
+    null_share: float = 0.1
+    """Share of captions that GPT-2 sees empty, so that the null text means the average sound."""
+
+    @staticmethod
+    def demo() -> "TextConfig":
+        """About 60 s on two idle cores."""
+        return TextConfig()
+
+    @staticmethod
+    def tiny() -> "TextConfig":
+        """A few seconds."""
+        return TextConfig(vocab_size=300, width=16, clap_steps=6, t5_steps=6, gpt_steps=4, batch_size=4)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Captions and their sounds."""
+
+    captions: list[str]
+    mels: Tensor
+    """(clips, T, M) log-mels."""
+
+
+def train_text_encoders(
+    data: Path, output: Path, config: TextConfig, *, seed: int, seconds: float | None, device: torch.device
+) -> dict[str, Any]:
+    """Writes the folder of `TextConditioner.from_pretrained` with loss.png and similarity.png; returns what was measured.
+
+    `seconds` is shared out among the three stages as their steps are.
+    """
+    torch.manual_seed(seed)
+    clips = TrainClips(data, ["clip_media", "captions"])
+    train, held_out = (
+        Pairs([clips.json("captions", key)["caption"] for key in keys], read_log_mels(clips, keys))
+        for keys in clips.split()
+    )
+    tokenizers = train_tokenizers(train.captions, output, vocab_size=config.vocab_size)
+    conditioner = build_text_conditioner(
+        *tokenizers, clap_dim=config.width, t5_dim=config.width, gpt_dim=config.width, layers=config.layers
+    ).to(device)
+    random = np.random.default_rng([seed, 4])
+    all_steps = config.clap_steps + config.t5_steps + config.gpt_steps
+
+    def share(steps: int) -> float | None:
+        return None if seconds is None else seconds * steps / all_steps
+
+    log = output / "log.jsonl"
+    recall_before = measure_recall(conditioner, held_out)
+    clap_run = train_clap(conditioner, train, config, random, seconds=share(config.clap_steps), log=log)
+    t5_run, guessed = train_t5(conditioner, train, held_out, config, random, seconds=share(config.t5_steps), log=log)
+    gpt_run, error = train_gpt(conditioner, train, held_out, config, random, seconds=share(config.gpt_steps), log=log)
+    conditioner.cpu().eval().save_pretrained(output)
+    runs = {"CLAP": clap_run, "T5": t5_run, "GPT-2": gpt_run}
+    draw_losses({name: run.losses for name, run in runs.items()}, output / "loss.png")
+    draw_similarity(conditioner, held_out, output / "similarity.png")
+    return {
+        "train_seconds": sum(run.seconds for run in runs.values()),
+        **{f"{name}_loss_before": run.loss_before for name, run in runs.items()},
+        **{f"{name}_loss_after": run.loss_after for name, run in runs.items()},
+        "held_out_clips": len(held_out.captions),
+        "clap_recall_at_1_before": recall_before,
+        "clap_recall_at_1_after": measure_recall(conditioner, held_out),
+        "t5_hidden_tokens_guessed": guessed,
+        "gpt_squared_error": error,
+        "parameters": sum(parameter.numel() for parameter in conditioner.parameters()),
+    }
+
+
+def train_clap(
+    conditioner: TextConditioner,
+    pairs: Pairs,
+    config: TextConfig,
+    random: np.random.Generator,
+    *,
+    seconds: float | None,
+    log: Path,
+) -> Fit:
+    """Both branches of CLAP, contrastively; equal captions in a batch all count as right."""
+    clap = conditioner.text_encoder
+    device = clap.device
+
+    def loss_of_step(step: int) -> Tensor:
+        chosen = random.integers(len(pairs.captions), size=config.batch_size).tolist()
+        captions = [pairs.captions[i] for i in chosen]
+        tokens = conditioner.tokenize(captions)
+        text = conditioner.clap_embedding(tokens.clap_ids, tokens.clap_mask)  # (B, D)
+        logits = clap.logit_scale_t.exp().clamp(max=100) * text @ embed_sounds(clap, pairs.mels[chosen].to(device)).T
+        same = torch.tensor([[a == b for b in captions] for a in captions], device=device).float()
+        right = same / same.sum(dim=1, keepdim=True)
+        return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
+
+    clap.train()
+    run = fit(
+        "CLAP",
+        clap.parameters(),
+        loss_of_step,
+        steps=config.clap_steps,
+        learning_rate=config.learning_rate,
+        seconds=seconds,
+        log=log,
+    )
+    clap.eval()
+    return run
+
+
+def embed_sounds(clap: ClapModel, mels: Tensor) -> Tensor:
+    """CLAP's embedding of log-mels (B, T, M): (B, D), L2 norm 1."""
+    return clap.get_audio_features(input_features=mels[:, None]).pooler_output
+
+
+def train_t5(
+    conditioner: TextConditioner,
+    pairs: Pairs,
+    held_out: Pairs,
+    config: TextConfig,
+    random: np.random.Generator,
+    *,
+    seconds: float | None,
+    log: Path,
+) -> tuple[Fit, float]:
+    """T5 as a denoiser of captions: some tokens become <unk>, the decoder writes the caption; the encoder is kept.
+
+    Returns:
+        The run, and the share of hidden tokens of held-out captions that the decoder gets right, given the ones before.
+    """
+    encoder = conditioner.text_encoder_2
+    device = encoder.device
+    settings = encoder.config.to_dict() | {
+        "is_encoder_decoder": True,
+        "num_decoder_layers": config.layers,
+        "decoder_start_token_id": conditioner.tokenizer_2.pad_token_id,
+        "use_cache": False,
+    }
+    model = T5ForConditionalGeneration(T5Config(**settings)).to(device)
+    unknown = conditioner.tokenizer_2.unk_token_id
+
+    def predict(captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+        tokens = conditioner.tokenize(captions)
+        draw = torch.from_numpy(random.random(tuple(tokens.t5_ids.shape))).to(device)
+        hidden = (draw < config.hidden_share) & tokens.t5_mask
+        labels = tokens.t5_ids.masked_fill(~tokens.t5_mask, IGNORED)
+        inputs = tokens.t5_ids.masked_fill(hidden, unknown)
+        output = model(input_ids=inputs, attention_mask=tokens.t5_mask.long(), labels=labels)
+        return output.loss, output.logits.argmax(dim=-1) == labels, hidden
+
+    def loss_of_step(step: int) -> Tensor:
+        chosen = random.integers(len(pairs.captions), size=config.batch_size)
+        return predict([pairs.captions[i] for i in chosen])[0]
+
+    run = fit(
+        "T5",
+        model.parameters(),
+        loss_of_step,
+        steps=config.t5_steps,
+        learning_rate=config.learning_rate,
+        seconds=seconds,
+        log=log,
+    )
+    model.eval()
+    with torch.no_grad():
+        _, right, hidden = predict(held_out.captions)
+    kept = encoder.state_dict().keys()
+    encoder.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name in kept})
+    return run, float(right[hidden].float().mean())
+
+
+def train_gpt(
+    conditioner: TextConditioner,
+    pairs: Pairs,
+    held_out: Pairs,
+    config: TextConfig,
+    random: np.random.Generator,
+    *,
+    seconds: float | None,
+    log: Path,
+) -> tuple[Fit, float]:
+    """Projection and GPT-2: from a caption to the eight tokens of its sound, each fed back as in use.
+
+    Returns:
+        The run, and the mean squared error on held-out clips; 1 is what the average sound would get.
+    """
+    tokens = sound_tokens(conditioner.text_encoder, torch.cat([pairs.mels, held_out.mels]))
+    mean, deviation = tokens[: len(pairs.mels)].mean(dim=0), tokens[: len(pairs.mels)].std(dim=0).clamp(min=1e-4)
+    targets, held_out_targets = ((tokens - mean) / deviation).split([len(pairs.mels), len(held_out.mels)])
+
+    def loss_of_step(step: int) -> Tensor:
+        chosen = random.integers(len(pairs.captions), size=config.batch_size).tolist()
+        empty = random.random(config.batch_size) < config.null_share
+        captions = [NULL_CAPTION if null else pairs.captions[i] for i, null in zip(chosen, empty, strict=True)]
+        return functional.mse_loss(continue_captions(conditioner, captions), targets[chosen])
+
+    run = fit(
+        "GPT-2",
+        [*conditioner.projection_model.parameters(), *conditioner.language_model.parameters()],
+        loss_of_step,
+        steps=config.gpt_steps,
+        learning_rate=config.learning_rate,
+        seconds=seconds,
+        log=log,
+    )
+    with torch.no_grad():
+        error = functional.mse_loss(continue_captions(conditioner, held_out.captions), held_out_targets)
+    return run, float(error)
+
+
+def continue_captions(conditioner: TextConditioner, captions: list[str]) -> Tensor:
+    """GPT-2's tokens for captions, (B, 8, D), with gradients to the projection and GPT-2 only."""
+    tokens = conditioner.tokenize(captions)
+    with torch.no_grad():
+        clap = conditioner.clap_embedding(tokens.clap_ids, tokens.clap_mask)
+        t5 = conditioner.t5_states(tokens.t5_ids, tokens.t5_mask)
+    return conditioner.generate(*conditioner.projected_inputs(clap, t5, tokens.t5_mask))
+
+
+@torch.no_grad()
+def sound_tokens(clap: ClapModel, mels: Tensor, *, batch_size: int = 32) -> Tensor:
+    """Eight tokens of each log-mel (B, T, M): states of CLAP's audio branch, averaged in bands and time, (B, 8, D)."""
+    grid = (SOUND_BANDS, GENERATED_TOKENS // SOUND_BANDS)
+    tokens = []
+    for part in mels.split(batch_size):
+        states = clap.audio_model(input_features=part[:, None].to(clap.device)).last_hidden_state  # (B, D, F, T)
+        tokens.append(functional.adaptive_avg_pool2d(states, grid).flatten(2).transpose(1, 2))
+    return torch.cat(tokens)
+
+
+@torch.no_grad()
+def _similarities(conditioner: TextConditioner, pairs: Pairs) -> Tensor:
+    tokens = conditioner.tokenize(pairs.captions)
+    text = conditioner.clap_embedding(tokens.clap_ids, tokens.clap_mask)
+    return (text @ embed_sounds(conditioner.text_encoder, pairs.mels.to(text.device)).T).cpu()  # (texts, sounds)
+
+
+def measure_recall(conditioner: TextConditioner, pairs: Pairs) -> float:
+    """Share of captions whose most similar sound is their own (or that of an equal caption)."""
+    nearest = _similarities(conditioner, pairs).argmax(dim=1).tolist()
+    return float(np.mean([pairs.captions[i] == caption for i, caption in zip(nearest, pairs.captions, strict=True)]))
+
+
+def draw_similarity(conditioner: TextConditioner, pairs: Pairs, path: Path, *, clips: int = 16) -> None:
+    """CLAP's cosine of captions with sounds of held-out clips, sorted by caption, as PNG."""
+    from matplotlib.figure import Figure
+
+    order = sorted(range(len(pairs.captions)), key=lambda i: pairs.captions[i].split()[::-1])[:clips]
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(_similarities(conditioner, pairs)[order][:, order], cmap="magma")
+    axes.set_yticks(range(len(order)), [pairs.captions[i] for i in order], fontsize=7)
+    axes.set_xticks([])
+    axes.set_xlabel("sounds, in the same order")
+    figure.colorbar(image, label="cosine")
+    figure.savefig(path, dpi=100)
