@@ -55,7 +55,7 @@ def loudness_signal(
     Raises:
         ValueError: when the waveform has not exactly `seconds` of samples, or a setting is unknown.
 
-    Paper: Eq. (10) and (11), Sec. "Text-Loudness Module".
+    Paper: Eq. (10) and (11), Sec. "Time-Loudness Module".
     """
     samples = torch.as_tensor(waveform).float()
     points = _points(seconds)
