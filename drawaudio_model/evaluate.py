@@ -1,0 +1,365 @@
+"""Does the sound obey? Generates a split of the training shards, measures it, and writes a page to listen to.
+
+    python -m drawaudio_model.evaluate --model data/demo/model --shards data/demo/training_shards --split test \
+        --media data/demo/clip_media --output data/demo/evaluation
+
+In the output folder: `metrics.json` (every figure with its count and interval), `clips.json` (the figures of each clip),
+`index.html` with `page/` (a folder that can be copied anywhere) and `clips/` (what was generated, kept for the next run).
+
+Each clip is the first 8 s of its sample, generated from the sample's own features with all instructions. Two bounds
+stand beside it: the real sound through autoencoder and vocoder (no model can be better than its decoder), and the mean
+log-mel of all real sounds (what a model does that obeys nothing).
+
+Legend: N clips, B batch, T mel frames, M mel bins, P loudness points.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from drawaudio_model import listening_page, metrics
+from drawaudio_model.cavp import diff_foley_log_mel
+from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
+from drawaudio_model.dataset import pad_text
+from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.loudness import loudness_signal
+from drawaudio_model.media import decode_flac, encode_flac
+from drawaudio_model.mel import log_mel, normalize_waveform, vocode
+from drawaudio_model.model_folder import model_sha256
+from drawaudio_model.pipeline import STEPS, Conditions, DrawAudioPipeline
+from drawaudio_model.progress import Reporter
+from drawaudio_model.shard import (
+    ShardReader,
+    TrainingSample,
+    decode_sample,
+    fingerprint,
+    finished_shards,
+    write_atomically,
+)
+from drawaudio_model.text import TextEmbeddings
+
+ROWS = {
+    "generated": "generated, all instructions",
+    "autoencoder": "real sound through autoencoder and vocoder (upper bound)",
+    "mean": "mean of all real sounds (lower bound)",
+}
+"""What is measured, with the words of the table."""
+PER_CLIP = {
+    "loudness_pearson": "loudness correlation (Pearson)",
+    "loudness_spearman": "loudness correlation (Spearman)",
+    "loudness_error_db": "loudness error, level-free (dB)",
+    "onset_f1": "onset F1 (0.1 s)",
+    "lag_seconds": "lag of the loudness (s)",
+}
+"""Metrics that have a value for each clip."""
+FRECHET = "Frechet distance (the model's own CAVP audio tower)"
+"""Not comparable with any published FD: another extractor."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What decides the generated sounds."""
+
+    model_sha256: str
+    split: str
+    seed: int
+    steps: int
+    guidance_text: float
+    guidance_video: float
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the evaluation; returns the exit code: 2 with one sentence on bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        evaluate(
+            model=options.model,
+            shards=options.shards,
+            output=options.output,
+            split=options.split,
+            media=options.media,
+            limit=options.limit,
+            seed=options.seed,
+            batch=options.batch,
+            steps=options.steps,
+            guidance_text=options.guidance_text,
+            guidance_video=options.guidance_video,
+            page_clips=options.page_clips,
+            device=torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        )
+    except (ValueError, FileNotFoundError) as error:
+        sys.stderr.write(f"evaluate: {error}\n")
+        return 2
+    return 0
+
+
+def evaluate(
+    *,
+    model: Path,
+    shards: Path,
+    output: Path,
+    split: str,
+    media: Path | None,
+    limit: int | None,
+    seed: int,
+    batch: int,
+    steps: int,
+    guidance_text: float,
+    guidance_video: float,
+    page_clips: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Generates, measures and writes everything; returns the content of metrics.json.
+
+    Raises:
+        ValueError: when the split has no finished shard, its samples have no sound, or the model does not fit them.
+    """
+    started = time.monotonic()
+    samples = read_samples(shards, split, limit=limit, seed=seed)
+    pipe = DrawAudioPipeline.from_pretrained(model).to(device)
+    pipe.set_progress_bar_config(disable=True)
+    run = Evaluation(model_sha256(model), split, seed, steps, guidance_text, guidance_video)
+    with Reporter("evaluate", total=len(samples), log=output / "log.jsonl") as report:
+        generated = generate_clips(pipe, samples, run, output / "clips", batch=batch, report=report)
+        real = {sample.key: real_waveform(sample) for sample in samples}
+        sounds = {
+            "generated": generated,
+            "autoencoder": through_autoencoder(pipe, samples),
+            "mean": dict.fromkeys(real, mean_sound(pipe, list(real.values()))),
+        }
+        report.note("measuring")
+        clips = {row: measure_clips(samples, real, found) for row, found in sounds.items()}
+        table = {row: {"name": ROWS[row], "metrics": summarise(values, seed)} for row, values in clips.items()}
+        reference = audio_features(pipe, list(real.values()))
+        for row, found in sounds.items():
+            features = audio_features(pipe, [found[key] for key in real])
+            table[row]["metrics"]["frechet_distance"] = {
+                "value": metrics.frechet_distance(reference, features),
+                "name": FRECHET,
+                "count": len(features),
+            }
+        result = {
+            **asdict(run),
+            "clips": len(samples),
+            "seconds_of_sound": len(samples) * CLIP_SECONDS,
+            "wall_seconds": round(time.monotonic() - started, 1),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+            "torch": torch.__version__,
+            "rows": table,
+        }
+        write_atomically(output / "clips.json", json.dumps(clips, indent=1).encode())
+        write_atomically(output / "metrics.json", json.dumps(result, indent=1).encode())
+        shown = [page_clip(sample, real, sounds, clips) for sample in samples[:page_clips]]
+        page = listening_page.write_page(
+            output, title=f"Draw an Audio: {split} split", result=result, clips=shown, media=media
+        )
+        report.finish({"clips": len(samples), "page": page, **_figures(table["generated"]["metrics"])})
+    return result
+
+
+def read_samples(shards: Path, split: str, *, limit: int | None, seed: int) -> list[TrainingSample]:
+    """The split's samples, sorted by key; with a limit, that many drawn at random (the same for the same seed).
+
+    Raises:
+        ValueError: when there is no finished shard or a sample has no sound.
+    """
+    readers = [ShardReader(shards, name) for name in finished_shards(shards, split=split)]
+    places = sorted((key, number) for number, reader in enumerate(readers) for key in reader.keys)
+    if not places:
+        raise ValueError(f"{shards} has no finished shard of the split {split!r}; materialize training_shards first")
+    if limit is not None and limit < len(places):
+        chosen = np.random.default_rng(seed).permutation(len(places))[: max(limit, 1)]
+        places = [places[i] for i in sorted(chosen)]
+    samples = [decode_sample(key, readers[number][key]) for key, number in places]
+    for reader in readers:
+        reader.close()
+    silent = [sample.key for sample in samples if sample.flac is None]
+    if silent:
+        raise ValueError(f"{len(silent)} samples have no flac, the first is {silent[0]}; evaluate on shards with sound")
+    return samples
+
+
+def real_waveform(sample: TrainingSample) -> np.ndarray:
+    """(128000,) float32: the first 8 s of the clip, normalised over its 10 s as for training."""
+    return normalize_waveform(decode_flac(sample.flac))[:CLIP_SAMPLES]
+
+
+def clip_seed(seed: int, key: str) -> int:
+    """The noise's seed of one clip: it depends on no other clip and no order."""
+    return int(fingerprint(seed, key)[:12], 16)
+
+
+def generate_clips(
+    pipe: DrawAudioPipeline,
+    samples: Sequence[TrainingSample],
+    run: Evaluation,
+    folder: Path,
+    *,
+    batch: int,
+    report: Reporter,
+) -> dict[str, np.ndarray]:
+    """Key -> (128000,) generated waveform, as read back from the FLACs in `folder`; those that are there are kept.
+
+    Clips of another model, seed or setting are removed first.
+    """
+    marker = folder / "run.json"
+    if not marker.is_file() or json.loads(marker.read_text()) != asdict(run):
+        for old in folder.glob("*.flac"):
+            old.unlink()
+        write_atomically(marker, json.dumps(asdict(run), indent=1).encode())
+    missing = [sample for sample in samples if not (folder / f"{sample.key}.flac").is_file()]
+    report.step(len(samples) - len(missing))
+    for start in range(0, len(missing), batch):
+        part = missing[start : start + batch]
+        latents = pipe.sample(
+            batch_conditions(pipe, part),
+            seeds=[clip_seed(run.seed, sample.key) for sample in part],
+            num_inference_steps=run.steps,
+            guidance_text=run.guidance_text,
+            guidance_video=run.guidance_video,
+        )
+        for sample, latent in zip(part, latents, strict=True):
+            write_atomically(folder / f"{sample.key}.flac", encode_flac(pipe.decode(latent[None])[0]))
+            report.step()
+    return {sample.key: decode_flac((folder / f"{sample.key}.flac").read_bytes()) for sample in samples}
+
+
+def batch_conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> Conditions:
+    """The first 8 s of B samples' instructions, from their precomputed features."""
+
+    def stacked(arrays: Iterator[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack([array.astype(np.float32) for array in arrays]))
+
+    t5, t5_mask = pad_text([torch.from_numpy(sample.t5.astype(np.float32)) for sample in samples])
+    text = TextEmbeddings(
+        clap=stacked(sample.clap for sample in samples),
+        t5=t5,
+        t5_mask=t5_mask,
+        gpt=stacked(sample.gpt for sample in samples),
+    )
+    return pipe.conditions(
+        text,
+        pipe.text([""] * len(samples)),
+        cavp=stacked(sample.cavp[:VIDEO_FRAMES] for sample in samples),
+        cavp_masked=stacked(sample.cavp_masked[:VIDEO_FRAMES] for sample in samples),
+        loudness=stacked(sample.loudness[:LOUDNESS_POINTS] for sample in samples),
+    )
+
+
+@torch.no_grad()
+def through_autoencoder(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> dict[str, np.ndarray]:
+    """Key -> the real sound decoded from its own latent mean: what the model would give if it were perfect."""
+    sounds = {}
+    for sample in samples:
+        mean = torch.from_numpy(sample.latent.astype(np.float32))[: len(sample.latent) // 2, : pipe.latent_frames]
+        scaled = mean[None].to(pipe.device) * pipe.vae.config.scaling_factor
+        sounds[sample.key] = pipe.decode(scaled)[0]
+    return sounds
+
+
+def mean_sound(pipe: DrawAudioPipeline, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+    """(128000,) the sound of the waveforms' mean log-mel."""
+    mean = torch.stack([log_mel(waveform) for waveform in waveforms]).mean(dim=0)  # (T, M)
+    return vocode(pipe.vocoder, mean[None].to(pipe.device))[0].cpu().numpy()
+
+
+@torch.no_grad()
+def audio_features(pipe: DrawAudioPipeline, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+    """(N * tokens, D) float32 features of CAVP's audio tower, one row for each quarter of a second."""
+    rows = []
+    for waveform in waveforms:
+        mel = diff_foley_log_mel(torch.from_numpy(waveform)[None].to(pipe.device))
+        rows.append(pipe.cavp.encode_spectrogram(mel, normalize=True, pool=False)[0].cpu().numpy())
+    return np.concatenate(rows)
+
+
+def measure_clips(
+    samples: Sequence[TrainingSample], real: dict[str, np.ndarray], sounds: dict[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Key -> metric -> value; curves are compared with the commanded one, onsets with the real sound's."""
+    measured = {}
+    for sample in samples:
+        commanded = sample.loudness[:LOUDNESS_POINTS]
+        curve = loudness_signal(sounds[sample.key], seconds=CLIP_SECONDS)
+        correlation = metrics.loudness_correlation(commanded, curve)
+        onsets = metrics.onset_f1(real[sample.key], sounds[sample.key])
+        measured[sample.key] = {
+            "loudness_pearson": correlation.pearson,
+            "loudness_spearman": correlation.spearman,
+            "loudness_error_db": metrics.loudness_error_db(commanded, curve),
+            "onset_f1": onsets.f1,
+            "onset_hits": onsets.hits,
+            "onsets_real": onsets.reference_count,
+            "onsets_generated": onsets.generated_count,
+            "lag_seconds": metrics.lag_seconds(commanded, curve),
+        }
+    return measured
+
+
+def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, dict[str, Any]]:
+    """Metric -> median over clips (mean for onset F1) with its interval and count; undefined values are left out."""
+    table = {}
+    for metric, name in PER_CLIP.items():
+        statistic = np.mean if metric == "onset_f1" else np.median
+        interval = metrics.bootstrap_interval([row[metric] for row in values.values()], statistic=statistic, seed=seed)
+        table[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
+    return table
+
+
+def page_clip(
+    sample: TrainingSample,
+    real: dict[str, np.ndarray],
+    sounds: dict[str, dict[str, np.ndarray]],
+    clips: dict[str, dict[str, dict[str, float]]],
+) -> listening_page.PageClip:
+    """One clip as the page shows it."""
+    return listening_page.PageClip(
+        key=sample.key,
+        caption=sample.facts["caption"],
+        boxes=sample.boxes,
+        commanded=sample.loudness[:LOUDNESS_POINTS],
+        real=real[sample.key],
+        sounds={ROWS[row]: found[sample.key] for row, found in sounds.items() if row != "mean"},
+        figures={PER_CLIP[metric]: clips["generated"][sample.key][metric] for metric in PER_CLIP},
+    )
+
+
+def _figures(row: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Metric -> value."""
+    return {metric: entry["value"] for metric, entry in row.items()}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m drawaudio_model.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, required=True, help="folder of a DrawAudioPipeline")
+    parser.add_argument("--shards", type=Path, required=True, help="folder of training shards (with sound)")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--output", type=Path, required=True, help="folder for figures, sounds and page")
+    parser.add_argument("--media", type=Path, help="shards with the pictures for the page: clip_media or raw_clips")
+    parser.add_argument("--limit", type=int, help="at most this many clips, drawn with the seed")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise and of --limit's draw")
+    parser.add_argument("--batch", type=int, default=8, help="clips sampled together")
+    parser.add_argument("--steps", type=int, default=STEPS, help="sampling steps")
+    parser.add_argument("--guidance-text", type=float, default=TEXT_SCALE, help="s_text of Eq. (12)")
+    parser.add_argument("--guidance-video", type=float, default=VIDEO_SCALE, help="s_video of Eq. (12)")
+    parser.add_argument("--page-clips", type=int, default=40, help="clips on the page")
+    parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""What a person gives (a video, a mask, a curve, in any form) as the arrays that the model takes.
+
+Legend: V video frames at 4 fps, H/W pixels, P loudness points (10 a second).
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from drawaudio_model import loudness as curves
+from drawaudio_model import masks, media, mel
+from drawaudio_model.clip_format import LOUDNESS_FPS, VIDEO_FPS
+
+Video = str | Path | np.ndarray
+Mask = str | Path | Image.Image | np.ndarray | Sequence[masks.Box] | Sequence[Image.Image] | Sequence[np.ndarray]
+Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]]
+
+CURVE_SUFFIXES = (".csv", ".json")
+
+
+class Picture(NamedTuple):
+    """A video as the model sees it."""
+
+    frames: np.ndarray
+    """(V, H, W, 3) uint8, frame i is the one shown at i / 4 s; V covers `seconds`."""
+    seconds: float
+    """Length of the video."""
+
+
+def read_video(video: Video, *, video_fps: float = VIDEO_FPS, seconds: float | None = None) -> Picture:
+    """The frames at 4 fps, the longer side of a file's at most 640 pixels as in the dataset.
+
+    Args:
+        video: a file of any container, size and frame rate, or (N, H, W, 3) uint8 RGB frames.
+        video_fps: frame rate of an array; files carry timestamps.
+        seconds: use only this much from the start; None: all.
+
+    Raises:
+        ValueError: for another kind of array, or fewer seconds than asked for.
+        media.MediaError: when a file has no readable picture.
+    """
+    if isinstance(video, np.ndarray):
+        return _frames_of_array(video, video_fps, seconds)
+    path = Path(video)
+    if not path.is_file():
+        raise ValueError(f"video {path} does not exist; give a media file or an array of frames")
+    info = media.probe(path)
+    if info.video_codec is None:
+        raise media.MediaError("no_video_stream", f"{path} has no video stream")
+    length = _shorter(info.video_seconds, seconds)
+    return Picture(media.read_frames(path, seconds=length), length)
+
+
+def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
+    """(V, H, W) bool: which pixels of each frame sound.
+
+    Args:
+        mask: boxes on the frames at 4 fps; a picture or array for all frames; a list or (V, h, w) array with one per
+            frame; or the path of a picture, of a folder of pictures, or of a .json of boxes.
+        frames: V.
+        height: H.
+        width: W.
+
+    Raises:
+        ValueError: for another kind of mask, or a number of pictures that does not fit.
+    """
+    if isinstance(mask, str | Path):
+        if not Path(mask).exists():
+            raise ValueError(
+                f"mask {str(mask)!r} is no file; give a picture, a folder of pictures, a .json of boxes, or boxes "
+                "(`drawaudio mask` makes boxes from a text)"
+            )
+        return masks.read_mask(Path(mask), height, width, frames=frames)
+    if isinstance(mask, Image.Image):
+        mask = [np.asarray(mask)]
+    elif isinstance(mask, np.ndarray):
+        # Three axes may be (V, h, w) or one colour picture (h, w, 3 or 4).
+        one = mask.ndim == 2 or (mask.ndim == 3 and mask.shape[-1] in (3, 4) and len(mask) != frames)
+        mask = [mask] if one else list(mask)
+    if not isinstance(mask, Sequence) or not len(mask):
+        raise ValueError(
+            f"mask is {mask!r}, expected boxes, a picture, a list of pictures or a path; None is the whole frame"
+        )
+    if all(isinstance(item, masks.Box) for item in mask):
+        return masks.rasterize(list(mask), height, width, frames=frames)
+    return masks.from_images([np.asarray(item) for item in mask], height, width, frames=frames)
+
+
+def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
+    """(P,) float32 loudness signal, P = ceil(10 * seconds).
+
+    Args:
+        loudness: points (time in seconds, level); an array with one level per tenth of a second; a .csv or .json curve;
+            or an audio (or video) file whose loudness is to be followed, silent after its end.
+        seconds: length of the sound.
+
+    Raises:
+        ValueError: for another kind or length, or levels outside 0 to 1.
+    """
+    points = math.ceil(round(seconds * LOUDNESS_FPS, 6))
+    whole = points / LOUDNESS_FPS
+    if isinstance(loudness, str | Path):
+        path = Path(loudness)
+        if not path.is_file():
+            raise ValueError(f"loudness {path} does not exist; give a .csv or .json curve or an audio file")
+        if path.suffix.lower() in CURVE_SUFFIXES:
+            return curves.from_points(curves.read_points(path), whole)
+        return curve_of_audio(path, whole)
+    if isinstance(loudness, np.ndarray) and loudness.ndim == 1:
+        if loudness.shape != (points,):
+            raise ValueError(
+                f"loudness has {len(loudness)} levels, expected {points} ({whole} s at {LOUDNESS_FPS} a second); "
+                "give (time, level) points to have it interpolated"
+            )
+        times = curves.point_times(whole)
+        return curves.from_points(list(zip(times.tolist(), loudness.tolist(), strict=True)), whole)
+    rows = [tuple(row) for row in loudness]
+    if any(len(row) != 2 for row in rows):
+        raise ValueError("loudness points have another form than (time in seconds, level); give pairs of numbers")
+    return curves.from_points([(float(time), float(level)) for time, level in rows], whole)
+
+
+def curve_of_audio(path: Path, seconds: float) -> np.ndarray:
+    """(10 * seconds,) float32 loudness signal of a sound file's first `seconds`, normalised as in training."""
+    waveform = mel.normalize_waveform(media.read_waveform(path, seconds=seconds))
+    return curves.loudness_signal(waveform, seconds=seconds)
+
+
+def hold_last(array: np.ndarray, length: int) -> np.ndarray:
+    """The array with its last row repeated up to `length` rows: what the model sees behind the end of an instruction."""
+    return np.concatenate([array, np.repeat(array[-1:], max(length - len(array), 0), axis=0)])[:length]
+
+
+def _frames_of_array(video: np.ndarray, video_fps: float, seconds: float | None) -> Picture:
+    if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
+        raise ValueError(f"video array is {video.dtype} {video.shape}, expected uint8 (frames, height, width, 3), RGB")
+    if not (math.isfinite(video_fps) and video_fps > 0):
+        raise ValueError(f"video_fps is {video_fps}, expected the array's frames a second, more than 0")
+    length = _shorter(len(video) / video_fps, seconds)
+    count = math.ceil(round(length * VIDEO_FPS, 6))
+    # The frame shown at i / 4 s; the small number keeps 0.75 s x 4 fps from falling into the frame before.
+    shown = np.floor(np.arange(count) / VIDEO_FPS * video_fps + 1e-6).astype(int).clip(max=len(video) - 1)
+    return Picture(video[shown], length)
+
+
+def _shorter(length: float, seconds: float | None) -> float:
+    if seconds is None:
+        return length
+    if not 0 < seconds <= length + 1e-6:
+        raise ValueError(f"seconds is {seconds}, expected more than 0 and at most the video's {length:.2f} s")
+    return seconds

@@ -1,0 +1,126 @@
+"""A pipeline folder: checked before it is loaded, and named by what its weights are.
+
+diffusers and transformers load a folder with a missing weight or another shape with a warning, or fail inside torch.
+Here a folder that does not fit is refused in one sentence before anything is loaded.
+"""
+
+import importlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import ModelMixin
+from transformers import PreTrainedModel
+
+from drawaudio_model.shard import file_sha256, fingerprint
+
+PIPELINE_CLASS = "DrawAudioPipeline"
+_WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raises where the folder of a DrawAudioPipeline lacks a file or holds weights of other shapes than its configs say.
+
+    Raises:
+        ValueError: one sentence with the file, what was found and what was expected.
+    """
+    for name, (library, class_name) in read_components(folder).items():
+        part = folder / name
+        if not part.is_dir():
+            raise ValueError(f"model folder {folder} has no part {name}; save or download it again")
+        kind = _find_class(library, class_name)
+        if kind is None:
+            raise ValueError(f"part {name} of {folder} is a {library}.{class_name}, which this version does not know")
+        if issubclass(kind, ModelMixin | PreTrainedModel):
+            _check_weights(part, kind)
+
+
+def read_components(folder: Path) -> dict[str, tuple[str, str]]:
+    """Part -> (library, class) of a pipeline folder.
+
+    Raises:
+        ValueError: when there is no model_index.json, or it describes another pipeline.
+    """
+    index = Path(folder) / "model_index.json"
+    if not index.is_file():
+        raise ValueError(f"{folder} is no model folder (it has no model_index.json); train one, or give its path")
+    content = json.loads(index.read_text())
+    if content.get("_class_name") != PIPELINE_CLASS:
+        raise ValueError(f"{index} describes a {content.get('_class_name')}, expected a {PIPELINE_CLASS}")
+    return {name: tuple(value) for name, value in content.items() if isinstance(value, list) and value[0]}
+
+
+def model_sha256(folder: Path) -> str:
+    """One sha256 (hex) for everything in a pipeline folder that decides what it generates."""
+    folder = Path(folder)
+    files = [folder / "model_index.json"]
+    for name in read_components(folder):
+        files += [path for path in (folder / name).rglob("*") if path.is_file()]
+    return fingerprint({path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(files)})
+
+
+def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Weight -> shape of a safetensors file, from its header.
+
+    Raises:
+        ValueError: when it is no whole safetensors file.
+    """
+    with file.open("rb") as content:
+        start = content.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        size = file.stat().st_size
+        try:
+            header = json.loads(content.read(length)) if 0 < length < size else None
+        except ValueError:
+            header = None
+    entries = {name: entry for name, entry in (header or {}).items() if name != "__metadata__"}
+    end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    if header is None or size != 8 + length + end:
+        raise ValueError(f"{file} is no whole safetensors file ({size} bytes); copy or download it again")
+    return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+
+
+def _find_class(library: str, class_name: str) -> type | None:
+    """The class that model_index.json names, from the three packages that may appear there and no other."""
+    if library.split(".")[0] in ("drawaudio_model", "diffusers", "transformers"):
+        return getattr(importlib.import_module(library), class_name, None)
+    # diffusers names its pipelines' own models by the pipeline's folder: "audioldm2".
+    return getattr(getattr(diffusers.pipelines, library, None), class_name, None)
+
+
+def _check_weights(part: Path, kind: type) -> None:
+    """Compares the weights in a part's folder with those that its config asks for."""
+    files = [part / name for name in _WEIGHTS if (part / name).is_file()]
+    files = files or sorted(part.glob("*-of-*.safetensors"))
+    if not (part / "config.json").is_file() or not files:
+        missing = "config.json" if files else "safetensors weights"
+        raise ValueError(f"model part {part} has no {missing}; save or download it again")
+    found = {name: shape for file in files for name, shape in weight_shapes(file).items()}
+    model = _without_weights(part, kind)
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    # Tied weights are stored once, under either name.
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    for name, shape in expected.items():
+        if name in found and found[name] != shape:
+            raise ValueError(
+                f"{part} has {name} of shape {found[name]}, its config.json asks for {shape}; save it again"
+            )
+    lacking = sorted(set(expected) - set(found) - tied)
+    if lacking and isinstance(model, ModelMixin):
+        raise ValueError(
+            f"{part} lacks {len(lacking)} weights that its config.json asks for, the first is {lacking[0]}"
+        )
+    if not set(found) & set(expected):
+        raise ValueError(f"{part} holds no weight that its config.json asks for; it is another model's")
+
+
+def _without_weights(part: Path, kind: type) -> torch.nn.Module:
+    """The part's model on torch's meta device: names and shapes without memory."""
+    with torch.device("meta"):
+        if issubclass(kind, ModelMixin):
+            return kind.from_config(kind.load_config(part))
+        settings: Any = kind.config_class.from_pretrained(part)
+        return kind(settings)

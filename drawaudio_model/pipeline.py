@@ -1,0 +1,531 @@
+"""DrawAudioPipeline: a silent video, a text, a mask and a drawn curve become sound.
+
+Each sampling step evaluates the UNet on up to three branches in one batch (nothing, text, text and video) and combines
+them as Eq. (12). The loudness signal is added to the latent before the UNet. What does not change while sampling (text
+embeddings, video tokens, the loudness signal's share of the latent) is computed once.
+
+Legend: B batch, C latent channels, F latent frames of one 8 s window, N latent frames of the whole sound, K latent mel
+bins, V video frames, P loudness points, D CAVP width, L text tokens, T mel frames, M mel bins.
+
+Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, s_text 3.5, s_video 4.5).
+"""
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from diffusers import (
+    AudioLDM2ProjectionModel,
+    AutoencoderKL,
+    DDIMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+)
+from diffusers.utils import BaseOutput
+from torch import Tensor
+from transformers import (
+    ClapModel,
+    GPT2Model,
+    PreTrainedTokenizerBase,
+    SpeechT5HifiGan,
+    T5EncoderModel,
+)
+
+from drawaudio_model import windows
+from drawaudio_model.cavp import CAVP
+from drawaudio_model.clip_format import (
+    CLIP_SECONDS,
+    LOUDNESS_FPS,
+    LOUDNESS_POINTS,
+    MEL_BINS,
+    MEL_FRAMES,
+    SAMPLE_RATE,
+    VIDEO_FPS,
+    VIDEO_FRAMES,
+)
+from drawaudio_model.guidance import BRANCH_INSTRUCTIONS, TEXT_SCALE, VIDEO_SCALE, dual_guidance, needed_branches
+from drawaudio_model.instructions import Loudness, Mask, Video, hold_last, read_loudness, read_mask, read_video
+from drawaudio_model.loudness import loudness_signal
+from drawaudio_model.loudness_control import LoudnessControl
+from drawaudio_model.mask_attention import MaskAttention
+from drawaudio_model.masks import apply_mask
+from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
+from drawaudio_model.metrics.loudness_correlation import loudness_correlation
+from drawaudio_model.model_folder import check_model_folder
+from drawaudio_model.text import TextConditioner, TextEmbeddings
+from drawaudio_model.unet import DrawAudioUNet
+
+STEPS = 25
+"""Sampling steps of the paper."""
+CAVP_CHUNK_FRAMES = 32
+CAVP_CONTEXT_FRAMES = 9
+"""Frames on each side that CAVP's temporal convolutions can see: chunks read with them give the whole video's features."""
+
+
+
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """B sets of instructions as the model takes them; V and P cover whole windows."""
+
+    text: TextEmbeddings
+    negative: TextEmbeddings
+    """What the unconditional branch reads: the embeddings of "" or of a negative prompt."""
+    cavp: Tensor
+    """(B, V, D) CAVP features of the frames."""
+    cavp_masked: Tensor
+    """(B, V, D) CAVP features of the masked frames; `cavp` itself where no mask was given."""
+    loudness: Tensor
+    """(B, P)."""
+    has_video: Tensor
+    """(B,) 1 where there is a video, 0 where it is the null video."""
+    has_loudness: Tensor
+    """(B,) 1 where there is a loudness signal, 0 where nothing is added to the latent."""
+
+
+@dataclass
+class DrawAudioOutput(BaseOutput):
+    """Generated sounds.
+
+    Attributes:
+        audios: (B, samples) float32 at 16 kHz, one row per candidate, the best first.
+        seeds: the seed that gives each row.
+        curve: (P,) the loudness signal that was asked for, or None.
+        scores: (B,) how well each row follows the curve (Pearson correlation), or None without a curve.
+    """
+
+    audios: np.ndarray
+    seeds: list[int]
+    curve: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+
+class DrawAudioPipeline(DiffusionPipeline):
+    """Video, text, mask and loudness curve to sound; any subset of them.
+
+    Args:
+        vae: autoencoder of log-mels, (B, 1, T, M) to (B, C, F, K); its config carries the scaling factor.
+        text_encoder: CLAP.
+        tokenizer: of CLAP.
+        text_encoder_2: FLAN-T5's encoder.
+        tokenizer_2: of FLAN-T5.
+        projection_model: CLAP and T5 to GPT-2's width.
+        language_model: GPT-2, which makes 8 hidden tokens.
+        unet: the denoiser.
+        mask_attention: CAVP features to video tokens.
+        loudness_control: loudness signal to its share of the latent.
+        cavp: frames to features.
+        vocoder: log-mel to waveform.
+        scheduler: the noise schedule of training; sampling uses DPM-Solver++ made from its config.
+        loudness_branches: which branches of Eq. (12) see the loudness signal: "all" (the latent is shared; the paper's
+            Eq. (12) leaves it open) or "video", only the one with text and video.
+
+    Raises:
+        ValueError: when the parts do not fit each other or the clip's geometry.
+    """
+
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->projection_model->language_model->cavp->unet->vae->vocoder"
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: ClapModel,
+        tokenizer: PreTrainedTokenizerBase,
+        text_encoder_2: T5EncoderModel,
+        tokenizer_2: PreTrainedTokenizerBase,
+        projection_model: AudioLDM2ProjectionModel,
+        language_model: GPT2Model,
+        unet: DrawAudioUNet,
+        mask_attention: MaskAttention,
+        loudness_control: LoudnessControl,
+        cavp: CAVP,
+        vocoder: SpeechT5HifiGan | GriffinLimVocoder,
+        scheduler: DDIMScheduler,
+        loudness_branches: str = "all",
+    ) -> None:
+        super().__init__()
+        if loudness_branches not in ("all", "video"):
+            raise ValueError(f"loudness_branches is {loudness_branches!r}, expected 'all' or 'video'")
+        check_vocoder(vocoder)
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            text_encoder_2=text_encoder_2,
+            tokenizer_2=tokenizer_2,
+            projection_model=projection_model,
+            language_model=language_model,
+            unet=unet,
+            mask_attention=mask_attention,
+            loudness_control=loudness_control,
+            cavp=cavp,
+            vocoder=vocoder,
+            scheduler=scheduler,
+        )
+        self.register_to_config(loudness_branches=loudness_branches)
+        self._check_parts()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+        """The pipeline of a folder (or hub name), after a folder was checked: see `check_model_folder`.
+
+        Args:
+            pretrained_model_name_or_path: what `save_pretrained` wrote.
+            **kwargs: diffusers' own: torch_dtype, device_map, parts given instead of loaded, ...
+
+        Raises:
+            ValueError: in one sentence, when a file is missing or has other shapes than its config says.
+        """
+        folder = Path(pretrained_model_name_or_path)
+        # A name with more than one slash, or an absolute one, can only be a folder.
+        if folder.exists() or folder.is_absolute() or len(folder.parts) > 2:
+            check_model_folder(folder)
+        return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        video: Video | None = None,
+        prompt: str | None = None,
+        *,
+        negative_prompt: str | None = None,
+        mask: Mask | None = None,
+        loudness: Loudness | None = None,
+        seconds: float | None = None,
+        video_fps: float = VIDEO_FPS,
+        num_inference_steps: int = STEPS,
+        guidance_text: float = TEXT_SCALE,
+        guidance_video: float = VIDEO_SCALE,
+        seed: int | None = None,
+        num_candidates: int = 1,
+        overlap_seconds: int = windows.OVERLAP_SECONDS,
+        callback_on_step_end: Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any] | None = None,
+    ) -> DrawAudioOutput:
+        """The sound of a video, as told.
+
+        Args:
+            video: file of any container, size, frame rate and length, or (N, H, W, 3) uint8 RGB frames. None: sound
+                from the other instructions alone.
+            prompt: what should sound.
+            negative_prompt: what should not sound; needs no prompt.
+            mask: which part of the picture sounds; see `instructions.read_mask`. None: the whole picture.
+            loudness: when and how loud; see `instructions.read_loudness`. Levels are RMS of a waveform that peaks at
+                0.5. None: the model's own choice.
+            seconds: length of the sound; default the video's, or 8 s without a video.
+            video_fps: frame rate of an array.
+            num_inference_steps: sampling steps.
+            guidance_text: s_text of Eq. (12).
+            guidance_video: s_video of Eq. (12); without a video it is 0.
+            seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
+            num_candidates: sounds to make from seed, seed + 1, ...; ranked by how well they follow the curve.
+            overlap_seconds: shared by the windows of a sound longer than 8 s.
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": (B, C, N, K)}) after each step.
+
+        Raises:
+            ValueError: for no instruction at all, a mask without video, or an instruction that cannot be read.
+        """
+        if video is None and prompt is None and loudness is None:
+            raise ValueError("there is no instruction; give a video, a prompt or a loudness curve")
+        if mask is not None and video is None:
+            raise ValueError("a mask was given without a video; give the video that it was drawn on")
+        if num_candidates < 1:
+            raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
+        picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
+        seconds = picture.seconds if picture else float(seconds or CLIP_SECONDS)
+        curve = None if loudness is None else read_loudness(loudness, seconds)
+        whole = self._window_starts(seconds, overlap_seconds)[-1] + CLIP_SECONDS
+        cavp, cavp_masked = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS)
+        conditions = self.conditions(
+            self.text([prompt or ""]),
+            self.text([negative_prompt or ""]),
+            cavp=cavp,
+            cavp_masked=cavp_masked,
+            loudness=None if curve is None else torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))[None],
+            seconds=whole,
+        )
+        first = secrets.randbelow(2**31) if seed is None else seed
+        seeds = [first + candidate for candidate in range(num_candidates)]
+        latents = self.sample(
+            _repeated(conditions, num_candidates),
+            seeds=seeds,
+            num_inference_steps=num_inference_steps,
+            guidance_text=guidance_text,
+            guidance_video=guidance_video if picture else 0.0,
+            overlap_seconds=overlap_seconds,
+            callback_on_step_end=callback_on_step_end,
+        )
+        # One at a time: the autoencoder's memory, not the UNet's, would decide how many candidates fit.
+        audios = np.concatenate([self.decode(latent[None], overlap_seconds=overlap_seconds) for latent in latents])
+        return _ranked(audios, seconds, seeds, curve)
+
+    def conditions(
+        self,
+        text: TextEmbeddings,
+        negative: TextEmbeddings,
+        *,
+        cavp: Tensor | None = None,
+        cavp_masked: Tensor | None = None,
+        loudness: Tensor | None = None,
+        seconds: int = CLIP_SECONDS,
+    ) -> Conditions:
+        """B sets of instructions from embeddings and features, computed here or read from training shards.
+
+        Args:
+            text: embeddings of B texts, "" for no text.
+            negative: embeddings of B texts for the unconditional branch, normally "".
+            cavp: (B, V, D) with V = 4 * seconds; None: no video.
+            cavp_masked: (B, V, D); None: no mask, the whole frame.
+            loudness: (B, P) with P = 10 * seconds; None: no curve.
+            seconds: of whole windows: 8, or what `windows.window_starts_seconds` covers.
+
+        Raises:
+            ValueError: when a tensor has another shape.
+        """
+        batch = len(text)
+        frames = (batch, seconds * VIDEO_FPS, self.mask_attention.config.cavp_dim)
+        points = (batch, seconds * LOUDNESS_FPS)
+        for name, tensor, shape in (
+            ("cavp", cavp, frames),
+            ("cavp_masked", cavp_masked, frames),
+            ("loudness", loudness, points),
+        ):
+            if tensor is not None and tuple(tensor.shape) != shape:
+                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape} for {batch} x {seconds} s")
+
+        def placed(tensor: Tensor) -> Tensor:
+            return tensor.to(self._execution_device, self.unet.dtype)
+
+        visual = placed(torch.zeros(frames) if cavp is None else cavp)
+        return Conditions(
+            text=text,
+            negative=negative,
+            cavp=visual,
+            cavp_masked=visual if cavp_masked is None else placed(cavp_masked),
+            loudness=placed(torch.zeros(points) if loudness is None else loudness),
+            has_video=placed(torch.full((batch,), float(cavp is not None))),
+            has_loudness=placed(torch.full((batch,), float(loudness is not None))),
+        )
+
+    @torch.no_grad()
+    def sample(
+        self,
+        conditions: Conditions,
+        *,
+        seeds: Sequence[int],
+        num_inference_steps: int = STEPS,
+        guidance_text: float = TEXT_SCALE,
+        guidance_video: float = VIDEO_SCALE,
+        overlap_seconds: int = windows.OVERLAP_SECONDS,
+        callback_on_step_end: Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any] | None = None,
+    ) -> Tensor:
+        """(B, C, N, K) latents sampled under B sets of instructions; row i starts from the noise of seeds[i] alone.
+
+        Raises:
+            ValueError: when there are not B seeds, or fewer than one step.
+        """
+        batch = len(conditions.loudness)
+        if len(seeds) != batch or num_inference_steps < 1:
+            raise ValueError(
+                f"{len(seeds)} seeds and {num_inference_steps} steps for {batch} sets of instructions, expected one seed "
+                "each and at least 1 step"
+            )
+        starts = self._window_starts(conditions.loudness.shape[1] // LOUDNESS_FPS, overlap_seconds)
+        branches = needed_branches(guidance_text, guidance_video)
+        inputs = [self._window_inputs(conditions, start, branches) for start in starts]
+        first_frames = [start * self.latent_frames // CLIP_SECONDS for start in starts]
+        solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
+        solver.set_timesteps(num_inference_steps, device=self._execution_device)
+        latents = self._noise(seeds, first_frames[-1] + self.latent_frames) * solver.init_noise_sigma
+
+        def guided(number: int, part: Tensor) -> Tensor:
+            return self._guided_noise(part, timestep, inputs[number], branches, guidance_text, guidance_video)
+
+        with self.progress_bar(total=num_inference_steps) as bar:
+            for step, timestep in enumerate(solver.timesteps):
+                noise = windows.blended(latents, first_frames, self.latent_frames, guided)
+                latents = solver.step(noise, timestep, latents).prev_sample
+                if callback_on_step_end is not None:
+                    callback_on_step_end(self, step, int(timestep), {"latents": latents})
+                bar.update()
+        return latents
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, *, overlap_seconds: int = windows.OVERLAP_SECONDS) -> np.ndarray:
+        """(B, samples) float32 waveforms of latents (B, C, N, K): autoencoder window by window, then the vocoder.
+
+        A peak above 1 is possible; nothing is rescaled here, so that levels stay those that the curve asked for.
+        """
+        seconds = latents.shape[2] * CLIP_SECONDS // self.latent_frames
+        first_frames = [
+            start * self.latent_frames // CLIP_SECONDS for start in self._window_starts(seconds, overlap_seconds)
+        ]
+
+        def decoded(number: int, part: Tensor) -> Tensor:
+            return self.vae.decode(part / self.vae.config.scaling_factor).sample  # (B, 1, T, M)
+
+        mel = windows.blended(latents.to(self.vae.dtype), first_frames, self.latent_frames, decoded)
+        return vocode(self.vocoder, mel[:, 0]).cpu().numpy()
+
+    @torch.no_grad()
+    def encode_frames(self, frames: np.ndarray) -> Tensor:
+        """(1, V, D) CAVP features of (V, H, W, 3) uint8 frames, as if the whole video had gone through at once."""
+        features = []
+        for start in range(0, len(frames), CAVP_CHUNK_FRAMES):
+            first = max(start - CAVP_CONTEXT_FRAMES, 0)
+            chunk = self.cavp.preprocess(frames[None, first : start + CAVP_CHUNK_FRAMES + CAVP_CONTEXT_FRAMES])
+            seen = self.cavp.encode_video(chunk.to(self.cavp.dtype))  # (1, V', D)
+            features.append(seen[:, start - first : start - first + CAVP_CHUNK_FRAMES])
+        return torch.cat(features, dim=1)
+
+    @property
+    def text(self) -> TextConditioner:
+        """Texts to embeddings, with the pipeline's own encoders."""
+        return TextConditioner(
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            text_encoder_2=self.text_encoder_2,
+            tokenizer_2=self.tokenizer_2,
+            projection_model=self.projection_model,
+            language_model=self.language_model,
+        )
+
+    @property
+    def latent_frames(self) -> int:
+        """F: latent frames of one window."""
+        return MEL_FRAMES // self._compression
+
+    @property
+    def latent_bins(self) -> int:
+        """K: latent mel bins."""
+        return MEL_BINS // self._compression
+
+    @property
+    def _compression(self) -> int:
+        """Mel frames a latent frame; every level of the autoencoder but the last halves both axes."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def _check_parts(self) -> None:
+        """Raises ValueError when two parts disagree about a size that they share."""
+        if MEL_FRAMES % self._compression or MEL_BINS % self._compression:
+            raise ValueError(
+                f"autoencoder compresses {self._compression} times, expected a divisor of {MEL_FRAMES} mel frames and "
+                f"{MEL_BINS} mel bins; use one with fewer levels"
+            )
+        unet, attention = self.unet.config, self.mask_attention.config
+        pairs = (
+            ("latent channels", "autoencoder", self.vae.config.latent_channels, "UNet", unet.in_channels),
+            ("video token width", "mask attention", attention.width, "UNet", unet.video_attention_dim),
+            ("video feature width", "CAVP", self.cavp.config.embed_dim, "mask attention", attention.cavp_dim),
+            (
+                "latent frames",
+                "autoencoder",
+                self.latent_frames,
+                "loudness control",
+                self.loudness_control.config.latent_frames,
+            ),
+        )
+        for what, first, value, second, other in pairs:
+            if value != other:
+                raise ValueError(f"{what}: the {first} has {value}, the {second} {other}; load parts of one model")
+
+    def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
+        return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
+
+    def _noise(self, seeds: Sequence[int], frames: int) -> Tensor:
+        """(B, C, N, K) standard normal noise, made on the CPU so that it does not depend on the device."""
+        shape = (self.vae.config.latent_channels, frames, self.latent_bins)
+        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return torch.stack(rows).to(self._execution_device, self.unet.dtype)
+
+    def _picture_features(
+        self, frames: np.ndarray | None, mask: Mask | None, length: int
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """CAVP features of the frames and of the masked frames, (1, length, D) each; None for what is not given."""
+        if frames is None:
+            return None, None
+        held = hold_last(frames, length)
+        cavp = self.encode_frames(held)
+        if mask is None:
+            return cavp, None
+        regions = hold_last(read_mask(mask, *frames.shape[:3]), length)
+        return cavp, self.encode_frames(apply_mask(held, regions))
+
+    def _window_inputs(self, conditions: Conditions, start: int, branches: Sequence[str]) -> "_WindowInputs":
+        """What the UNet needs in the window that starts at `start` seconds, for all branches one after another."""
+        frames = slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES)
+        points = slice(start * LOUDNESS_FPS, start * LOUDNESS_FPS + LOUDNESS_POINTS)
+        # Positions that follow the clip would run out in a long video: each window is a clip of its own.
+        start_frame = 0 if self.mask_attention.config.positions_follow == "clip" else None
+        cavp, masked = conditions.cavp[:, frames], conditions.cavp_masked[:, frames]
+        given = self.mask_attention(cavp, masked, keep=conditions.has_video, start_frame=start_frame)
+        null = self.mask_attention(cavp, masked, keep=torch.zeros_like(conditions.has_video), start_frame=start_frame)
+        signal = self.loudness_control(conditions.loudness[:, points], keep=conditions.has_loudness)  # (B, 1 | C, F, 1)
+        with_text, with_video = zip(*(BRANCH_INSTRUCTIONS[branch] for branch in branches), strict=True)
+        text = TextEmbeddings.collate([conditions.text if seen else conditions.negative for seen in with_text])
+        hears = [seen or self.config.loudness_branches == "all" for seen in with_video]
+        return _WindowInputs(
+            text=text.to(given.device, given.dtype),
+            video=torch.cat([given if seen else null for seen in with_video]),
+            signal=torch.cat([signal if heard else torch.zeros_like(signal) for heard in hears]),
+        )
+
+    def _guided_noise(
+        self,
+        latents: Tensor,
+        timestep: Tensor,
+        inputs: "_WindowInputs",
+        branches: Sequence[str],
+        guidance_text: float,
+        guidance_video: float,
+    ) -> Tensor:
+        """The noise of Eq. (12) in one window, (B, C, F, K)."""
+        noisy = latents.repeat(len(branches), 1, 1, 1) + inputs.signal
+        noise = self.unet(
+            noisy,
+            timestep,
+            gpt=inputs.text.gpt,
+            t5=inputs.text.t5,
+            t5_mask=inputs.text.t5_mask,
+            video=inputs.video,
+        ).sample
+        predicted = dict(zip(branches, noise.chunk(len(branches)), strict=True))
+        return dual_guidance(
+            predicted["uncond"], predicted.get("text"), predicted.get("text_video"), guidance_text, guidance_video
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _WindowInputs:
+    """Constant inputs of the UNet in one window; G = branches x B rows, branch by branch."""
+
+    text: TextEmbeddings  # G texts
+    video: Tensor  # (G, V, width)
+    signal: Tensor  # (G, 1 or C, F, 1)
+
+
+def _repeated(conditions: Conditions, times: int) -> Conditions:
+    """The one set of instructions `times` times."""
+    rows = [0] * times
+    return Conditions(
+        **{
+            name: value.select(rows) if isinstance(value, TextEmbeddings) else value[rows]
+            for name, value in vars(conditions).items()
+        }
+    )
+
+
+def _ranked(audios: np.ndarray, seconds: float, seeds: list[int], curve: np.ndarray | None) -> DrawAudioOutput:
+    """The output with the sounds that follow the curve best in front; measured on whole windows, then cut to length."""
+    samples = round(seconds * SAMPLE_RATE)
+    if curve is None:
+        return DrawAudioOutput(audios=audios[:, :samples], seeds=seeds)
+    measured = [loudness_signal(audio, seconds=len(audio) / SAMPLE_RATE)[: len(curve)] for audio in audios]
+    scores = np.array([loudness_correlation(curve, row).pearson for row in measured])
+    # A constant curve has no correlation (NaN): then the order of the seeds stays.
+    order = np.argsort(-scores, kind="stable")
+    return DrawAudioOutput(
+        audios=audios[order][:, :samples], seeds=[seeds[i] for i in order], curve=curve, scores=scores[order]
+    )

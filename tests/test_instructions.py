@@ -1,0 +1,109 @@
+"""What a person may give as video, mask and loudness, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.instructions import hold_last, read_loudness, read_mask, read_video
+from drawaudio_model.listening_page import write_video
+from drawaudio_model.loudness import write_points
+from drawaudio_model.masks import Box
+from drawaudio_model.media import MediaError, write_audio
+
+
+def numbered_frames(count: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Frame i is grey of level 5 i."""
+    return np.broadcast_to(
+        (5 * np.arange(count, dtype=np.uint8))[:, None, None, None], (count, height, width, 3)
+    ).copy()
+
+
+@pytest.mark.parametrize("fps", [3, 4, 10, 21.5, 30])
+def test_frame_i_of_an_array_is_the_one_shown_at_i_quarters_of_a_second(fps: float) -> None:
+    picture = read_video(numbered_frames(50), video_fps=fps)
+    assert picture.seconds == pytest.approx(50 / fps)
+    assert len(picture.frames) == np.ceil(50 / fps * 4)
+    for number, frame in enumerate(picture.frames):
+        assert frame[0, 0, 0] // 5 == int(number / 4 * fps + 1e-6)
+
+
+def test_a_file_gives_its_frames_by_time_and_needs_no_sound(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", numbered_frames(24), 12, np.zeros(SAMPLE_RATE, np.float32))
+    picture = read_video(tmp_path / "a.mp4")
+    assert picture.seconds == pytest.approx(2)
+    assert picture.frames.mean(axis=(1, 2, 3)) == pytest.approx([15 * i for i in range(8)], abs=3)
+    assert len(read_video(tmp_path / "a.mp4", seconds=1.1).frames) == 5
+    write_audio(tmp_path / "a.wav", np.zeros(SAMPLE_RATE, np.float32))
+    with pytest.raises(MediaError, match="no video stream"):
+        read_video(tmp_path / "a.wav")
+
+
+def test_bad_videos_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        read_video(tmp_path / "no.mp4")
+    with pytest.raises(ValueError, match=r"expected uint8 \(frames, height, width, 3\)"):
+        read_video(np.zeros((4, 8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"at most the video's 2\.00 s"):
+        read_video(numbered_frames(8), seconds=3)
+    with pytest.raises(ValueError, match="video_fps is 0"):
+        read_video(numbered_frames(8), video_fps=0)
+
+
+def test_all_kinds_of_masks_give_the_same_region(tmp_path: Path) -> None:
+    region = np.zeros((20, 30), bool)
+    region[5:15, 6:24] = True
+    pixels = region.astype(np.uint8) * 255
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    boxes = [Box(frame, 0, 1.0, 0.2, 0.25, 0.8, 0.75) for frame in range(3)]
+    expected = np.repeat(region[None], 3, axis=0)
+    kinds = [boxes, region, pixels, Image.fromarray(pixels), str(tmp_path / "mask.png"), tmp_path / "mask.png"]
+    kinds += [expected, [pixels] * 3, np.stack([pixels] * 3), np.repeat(pixels[..., None], 3, axis=2)]
+    for mask in kinds:
+        assert np.array_equal(read_mask(mask, 3, 20, 30), expected)
+
+
+def test_bad_masks_are_named() -> None:
+    with pytest.raises(ValueError, match="is no file"):
+        read_mask("the dog", 3, 20, 30)
+    with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 3 frames"):
+        read_mask(np.ones((2, 20, 30), bool), 3, 20, 30)
+    with pytest.raises(ValueError, match="None is the whole frame"):
+        read_mask([], 3, 20, 30)
+
+
+def test_all_kinds_of_curves_give_the_same_signal(tmp_path: Path) -> None:
+    points = [(0.0, 0.0), (2.0, 0.4)]
+    write_points(tmp_path / "curve.csv", points)
+    write_points(tmp_path / "curve.json", points)
+    expected = 0.2 * (np.arange(20) + 0.5) / 10
+    for loudness in (points, np.array(points), tmp_path / "curve.csv", str(tmp_path / "curve.json"), expected):
+        assert read_loudness(loudness, 2.0) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_sound_file_gives_its_loudness_and_silence_after_its_end(tmp_path: Path) -> None:
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    write_audio(tmp_path / "tone.flac", (0.1 * np.sin(2 * np.pi * 440 * time)).astype(np.float32))
+    signal = read_loudness(tmp_path / "tone.flac", 3.0)
+    assert signal.shape == (30,)
+    # Normalised to a peak of 0.5, whatever the file's level: RMS 0.5 / sqrt 2.
+    assert signal[2:8] == pytest.approx(0.5 / np.sqrt(2), abs=2e-3)
+    assert signal[13:] == pytest.approx(0)
+
+
+def test_bad_curves_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has 79 levels, expected 80"):
+        read_loudness(np.zeros(79), 8.0)
+    with pytest.raises(ValueError, match="time in seconds, level"):
+        read_loudness([(0.0, 0.1, 0.2)], 8.0)
+    with pytest.raises(ValueError, match="does not exist"):
+        read_loudness(tmp_path / "no.csv", 8.0)
+    with pytest.raises(ValueError, match="expected 0 to 1"):
+        read_loudness([(0.0, 3.0)], 8.0)
+
+
+def test_the_last_row_is_held() -> None:
+    assert hold_last(np.arange(3), 5).tolist() == [0, 1, 2, 2, 2]
+    assert hold_last(np.arange(3), 2).tolist() == [0, 1]

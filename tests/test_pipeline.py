@@ -1,0 +1,246 @@
+"""DrawAudioPipeline of tiny random parts: every instruction acts, the formulas hold, folders round-trip or are refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from safetensors.torch import load_file, save_file
+
+from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SAMPLE_RATE, VIDEO_FRAMES
+from drawaudio_model.masks import Box
+from drawaudio_model.model_folder import model_sha256
+from drawaudio_model.pipeline import DrawAudioPipeline
+from tests.tiny_pipeline import tiny_pipeline
+
+FAST = {"num_inference_steps": 2, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def pipe() -> DrawAudioPipeline:
+    return tiny_pipeline()
+
+
+@pytest.fixture(scope="module")
+def folder(pipe: DrawAudioPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    pipe.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def video() -> np.ndarray:
+    """8 s at 4 fps of noise."""
+    return np.random.default_rng(0).integers(0, 255, (VIDEO_FRAMES, 32, 40, 3), dtype=np.uint8)
+
+
+CURVE = [(0.0, 0.0), (3.0, 0.4), (8.0, 0.05)]
+
+
+def test_same_seed_same_bytes_and_another_seed_another_sound(pipe: DrawAudioPipeline, video: np.ndarray) -> None:
+    settings = {"video": video, "prompt": "a bell rings", "loudness": CURVE, "num_inference_steps": 2}
+    first, again, other = (pipe(**settings, seed=seed) for seed in (3, 3, 4))
+    assert first.audios.shape == (1, CLIP_SAMPLES) and first.audios.dtype == np.float32
+    assert np.isfinite(first.audios).all() and np.abs(first.audios).max() > 1e-4
+    assert first.audios.tobytes() == again.audios.tobytes()
+    assert np.abs(first.audios - other.audios).max() > 1e-4
+    assert first.seeds == [3] and first.curve.shape == (LOUDNESS_POINTS,)
+
+
+def latents(pipe: DrawAudioPipeline, **instructions: object) -> np.ndarray:
+    """The last latents of a short run."""
+    seen = []
+    pipe(**FAST, **instructions, callback_on_step_end=lambda _p, _s, _t, values: seen.append(values["latents"]))
+    assert len(seen) == 2
+    return seen[-1].numpy()
+
+
+def test_every_instruction_changes_the_latent(
+    pipe: DrawAudioPipeline, video: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The vocoder would take most of the time and has no part in this.
+    monkeypatch.setattr(pipe, "decode", lambda latents, *, overlap_seconds: np.zeros((1, CLIP_SAMPLES), np.float32))
+    runs = {
+        "text": latents(pipe, prompt="a bell rings"),
+        "other text": latents(pipe, prompt="rain falls"),
+        "negative": latents(pipe, prompt="a bell rings", negative_prompt="rain falls"),
+        "loudness": latents(pipe, loudness=CURVE),
+        "video": latents(pipe, video=video),
+        "mask": latents(pipe, video=video, mask=[Box(0, 0, 1.0, 0.0, 0.0, 0.5, 0.5)]),
+        "all": latents(pipe, video=video, prompt="a bell rings", loudness=CURVE),
+    }
+    names = list(runs)
+    for number, name in enumerate(names):
+        for other in names[number + 1 :]:
+            assert np.abs(runs[name] - runs[other]).max() > 1e-4, (name, other)
+
+
+def test_a_whole_frame_mask_is_no_mask(pipe: DrawAudioPipeline, video: np.ndarray) -> None:
+    cavp, masked = pipe._picture_features(video, np.ones(video.shape[1:3], bool), VIDEO_FRAMES)
+    assert torch.equal(cavp, masked)
+
+
+def test_one_step_is_equation_12_with_the_loudness_added_to_the_latent(pipe: DrawAudioPipeline) -> None:
+    torch.manual_seed(0)
+    cavp, masked = torch.randn(2, 1, VIDEO_FRAMES, 12).unbind()
+    signal = torch.rand(1, LOUDNESS_POINTS)
+    text, negative = pipe.text(["a bell rings"]), pipe.text([""])
+    conditions = pipe.conditions(text, negative, cavp=cavp, cavp_masked=masked, loudness=signal)
+    found = pipe.sample(conditions, seeds=[5], num_inference_steps=1, guidance_text=3.5, guidance_video=4.5)
+
+    solver = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
+    solver.set_timesteps(1)
+    noise = torch.randn((4, 100, 8), generator=torch.Generator().manual_seed(5))[None]
+    with torch.no_grad():
+        entered = noise + pipe.loudness_control(signal)
+        video = pipe.mask_attention(cavp, masked)
+        null = pipe.mask_attention(torch.zeros_like(cavp), torch.zeros_like(cavp))
+
+        def predicted(words: object, tokens: torch.Tensor) -> torch.Tensor:
+            return pipe.unet(
+                entered, solver.timesteps[0], gpt=words.gpt, t5=words.t5, t5_mask=words.t5_mask, video=tokens
+            ).sample
+
+        nothing, only_text, both = predicted(negative, null), predicted(text, null), predicted(text, video)
+    guided = nothing + 3.5 * (only_text - nothing) + 4.5 * (both - nothing)
+    expected = solver.step(guided, solver.timesteps[0], noise).prev_sample
+    assert torch.allclose(found, expected, atol=1e-3 * float(expected.abs().max()))
+
+
+def test_loudness_may_be_heard_by_the_video_branch_only(pipe: DrawAudioPipeline) -> None:
+    conditions = pipe.conditions(
+        pipe.text(["a"]), pipe.text([""]), cavp=torch.randn(1, 32, 12), loudness=torch.rand(1, LOUDNESS_POINTS)
+    )
+    branches = ("uncond", "text", "text_video")
+    assert pipe._window_inputs(conditions, 0, branches).signal.abs().amax(dim=(1, 2, 3)).gt(0).tolist() == [True] * 3
+    pipe.register_to_config(loudness_branches="video")
+    heard = pipe._window_inputs(conditions, 0, branches).signal.abs().amax(dim=(1, 2, 3)).gt(0).tolist()
+    pipe.register_to_config(loudness_branches="all")
+    assert heard == [False, False, True]
+
+
+def test_candidates_are_what_their_seeds_give_alone_best_first(pipe: DrawAudioPipeline) -> None:
+    several = pipe(prompt="a bell rings", loudness=CURVE, num_candidates=2, **FAST)
+    assert several.audios.shape == (2, CLIP_SAMPLES) and sorted(several.seeds) == [3, 4]
+    assert several.scores[0] >= several.scores[1]
+    alone = pipe(prompt="a bell rings", loudness=CURVE, num_inference_steps=2, seed=several.seeds[0])
+    assert alone.scores[0] == pytest.approx(several.scores[0], abs=1e-2)
+
+
+def test_a_long_video_is_one_sound_of_its_length(pipe: DrawAudioPipeline) -> None:
+    frames = np.random.default_rng(1).integers(0, 255, (93, 16, 16, 3), dtype=np.uint8)
+    result = pipe(frames, "a bell rings", loudness=[(0.0, 0.2)], video_fps=10, **FAST)
+    assert result.audios.shape == (1, round(9.3 * SAMPLE_RATE)) and result.curve.shape == (93,)
+
+
+def test_features_of_a_long_video_are_those_of_one_pass(pipe: DrawAudioPipeline) -> None:
+    frames = np.random.default_rng(1).integers(0, 255, (75, 32, 32, 3), dtype=np.uint8)
+    with torch.no_grad():
+        at_once = pipe.cavp.encode_video(pipe.cavp.preprocess(frames[None]))
+    assert torch.allclose(pipe.encode_frames(frames), at_once, atol=1e-5)
+
+
+def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="no instruction"):
+        pipe()
+    with pytest.raises(ValueError, match="mask was given without a video"):
+        pipe(prompt="a", mask=np.ones((4, 4), bool))
+    with pytest.raises(ValueError, match="num_candidates is 0"):
+        pipe(prompt="a", num_candidates=0)
+    with pytest.raises(ValueError, match="one seed each and at least 1 step"):
+        pipe(prompt="a", num_inference_steps=0)
+    with pytest.raises(ValueError, match=r"loudness has shape \(1, 79\), expected \(1, 80\)"):
+        pipe.conditions(pipe.text(["a"]), pipe.text([""]), loudness=torch.zeros(1, 79))
+
+
+def test_parts_of_different_models_are_refused(pipe: DrawAudioPipeline) -> None:
+    parts = dict(pipe.components)
+    other = tiny_pipeline(seed=1)
+    parts["cavp"] = type(other.cavp)(
+        video_width=1, video_blocks=(1, 1, 1, 1), audio_width=1, embed_dim=7, image_size=32
+    )
+    with pytest.raises(ValueError, match="video feature width: the CAVP has 7, the mask attention 12"):
+        DrawAudioPipeline(**parts)
+    with pytest.raises(ValueError, match="loudness_branches is 'text'"):
+        DrawAudioPipeline(**pipe.components, loudness_branches="text")
+
+
+def test_a_saved_folder_gives_the_same_sound_and_holds_safetensors_only(pipe: DrawAudioPipeline, folder: Path) -> None:
+    loaded, again = DrawAudioPipeline.from_pretrained(folder), DrawAudioPipeline.from_pretrained(folder)
+    for one in (loaded, again):
+        one.set_progress_bar_config(disable=True)
+    weights = {path.suffix for path in folder.rglob("*") if path.stat().st_size > 4096}
+    assert not weights & {".bin", ".pt", ".ckpt", ".pkl"}
+    for name, part in pipe.components.items():
+        if isinstance(part, torch.nn.Module):
+            state = getattr(loaded, name).state_dict()
+            assert all(torch.equal(value, state[key]) for key, value in part.state_dict().items()), name
+    settings = {"prompt": "a bell rings", "loudness": CURVE, **FAST}
+    sounds = [one(**settings).audios for one in (pipe, loaded, again)]
+    assert sounds[1].tobytes() == sounds[2].tobytes()
+    # Not bitwise: loaded weights lie at other addresses, and the matrix kernels choose their order by alignment.
+    assert np.abs(sounds[0] - sounds[1]).max() < 1e-3 * np.abs(sounds[0]).max()
+
+
+def test_the_models_name_changes_with_any_weight(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert model_sha256(copy) == model_sha256(folder)
+    file = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["conv_in.bias"] += 1
+    save_file(weights, file, metadata={"format": "pt"})
+    assert model_sha256(copy) != model_sha256(folder)
+
+
+def break_folder(folder: Path, fault: str) -> None:
+    unet = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    if fault == "no index":
+        (folder / "model_index.json").unlink()
+    elif fault == "no part":
+        shutil.rmtree(folder / "cavp")
+    elif fault == "no weights":
+        unet.unlink()
+    elif fault == "cut":
+        unet.write_bytes(unet.read_bytes()[:-100])
+    elif fault in ("shape", "missing weight"):
+        weights = load_file(unet)
+        weights["conv_in.bias"] = torch.zeros(5)
+        if fault == "missing weight":
+            del weights["conv_in.bias"]
+        save_file(weights, unet, metadata={"format": "pt"})
+    elif fault == "rate":
+        config = json.loads((folder / "vocoder" / "config.json").read_text())
+        (folder / "vocoder" / "config.json").write_text(json.dumps(config | {"sampling_rate": 22050}))
+    elif fault == "other pipeline":
+        index = json.loads((folder / "model_index.json").read_text())
+        (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "AudioLDM2Pipeline"}))
+    elif fault == "foreign code":
+        index = json.loads((folder / "model_index.json").read_text())
+        (folder / "model_index.json").write_text(json.dumps(index | {"unet": ["os", "system"]}))
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        ("no index", "is no model folder"),
+        ("no part", "has no part cavp"),
+        ("no weights", "has no safetensors weights"),
+        ("cut", "is no whole safetensors file"),
+        ("shape", r"conv_in.bias of shape \(5,\), its config.json asks for \(8,\)"),
+        ("missing weight", "lacks 1 weights .* the first is conv_in.bias"),
+        ("rate", "sampling_rate 22050, expected 16000"),
+        ("other pipeline", "describes a AudioLDM2Pipeline, expected a DrawAudioPipeline"),
+        ("foreign code", "os.system, which this version does not know"),
+    ],
+)
+def test_a_folder_that_does_not_fit_is_refused_in_one_sentence(
+    folder: Path, tmp_path: Path, fault: str, sentence: str
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    break_folder(copy, fault)
+    with pytest.raises(ValueError, match=sentence) as caught:
+        DrawAudioPipeline.from_pretrained(copy)
+    assert "\n" not in str(caught.value)
