@@ -215,7 +215,7 @@ def _small_png(image: "Image") -> bytes:
     for colours in (256, 128, 64, 32, 16):
         buffer = io.BytesIO()
         reduced = image.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        reduced.save(buffer, format="png", optimize=True)
+        reduced.save(buffer, format="png", compress_level=9)
         if buffer.tell() <= MAX_BYTES:
             break
     return buffer.getvalue()

@@ -1,55 +1,57 @@
-"""Training shards of random but valid samples, written through the real transaction."""
+"""Small training shards with every member, for tests of what reads them."""
 
 from pathlib import Path
 
 import numpy as np
 
-from drawaudio_model.clip_format import SOURCE_LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES
-from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
+from drawaudio_model.clip_format import SOURCE_LOUDNESS_POINTS, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
+from drawaudio_model.media import encode_flac
+from drawaudio_model.shard import ShardManifest, ShardWriter, TrainingSample, encode_sample
+
+COUNTS = {"train-000000": 5, "train-000001": 3, "test-000000": 2}
 
 
-def tiny_sample(
-    number: int,
-    *,
-    latent: tuple[int, int, int] = (4, 20, 2),
-    cavp: int = 6,
-    clap: int = 5,
-    t5: int = 8,
-    gpt: int = 7,
-    flac_bytes: int = 100,
-    deviation: float = 1e-4,
-) -> TrainingSample:
-    """Sample `number`; latent frame f of all channels is f up to `deviation`; CAVP and loudness count too."""
-    generator = np.random.default_rng(number)
-    channels, frames, bins = latent
-    mean = np.broadcast_to(np.arange(frames)[None, :, None], (channels // 2, frames, bins))
-    log_variance = np.full((channels // 2, frames, bins), 2 * np.log(deviation))
-    frame = np.arange(SOURCE_VIDEO_FRAMES)[:, None]
-    key = f"clip{number:04d}_000000"
-    facts = {"source": "test", "source_id": f"clip{number:04d}", "start_s": 0, "label": "bell", "split": "train"}
-    facts |= {"caption": f"sound {number}", "caption_source": "test", "noun_phrases": ["bell"], "scores": {}}
+def write_tiny_shards(folder: Path) -> list[ShardManifest]:
+    """The shards of COUNTS, with seeded noise as features and text of varying length."""
+    manifests = []
+    for number, (shard, count) in enumerate(COUNTS.items()):
+        random = np.random.default_rng(number)
+        with ShardWriter(folder, shard, inputs={"test": "tiny"}) as writer:
+            for i in range(0 if writer.committed else count):
+                sample = tiny_sample(f"clip{number}{i}_{i:06d}", shard.split("-")[0], i, random)
+                writer.add(sample.key, encode_sample(sample))
+            manifests.append(writer.committed or writer.commit())
+    return manifests
+
+
+def tiny_sample(key: str, split: str, i: int, random: np.random.Generator) -> TrainingSample:
+    """One sample with all members at narrow widths."""
+
+    def noise(*shape: int) -> np.ndarray:
+        return random.standard_normal(shape).astype(np.float16)
+
+    boxes = [[[0, 0.5, 0.1, 0.2, 0.3, 0.4]] if frame % 2 else [] for frame in range(SOURCE_VIDEO_FRAMES)]
     return TrainingSample(
         key=key,
-        facts=facts,
-        flac=generator.bytes(flac_bytes),
-        boxes=[],
-        cavp=(frame + np.zeros(cavp)).astype(np.float16),
-        cavp_masked=(frame + 100 + np.zeros(cavp)).astype(np.float16),
-        loudness=(np.arange(SOURCE_LOUDNESS_POINTS) / 1000).astype(np.float32),
-        latent=np.concatenate([mean, log_variance]).astype(np.float16),
-        clap=generator.standard_normal(clap).astype(np.float16),
-        t5=generator.standard_normal((2 + number % 4, t5)).astype(np.float16),
-        gpt=generator.standard_normal((8, gpt)).astype(np.float16),
+        facts={
+            "source": "demo",
+            "source_id": key.rsplit("_", 1)[0],
+            "start_s": i,
+            "label": ("ball", "bird")[i % 2],
+            "split": split,
+            "caption": f"a {('red ball bounces', 'bird sings')[i % 2]} – take {i}",
+            "caption_source": "rendered",
+            "noun_phrases": [["red ball"], ["bird"]][i % 2],
+            "flags": [],
+            "scores": {"level": 0.5},
+        },
+        flac=encode_flac(0.1 * random.standard_normal(SOURCE_SAMPLES).astype(np.float32)),
+        boxes=boxes,
+        cavp=noise(SOURCE_VIDEO_FRAMES, 6),
+        cavp_masked=noise(SOURCE_VIDEO_FRAMES, 6),
+        loudness=random.random(SOURCE_LOUDNESS_POINTS).astype(np.float32),
+        latent=noise(4, 10, 2),
+        clap=noise(6),
+        t5=noise(3 + i, 5),
+        gpt=noise(8, 5),
     )
-
-
-def write_shards(folder: Path, counts: list[int], split: str = "train", first: int = 0, **widths: object) -> Path:
-    """Shards `<split>-000000`, ... with that many samples each; returns `folder`."""
-    for index, count in enumerate(counts):
-        with ShardWriter(folder, f"{split}-{index:06d}", inputs={"made": "by the test"}) as shard:
-            for number in range(first, first + count):
-                sample = tiny_sample(number, **widths)
-                shard.add(sample.key, encode_sample(sample))
-            shard.commit()
-        first += count
-    return folder
