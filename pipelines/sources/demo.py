@@ -265,17 +265,23 @@ def render_clip(clip: DemoClip) -> RenderedClip:
     return RenderedClip(media=encode_mp4(frames, stems[0]), truth=truth, stems=stems)
 
 
-def render_clips(clips: Sequence[DemoClip], *, processes: int) -> Iterator[RenderedClip]:
-    """The clips rendered in their order, by that many spawned processes (1: in this one).
+_CLIPS_PER_PROCESS = 4
+"""Starting a process takes about as long as rendering this many clips."""
 
-    Only a few clips are ahead of the caller at any time. The bytes do not depend on `processes`.
+
+def render_clips(clips: Sequence[DemoClip], *, processes: int) -> Iterator[RenderedClip]:
+    """The clips rendered in their order, by at most that many spawned processes (1: in this one).
+
+    No more are started than there is work for. Only a few clips are ahead of the caller at any time. The bytes do not
+    depend on `processes`.
 
     Raises:
         ValueError: when `processes` is below 1.
     """
     if processes < 1:
         raise ValueError(f"rendering with {processes} processes, expected at least 1; give the number of free cores")
-    if processes == 1 or len(clips) <= 1:
+    processes = min(processes, -(-len(clips) // _CLIPS_PER_PROCESS))
+    if processes <= 1:
         yield from map(render_clip, clips)
         return
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
@@ -338,8 +344,10 @@ def encode_mp4(frames: np.ndarray, waveform: np.ndarray) -> bytes:
             "libx264", rate=RENDER_FPS, options={"preset": "veryfast", "crf": "19", "bf": "0", "threads": "1"}
         )
         video.width, video.height, video.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-        audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono", options={"flags": "+bitexact"})
-        audio.bit_rate = 96_000
+        audio = container.add_stream(
+            "aac", rate=AUDIO_RATE, layout="mono", options={"flags": "+bitexact", "aac_tns": "0", "aac_pns": "0"}
+        )
+        audio.bit_rate = 128_000
         for picture in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode(None))

@@ -136,16 +136,17 @@ def _steps(
     """The events of one burst: one long event, or a row of them in the kind's rhythm."""
     if kind in ("car", "rain"):
         return [(start, end, 1.0)]
-    events = []
-    while not events or start + step < end:
+    events: list[tuple[float, float, float]] = []
+    while True:
         length = step
         if kind == "drum":
             length *= rng.choice([1.0, 1.0, 2.0])
         if kind == "bird":
             length *= rng.uniform(0.8, 1.2)
+        if events and start + length > end:
+            return events
         events.append((start, start + length, 1.0))
         start += length + (0.08 if kind == "bird" else 0.0)
-    return events
 
 
 def _dynamics(count: int, rng: np.random.Generator) -> np.ndarray:

@@ -117,7 +117,7 @@ def _drum(canvas: Canvas, thing: SceneObject, seconds: float) -> None:
     canvas.ellipse((x, top), radius, flat, (238, 232, 216), outline=2 * RIM)
     hand = thing.at(0.97, 0.4)
     side = -1.0 if thing.mirrored else 1.0
-    length, angle = 0.56 * width, 1.05 * stick_lift(thing, seconds)
+    length, angle = 0.56 * width, 0.82 * stick_lift(thing, seconds)
     rest = np.arctan2(top - hand[1] - 2, side * (hand[0] - x) * 0.9)
     tip = (hand[0] - side * length * np.cos(rest - angle), hand[1] + length * np.sin(rest - angle))
     canvas.line([hand, tip], OUTLINE, 5.5)
