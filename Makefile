@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: export HF_HUB_OFFLINE := 1
 demo: install
 	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines.profiles range)"
-	$(DAGSTER) asset materialize -m pipelines --select evaluation_report
+	$(DAGSTER) asset materialize -m pipelines --select 'dataset_card,evaluation_report'
 	@$(BIN)/python -m pipelines.profiles layout
 
 test: export HF_HUB_OFFLINE := 1

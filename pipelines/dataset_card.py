@@ -18,6 +18,7 @@ from typing import Any
 from drawaudio_model.clip_format import LOUDNESS_FPS, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.shard import SAMPLE_MEMBERS, ShardManifest, ShardReader, decode_array, write_atomically
 
+TEMPLATE = Path(__file__).parent.parent / "datasets_cards" / "template.md"
 SPLITS = ("train", "val", "test")
 INDEX_COLUMNS = (
     "key",
@@ -113,17 +114,19 @@ def write_card(
     *,
     ledger: Sequence[Mapping[str, str]] = (),
     pictures: Mapping[str, bytes] | None = None,
+    template: Path = TEMPLATE,
 ) -> CardStatistics:
     """Write `<cards_dir>/<name>/` and return its totals.
 
     Args:
-        cards_dir: folder that holds `template.md`.
+        cards_dir: folder of all cards.
         name: the dataset's name, also of its folder.
         shards_folder: training shards; the card links to it as `data`.
         manifests: of the shards that the card covers.
         about: what the files do not say.
         ledger: one row per clip with DROPPED_COLUMNS and `status`; rows whose status is "dropped" are counted as lost.
         pictures: caption of a picture -> PNG bytes.
+        template: Markdown with the placeholders of `_texts`.
 
     Raises:
         ValueError: when there is no shard, or no template.
@@ -132,9 +135,8 @@ def write_card(
         raise ValueError(
             f"no clip in the {len(manifests)} shards of {shards_folder}; materialize training_shards first"
         )
-    template_path = Path(cards_dir) / "template.md"
-    if not template_path.exists():
-        raise ValueError(f"{template_path} does not exist; it stands beside the cards in the repository")
+    if not template.exists():
+        raise ValueError(f"{template} does not exist; it stands beside the cards in the repository")
     folder = Path(cards_dir) / name
     folder.mkdir(parents=True, exist_ok=True)
     _link(folder / "data", Path(shards_folder))
@@ -151,7 +153,7 @@ def write_card(
     write_atomically(folder / "SHA256SUMS", sums.encode())
     write_atomically(folder / "NOTICE", _notice(about).encode())
     statistics = _statistics(folder, manifests, dropped)
-    body = Template(template_path.read_text()).substitute(
+    body = Template(template.read_text()).substitute(
         _texts(
             about,
             statistics,

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,7 +15,6 @@ import yaml
 from pipelines import dataset_card, pictures
 from tests.tiny_shards import COUNTS, write_tiny_shards
 
-ROOT = Path(__file__).parent.parent
 LEDGER = [
     {
         "key": "a_000000",
@@ -52,8 +50,6 @@ def write(base: Path, about: dataset_card.About = dataset_card.ABOUT_DEMO) -> da
     """A card over tiny shards, in a folder laid out like the repository."""
     cards, shards = base / "cards", base / "data" / "training_shards"
     manifests = write_tiny_shards(shards)
-    cards.mkdir(exist_ok=True)
-    shutil.copy(ROOT / "datasets_cards" / "template.md", cards)
     shown = {"Loudness": pictures.curves({"clip": [0.1] * 100})}
     return dataset_card.write_card(cards, "tiny", shards, manifests, about, ledger=LEDGER, pictures=shown)
 
@@ -178,5 +174,7 @@ def test_nothing_to_describe_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no clip in the 0 shards"):
         dataset_card.write_card(tmp_path, "none", tmp_path, [], dataset_card.ABOUT_DEMO)
     manifests = write_tiny_shards(tmp_path / "shards")
-    with pytest.raises(ValueError, match=r"template\.md does not exist"):
-        dataset_card.write_card(tmp_path, "none", tmp_path / "shards", manifests, dataset_card.ABOUT_DEMO)
+    with pytest.raises(ValueError, match=r"other\.md does not exist"):
+        dataset_card.write_card(
+            tmp_path, "none", tmp_path / "shards", manifests, dataset_card.ABOUT_DEMO, template=tmp_path / "other.md"
+        )
