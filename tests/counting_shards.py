@@ -18,6 +18,7 @@ def counting_sample(
     gpt: int = 7,
     flac_bytes: int = 100,
     deviation: float = 1e-4,
+    cavp_scale: float = 1.0,
 ) -> TrainingSample:
     """Sample `number`; latent frame f of all channels is f up to `deviation`; CAVP and loudness count too."""
     generator = np.random.default_rng(number)
@@ -33,8 +34,8 @@ def counting_sample(
         facts=facts,
         flac=generator.bytes(flac_bytes),
         boxes=[],
-        cavp=(frame + np.zeros(cavp)).astype(np.float16),
-        cavp_masked=(frame + 100 + np.zeros(cavp)).astype(np.float16),
+        cavp=(cavp_scale * (frame + np.zeros(cavp))).astype(np.float16),
+        cavp_masked=(cavp_scale * (frame + 100 + np.zeros(cavp))).astype(np.float16),
         loudness=(np.arange(SOURCE_LOUDNESS_POINTS) / 1000).astype(np.float32),
         latent=np.concatenate([mean, log_variance]).astype(np.float16),
         clap=generator.standard_normal(clap).astype(np.float16),

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.counting_shards import counting_sample, write_shards
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import (
@@ -22,6 +21,7 @@ from drawaudio_model.dataset import (
     training_sample,
 )
 from drawaudio_model.shard import encode_array
+from tests.counting_shards import counting_sample, write_shards
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,318 @@
+"""The trainer: what the denoiser is shown, the closed forms of its rates, and that a killed run ends as an undisturbed one."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKL, DDPMScheduler
+from safetensors.torch import load_file
+
+from drawaudio_model.cavp import CAVP
+from drawaudio_model.config import TrainConfig
+from drawaudio_model.dataset import TrainingBatch, TrainingShards, fixed_batches
+from drawaudio_model.denoiser import (
+    NOISE_SCHEDULE,
+    Denoiser,
+    NullText,
+    build_denoiser,
+    diffusion_noise,
+    min_snr_weights,
+    noise_loss,
+    text_instruction,
+)
+from drawaudio_model.pipeline import DrawAudioPipeline
+from drawaudio_model.progress import Reporter
+from drawaudio_model.text import build_text_conditioner, train_tokenizers
+from drawaudio_model.train import MovingAverage, Training, learning_rate, load_null_text, main
+from tests.counting_shards import write_shards
+
+WIDTHS = {"latent": (4, 125, 8), "cavp": 16, "clap": 16, "t5": 16, "gpt": 16, "deviation": 0.5, "cavp_scale": 1 / 512}
+CONFIG = TrainConfig.tiny()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `shards` (6 train, 3 val samples) and untrained `backbones` that fit them."""
+    folder = tmp_path_factory.mktemp("world")
+    write_shards(folder / "shards", [4, 2], **WIDTHS)
+    write_shards(folder / "shards", [3], "val", first=6, **WIDTHS)
+    torch.manual_seed(0)
+    text = folder / "backbones" / "text_encoders"
+    tokenizers = train_tokenizers(["a bell rings", "a dog barks"], text, vocab_size=270)
+    build_text_conditioner(*tokenizers, clap_dim=16, t5_dim=16, gpt_dim=16, layers=1, heads=2).save_pretrained(text)
+    AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        latent_channels=2,
+        block_out_channels=(4, 4, 4, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        scaling_factor=0.01,
+    ).save_pretrained(folder / "backbones" / "audio_autoencoder")
+    CAVP(video_width=4, video_blocks=(1, 1, 1, 1), audio_width=4, embed_dim=16, image_size=32).save_pretrained(
+        folder / "backbones" / "cavp_backbone"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shards(world: Path) -> TrainingShards:
+    return TrainingShards(world / "shards")
+
+
+@pytest.fixture(scope="module")
+def batch(shards: TrainingShards) -> TrainingBatch:
+    return next(fixed_batches(shards, 4, 4, 0))[1]
+
+
+@pytest.fixture(scope="module")
+def null_text(world: Path) -> NullText:
+    return load_null_text(world / "backbones")
+
+
+def live_denoiser(world: Path, shards: TrainingShards) -> Denoiser:
+    """A denoiser whose layers that start at zero do not, so that every instruction is heard."""
+    denoiser = build_denoiser(CONFIG, world / "backbones", shards)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            if not parameter.any():
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return denoiser.eval()
+
+
+def arguments(world: Path, output: Path, *more: str) -> list[str]:
+    folders = ["--shards", str(world / "shards"), "--backbones", str(world / "backbones"), "--output", str(output)]
+    return [*folders, "--run", "tiny", *more]
+
+
+def make_training(world: Path, folder: Path, config: TrainConfig, report: Reporter) -> Training:
+    shards = TrainingShards(world / "shards")
+    folder.mkdir()
+    denoiser = build_denoiser(config, world / "backbones", shards)
+    null_text = load_null_text(world / "backbones")
+    return Training(config, shards, None, denoiser, null_text, 0.01, folder, Accelerator(), report)
+
+
+def test_one_optimiser_step_lowers_the_loss_of_a_fixed_batch(
+    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: NullText
+) -> None:
+    denoiser = build_denoiser(CONFIG, world / "backbones", shards)
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-3)
+    schedule = DDPMScheduler(**NOISE_SCHEDULE)
+    timesteps, noise = diffusion_noise(0, 0, range(4), shards.latent_shape)
+    losses = []
+    for _ in range(3):
+        loss = noise_loss(denoiser, schedule, batch, null_text, timesteps, noise, 0.01).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[1] < losses[0] and losses[2] < losses[1]
+
+
+def test_a_withheld_instruction_is_not_heard_and_a_given_one_is(
+    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: NullText
+) -> None:
+    denoiser = live_denoiser(world, shards)
+    noisy, timesteps = torch.randn(4, *shards.latent_shape), torch.tensor([1, 250, 500, 999])
+    always, half = torch.ones(4, dtype=torch.bool), torch.tensor([True, False, True, False])
+    changed = {
+        "no_text": {"t5": batch.t5.flip(2), "gpt": batch.gpt.flip(2)},
+        "no_video": {"cavp": batch.cavp.flip(1), "cavp_masked": batch.cavp_masked.flip(1)},
+        "no_mask": {"cavp_masked": batch.cavp_masked.flip(1)},
+        "no_loudness": {"loudness": batch.loudness.flip(1)},
+    }
+    with torch.no_grad():
+        for flag, other in changed.items():
+            # Withheld from every second sample: there and only there it does not matter what it says.
+            withheld = replace(batch, **{flag: half})
+            same = denoiser(noisy, timesteps, withheld, null_text)
+            different = denoiser(noisy, timesteps, replace(withheld, **other), null_text)
+            moved = (same - different).abs().amax(dim=(1, 2, 3)) > 1e-6
+            assert moved.tolist() == [False, True, False, True], flag
+        whole = denoiser(noisy, timesteps, replace(batch, no_mask=always), null_text)
+        assert torch.equal(whole, denoiser(noisy, timesteps, replace(batch, cavp_masked=batch.cavp), null_text))
+
+
+def test_the_null_text_is_that_of_the_empty_caption(batch: TrainingBatch, null_text: NullText) -> None:
+    gpt, t5, mask = text_instruction(replace(batch, no_text=torch.tensor([True, False, True, False])), null_text)
+    length = len(null_text.t5)
+    assert torch.equal(gpt[0], null_text.gpt) and torch.equal(gpt[1], batch.gpt[1])
+    assert torch.equal(t5[2, :length], null_text.t5) and not t5[2, length:].any()
+    assert mask[0].sum() == length and torch.equal(mask[3], batch.t5_mask[3])
+
+
+def test_null_text_longer_than_every_caption_fits(batch: TrainingBatch) -> None:
+    null_text = NullText(t5=torch.ones(9, 16), gpt=torch.zeros(8, 16))
+    _, t5, mask = text_instruction(replace(batch, no_text=torch.tensor([True, False, False, False])), null_text)
+    assert t5.shape == (4, 9, 16) and mask[0].all() and mask[1].sum() == batch.t5_mask[1].sum()
+
+
+def test_noise_belongs_to_the_sample_however_a_step_is_split() -> None:
+    timesteps, noise = diffusion_noise(3, 7, range(6), (2, 5, 4))
+    part_timesteps, part_noise = diffusion_noise(3, 7, range(2, 5), (2, 5, 4))
+    assert torch.equal(timesteps[2:5], part_timesteps) and torch.equal(noise[2:5], part_noise)
+    assert not torch.equal(noise, diffusion_noise(3, 8, range(6), (2, 5, 4))[1])
+    many, values = diffusion_noise(0, 0, range(2000), (1, 2, 2))
+    assert 0 <= many.min() and many.max() <= 999 and abs(many.float().mean() - 499.5) < 30
+    assert abs(values.mean()) < 0.05 and abs(values.std() - 1) < 0.03
+
+
+def test_min_snr_weights_are_the_closed_form() -> None:
+    schedule = DDPMScheduler(**NOISE_SCHEDULE)
+    betas = np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2
+    kept = np.cumprod(1 - betas)
+    ratio = kept / (1 - kept)
+    timesteps = torch.tensor([0, 10, 400, 999])
+    expected = np.minimum(ratio, 5.0) / ratio
+    np.testing.assert_allclose(min_snr_weights(schedule, timesteps, 5.0), expected[timesteps], rtol=1e-4)
+    assert torch.equal(min_snr_weights(schedule, timesteps, None), torch.ones(4))
+
+
+def test_the_moving_average_warms_up_as_documented() -> None:
+    weight = torch.nn.Parameter(torch.zeros(3))
+    average = MovingAverage({"w": weight}, decay=0.3)
+    expected = 0.0
+    for step in range(1, 8):
+        weight.data.fill_(float(step))
+        average.update(step)
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    torch.testing.assert_close(average.average["w"], torch.full((3,), expected))
+    average.swap()
+    torch.testing.assert_close(weight.data, torch.full((3,), expected))
+    average.swap()
+    assert weight.data.tolist() == [7.0] * 3
+
+
+def test_the_learning_rate_rises_stays_and_falls() -> None:
+    paper = TrainConfig.paper("audiocaps")
+    assert learning_rate(paper, 0) == pytest.approx(1e-7)
+    assert {learning_rate(paper, step) for step in (1000, 30_000, 59_999)} == {1e-4}
+    demo = replace(CONFIG, steps=101, warmup_steps=0, learning_rate=1.0, final_learning_rate=0.2)
+    assert learning_rate(demo, 50) == pytest.approx(0.6)
+    assert learning_rate(demo, 25) == pytest.approx(0.2 + 0.4 * (1 + math.cos(math.pi / 4)))
+    assert learning_rate(demo, 100) == pytest.approx(0.2)
+
+
+def test_micro_batches_give_the_weights_of_one_batch(world: Path, tmp_path: Path) -> None:
+    weights = []
+    for width in (4, 2):
+        # Adam divides small gradients by themselves; a larger rate would show their rounding, not our mistakes.
+        rates = {"learning_rate": 1e-4, "final_learning_rate": 1e-4}
+        config = replace(CONFIG, micro_batch_size=width, steps=4, checkpoint_every=9, validate_every=9, **rates)
+        with Reporter("train", config.steps) as report:
+            training = make_training(world, tmp_path / str(width), config, report)
+            training.run()
+        weights.append(training.denoiser.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name], atol=1e-5, rtol=0, msg=name)
+
+
+def test_a_step_that_is_not_finite_stops_and_names_its_clips(world: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, learning_rate=1e30, final_learning_rate=1e30, gradient_clip=1e30)
+    with Reporter("train", 4) as report:
+        training = make_training(world, tmp_path / "state", config, report)
+        with pytest.raises(FloatingPointError, match=r"step 2 has loss .*its clips are listed in"):
+            training.run()
+    written = json.loads((tmp_path / "state" / "not_finite_0.json").read_text())
+    assert written["step"] == 2 and len(written["keys"]) == 4 and written["keys"][0].startswith("clip")
+    assert not (tmp_path / "state" / "checkpoints").exists()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 8 steps, from start to end, in this process."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert main(arguments(world, folder / "model", "--steps", "8")) == 0
+    return folder
+
+
+def test_a_run_leaves_a_pipeline_with_averaged_weights_logs_and_curves(world: Path, undisturbed: Path) -> None:
+    pipeline = DrawAudioPipeline.from_pretrained(undisturbed / "model")
+    checkpoint = undisturbed / "training" / "checkpoints" / "step-00000008"
+    average, last = load_file(checkpoint / "average.safetensors"), load_file(checkpoint / "model.safetensors")
+    for name, value in pipeline.unet.state_dict().items():
+        assert torch.equal(value, average[f"unet.{name}"]), name
+    assert not torch.equal(average["unet.conv_in.weight"], last["unet.conv_in.weight"])
+    assert pipeline.vae.config.scaling_factor == 0.01
+    assert pipeline.scheduler.config.beta_end == 0.0195
+
+    training = undisturbed / "training"
+    rows = [json.loads(line) for line in (training / "losses.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 9)) and all(0 < row["loss"] < 10 for row in rows)
+    checks = [json.loads(line) for line in (training / "validation.jsonl").read_text().splitlines()]
+    assert [check["step"] for check in checks] == [2, 4, 6, 8] and set(checks[0]["bands"]) == {"0-499", "500-999"}
+    assert sorted(path.name for path in (training / "checkpoints").iterdir()) == ["step-00000006", "step-00000008"]
+    assert (training / "learning_curves.png").stat().st_size > 5000
+    assert list((training / "tensorboard").glob("events*"))
+    log = [json.loads(line) for line in (training / "log.jsonl").read_text().splitlines()]
+    finish = next(row for row in log if row["event"] == "finish")
+    assert finish["metadata"]["samples_seen"] == 32
+
+
+def test_a_killed_run_continues_to_the_same_bytes(world: Path, undisturbed: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "drawaudio_model.train", *arguments(world, tmp_path / "model", "--steps", "8")]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    first = tmp_path / "training" / "checkpoints" / "step-00000002"
+    while not first.exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    _, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL, error.decode()
+    assert not (tmp_path / "model").exists()
+    (tmp_path / "training" / "losses.jsonl").open("a").write('{"step": 99, "torn')
+
+    assert main(arguments(world, tmp_path / "model", "--steps", "8", "--resume", "must")) == 0
+    for log in ("losses.jsonl", "validation.jsonl"):
+        assert (tmp_path / "training" / log).read_bytes() == (undisturbed / "training" / log).read_bytes()
+    for part in ("model", "average", "optimizer"):
+        file = Path("training") / "checkpoints" / "step-00000008" / f"{part}.safetensors"
+        assert (tmp_path / file).read_bytes() == (undisturbed / file).read_bytes()
+    for part in ("unet", "mask_attention", "loudness_control"):
+        file = Path("model") / part / "diffusion_pytorch_model.safetensors"
+        assert (tmp_path / file).read_bytes() == (undisturbed / file).read_bytes()
+
+
+def test_a_finished_run_is_not_repeated_and_another_one_starts_anew(
+    world: Path, undisturbed: Path, capsys: pytest.CaptureFixture
+) -> None:
+    training = undisturbed / "training"
+    losses = (training / "losses.jsonl").read_bytes()
+    assert main(arguments(world, undisturbed / "model", "--steps", "8")) == 0
+    assert (training / "losses.jsonl").read_bytes() == losses
+    assert "continues after step 8 of 8" in capsys.readouterr().err
+
+    must = main(arguments(world, undisturbed / "model", "--steps", "8", "--seed", "5", "--resume", "must"))
+    assert must == 2 and "cannot be continued: seed was 0, is 5" in capsys.readouterr().err
+    assert main(arguments(world, undisturbed / "model", "--steps", "2", "--seed", "5")) == 0
+    assert len((training / "losses.jsonl").read_text().splitlines()) == 2
+    assert (undisturbed / "training.1" / "losses.jsonl").read_bytes() == losses
+
+
+def test_wrong_input_ends_with_one_sentence(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    wrong = arguments(world, tmp_path / "model")
+    wrong[1] = str(tmp_path)
+    assert main(wrong) == 2
+    assert "no finished training shard" in capsys.readouterr().err
+    wrong = arguments(world, tmp_path / "model")
+    wrong[3] = str(tmp_path)
+    assert main(wrong) == 2
+    assert "has no folder audio_autoencoder; materialize it" in capsys.readouterr().err
+    assert main(arguments(world, tmp_path / "model", "--resume", "must")) == 2
+    assert "no checkpoint in" in capsys.readouterr().err
+    assert main(arguments(world, tmp_path / "model", "--batch-size", "6", "--micro-batch-size", "4")) == 2
+    assert "batch_size 6 is no multiple of micro_batch_size 4" in capsys.readouterr().err
