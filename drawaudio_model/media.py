@@ -336,8 +336,8 @@ def _decode(container: av.container.InputContainer, tracks: "dict[int, PictureTr
             track.corrupt += 1  # FFmpeg goes on with the next packet; _check_complete holds the limit.
         if sound is not None and sound.zero is None:
             sound.zero = picture.zero if picture is not None else sound.start
-    if picture is not None:
-        picture.finish()
+    for track in tracks.values():
+        track.finish()
 
 
 def _check_complete(

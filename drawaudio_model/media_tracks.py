@@ -34,6 +34,9 @@ _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_
 """AREA: every source pixel counts once, so nothing aliases when 720 lines become 224, and it is no dearer than bilinear.
 The other two: without them swscale rounds down, and an even grey comes out 2 of 255 too dark; they cost 0.3 to 0.7 ms for
 each of the 40 frames in 300 that are kept."""
+_BATCH_FRAMES = 64
+"""Sound frames mixed at a time: one numpy call for each would cost more than decoding them."""
+_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _DOWNMIX = {"FC": 0.7071, "BC": 0.7071, "LFE": 0.0, "LFE2": 0.0, "FL": 0.5, "FR": 0.5, "FLC": 0.5, "FRC": 0.5}
 _DOWNMIX |= {"BL": 0.3536, "BR": 0.3536, "SL": 0.3536, "SR": 0.3536, "WL": 0.3536, "WR": 0.3536, "DL": 0.5, "DR": 0.5}
 """Channel -> share in the mono sum: the mono of ITU-R BS.775-3 times 0.7071. Normalised to a sum of 1, so that it never clips."""
@@ -185,6 +188,8 @@ class SoundTrack:
         self._starts, self._seconds = starts_seconds, seconds
         self._windows: list[np.ndarray] = []
         self._covered: list[list[tuple[int, int]]] = [[] for _ in starts_seconds]
+        self._batch: list[av.AudioFrame] = []
+        self._batch_position = 0
         self._waiting: list[tuple[int, np.ndarray]] = []
         self._position = 0
         self._weights: dict[str, np.ndarray] = {}
@@ -201,28 +206,50 @@ class SoundTrack:
         if frame.pts is not None:
             stated = round(frame.time * self.rate)
             if abs(stated - self._position) > AUDIO_GAP_SECONDS * self.rate:
+                self._mix_batch()
                 self._position = stated
-        self._waiting.append((self._position, self._mono(frame)))
+        if self._batch and (len(self._batch) == _BATCH_FRAMES or _kind(frame) != _kind(self._batch[0])):
+            self._mix_batch()
+        if not self._batch:
+            self._batch_position = self._position
+        self._batch.append(frame)
         self._position += frame.samples
         self.end = self._position / self.rate
+
+    def finish(self) -> None:
+        """After the last frame, and after `zero` was set."""
+        self._mix_batch()
+
+    def _mix_batch(self) -> None:
+        """The batch as mono, into the windows as soon as time zero is known."""
+        if self._batch:
+            self._waiting.append((self._batch_position, self._mono(self._batch)))
+            self._batch = []
         if self.zero is not None:
             self._place()
 
-    def _mono(self, frame: av.AudioFrame) -> np.ndarray:
-        """(n,) float32 in [-1, 1] from any sample format and layout."""
-        channels = frame.layout.nb_channels
-        samples = frame.to_ndarray()
-        if not frame.format.is_planar:
-            samples = samples.reshape(-1, channels).T
-        weights = self._weights.get(frame.layout.name)
+    def _mono(self, frames: list[av.AudioFrame]) -> np.ndarray:
+        """(n,) float32 in [-1, 1] from frames of one sample format and layout."""
+        layout, form = frames[0].layout, frames[0].format
+        channels = layout.nb_channels
+        dtype = np.dtype(_SAMPLE_TYPES[form.packed.name])
+        per_plane = 1 if form.is_planar else channels
+        # The planes are padded behind their samples.
+        planes = [
+            np.concatenate([np.frombuffer(f.planes[i], dtype, f.samples * per_plane) for f in frames])
+            for i in range(channels if form.is_planar else 1)
+        ]
+        parts = planes if form.is_planar else list(planes[0].reshape(-1, channels).T)
+        weights = self._weights.get(layout.name)
         if weights is None:
-            weights = self._weights.setdefault(frame.layout.name, _downmix_weights(frame.layout))
-        if samples.dtype == np.uint8:
-            return weights @ ((samples.astype(np.float32) - 128) / 128)
-        scale = 1.0 if samples.dtype.kind == "f" else 1 / (np.iinfo(samples.dtype).max + 1.0)
-        if channels == 1 and scale == 1.0:
-            return samples[0].astype(np.float32, copy=False)
-        return (weights * np.float32(scale)) @ samples.astype(np.float32, copy=False)
+            weights = self._weights.setdefault(layout.name, _downmix_weights(layout))
+        scale = 1.0 if dtype.kind == "f" else 1 / (128.0 if dtype == np.uint8 else np.iinfo(dtype).max + 1.0)
+        zero = np.float32(128 if dtype == np.uint8 else 0)
+        mono = np.zeros(len(parts[0]), np.float32)
+        for weight, part in zip(weights, parts, strict=True):
+            if weight:
+                mono += np.float32(weight * scale) * (part.astype(np.float32, copy=False) - zero)
+        return mono
 
     def _place(self) -> None:
         """Copies what waits into the clips' windows."""
@@ -249,6 +276,10 @@ class SoundTrack:
         waveform = waveform[MARGIN_SECONDS * SAMPLE_RATE :][:wanted]
         assert len(waveform) == wanted, (len(waveform), wanted)
         return np.ascontiguousarray(waveform), held / self.rate
+
+
+def _kind(frame: av.AudioFrame) -> tuple[str, str]:
+    return frame.format.name, frame.layout.name
 
 
 def _extend(intervals: list[tuple[int, int]], first: int, last: int) -> None:
