@@ -337,8 +337,8 @@ class TrainingSample:
     """source, source_id, start_s, label, split, caption, caption_source, noun_phrases, scores."""
     flac: bytes | None
     """16 kHz mono, 16 bit; None in the published variant."""
-    boxes: list[dict[str, Any]]
-    """masks.boxes_to_json: frame, phrase index, confidence, x0 y0 x1 y1 in [0, 1]."""
+    boxes: list[list[list[float]]]
+    """Per frame, rows of phrase index, confidence, x0 y0 x1 y1 in [0, 1] (masks.boxes_to_json)."""
     cavp: np.ndarray
     """(V, D) float16, CAVP features of the frames."""
     cavp_masked: np.ndarray

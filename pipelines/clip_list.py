@@ -21,6 +21,7 @@ def clip_list(data_root: DataRoot) -> dg.MaterializeResult:
     """One row a clip: key, source, id, start, label, split, caption (null where it is yet to be made), media, shard."""
     profile = current_profile()
     rows = list_clips(profile)
+    tails = dropped_tails() if profile.source == "folder" else []
     write_clip_list(Path(data_root.path) / "clip_list.parquet", rows)
     per_split = {split: sum(row["split"] == split for row in rows) for split in SPLITS}
     return dg.MaterializeResult(
@@ -28,6 +29,7 @@ def clip_list(data_root: DataRoot) -> dg.MaterializeResult:
             "dagster/row_count": len(rows),
             "clips": dg.MetadataValue.json(per_split),
             "hours": round(len(rows) * 10 / 3600, 3),
+            "dropped_tails": dg.MetadataValue.json(tails),
             "first_rows": dg.MetadataValue.md(_markdown(rows[:8])),
         },
         data_version=dg.DataVersion(fingerprint(rows)),
@@ -100,9 +102,33 @@ def _demo_row(clip: Any) -> dict[str, Any]:
     }
 
 
+def dropped_tails() -> list[dict[str, Any]]:
+    """Ends of the user's media that are too short for a clip of their own: file, start, seconds."""
+    from pipelines.sources import folder
+
+    _, tails = folder.cut_media(*_folder_paths())
+    return [{"file": tail.path.name, "start_s": tail.start_s, "seconds": round(tail.seconds, 2)} for tail in tails]
+
+
 def _folder_rows() -> list[dict[str, Any]]:
     from pipelines.sources import folder
 
+    return [
+        {
+            "key": clip.key,
+            "source": "folder",
+            "source_id": clip.source_id,
+            "start_s": clip.start_s,
+            "label": clip.label,
+            "split": clip.split,
+            "caption": clip.caption,
+            "media": str(clip.path.absolute()),
+        }
+        for clip in folder.list_media(*_folder_paths())
+    ]
+
+
+def _folder_paths() -> tuple[Path, Path]:
     names = ("DRAWAUDIO_CLIPS", "DRAWAUDIO_CAPTIONS")
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
@@ -116,19 +142,7 @@ def _folder_rows() -> list[dict[str, Any]]:
         raise ValueError(
             f"DRAWAUDIO_CAPTIONS is {captions}, which is no file; write a CSV with the columns file,caption"
         )
-    return [
-        {
-            "key": clip.key,
-            "source": "folder",
-            "source_id": clip.source_id,
-            "start_s": clip.start_s,
-            "label": clip.label,
-            "split": clip.split,
-            "caption": clip.caption,
-            "media": str(clip.path.absolute()),
-        }
-        for clip in folder.list_media(clips, captions)
-    ]
+    return clips, captions
 
 
 def _markdown(rows: list[dict[str, Any]]) -> str:

@@ -99,8 +99,13 @@ def _decode_file(raw: ShardReader, keys: list[str]) -> list[tuple[str, Members |
         return [(key, Rejection(key, error.reason, str(error))) for key in keys]
     outcomes: list[tuple[str, Members | Rejection]] = []
     for key, clip in zip(keys, media.clips, strict=True):
-        if not np.abs(clip.waveform).max() > 0:
-            outcomes.append((key, Rejection(key, "silent", f"{key} is silent; a clip without sound teaches nothing")))
+        # A file with one good clip is read; its empty ones are told by their flags.
+        unusable = [flag for flag in ("silent", "too_short") if flag in clip.flags]
+        if unusable:
+            text = (
+                f"{key} ({clip.start_seconds:g} s into its file) is {unusable[0].replace('_', ' ')}; it teaches nothing"
+            )
+            outcomes.append((key, Rejection(key, unusable[0], text)))
             continue
         facts = {
             "flags": list(clip.flags),

@@ -15,11 +15,25 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import dagster as dg
+
 from drawaudio_model.clip_format import LOUDNESS_FPS, SOURCE_SECONDS, VIDEO_FPS
-from drawaudio_model.shard import SAMPLE_MEMBERS, ShardManifest, ShardReader, decode_array, write_atomically
+from drawaudio_model.shard import (
+    SAMPLE_MEMBERS,
+    ShardManifest,
+    ShardReader,
+    decode_array,
+    fingerprint,
+    finished_shards,
+    read_manifest,
+    write_atomically,
+)
+from pipelines.partitions import ALL_SHARDS
+from pipelines.profiles import SPLITS, current_profile, materialize_command
+from pipelines.resources import DataRoot
+from pipelines.training_shards import ledger_rows, training_shards
 
 TEMPLATE = Path(__file__).parent.parent / "datasets_cards" / "template.md"
-SPLITS = ("train", "val", "test")
 INDEX_COLUMNS = (
     "key",
     "shard",
@@ -33,6 +47,7 @@ INDEX_COLUMNS = (
     "noun_phrases",
 )
 """Columns of index/clips.parquet: the shard, and what each sample's json says."""
+TEMPLATE = Path(__file__).parent.parent / "datasets_cards" / "template.md"
 DROPPED_COLUMNS = ("key", "source", "source_id", "stage", "reason", "message")
 
 _MEMBER_TEXT = {
@@ -105,6 +120,43 @@ class CardStatistics:
     """By "asset: reason"."""
 
 
+@dg.asset(
+    deps=[dg.AssetDep(training_shards, partition_mapping=ALL_SHARDS)],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="dataset",
+    kinds={"huggingface"},
+)
+def dataset_card(data_root: DataRoot) -> dg.MaterializeResult:
+    """`datasets_cards/<profile>/`: card, parquet index, Croissant, shard list, pictures and NOTICE of the finished shards."""
+    profile, root = current_profile(), Path(data_root.path)
+    folder = root / "training_shards"
+    manifests = [manifest for shard in finished_shards(folder) if (manifest := read_manifest(folder, shard))]
+    if not manifests:
+        raise dg.Failure(f"no finished shard in {folder}; run: {materialize_command()}", allow_retries=False)
+    cards = Path(os.environ.get("DRAWAUDIO_CARDS") or TEMPLATE.parent)
+    statistics = write_card(
+        cards,
+        profile.name,
+        folder,
+        manifests,
+        ABOUT_DEMO if profile.source == "demo" else ABOUT_FOLDER,
+        ledger=[row for manifest in manifests for row in ledger_rows(root, manifest.shard)],
+        pictures=_example_pictures(root, manifests[-1].shard),
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": statistics.clips,
+            "hours": round(statistics.hours, 3),
+            "megabytes": round(statistics.megabytes, 1),
+            "clips_per_split": dg.MetadataValue.json(statistics.clips_per_split),
+            "dropped_per_reason": dg.MetadataValue.json(statistics.dropped_per_reason),
+            "card": dg.MetadataValue.md((statistics.folder / "README.md").read_text().split("---\n", 2)[-1]),
+            "folder": dg.MetadataValue.path(statistics.folder),
+        },
+        data_version=dg.DataVersion(fingerprint([manifest.sha256 for manifest in manifests])),
+    )
+
+
 def write_card(
     cards_dir: Path,
     name: str,
@@ -167,6 +219,29 @@ def write_card(
     write_atomically(folder / "README.md", (front_matter(about, statistics) + body).encode())
     write_atomically(folder / "croissant.json", _as_json(croissant(name, about, folder, manifests)))
     return statistics
+
+
+def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes]:
+    """Contact sheets with boxes and mels with loudness of a shard's first clips, by caption."""
+    import numpy as np
+
+    from drawaudio_model.masks import boxes_from_json
+    from drawaudio_model.media import decode_flac
+    from drawaudio_model.mel import log_mel, normalize_waveform
+    from pipelines import pictures
+    from pipelines.clip_media import read_frames
+
+    samples, media = ShardReader(root / "training_shards", shard), ShardReader(root / "clip_media", shard)
+    found: dict[str, bytes] = {}
+    for key in samples.keys[:clips]:
+        facts = json.loads(samples.member(key, "json"))
+        boxes = boxes_from_json(samples.member(key, "boxes.json").decode())
+        caption, phrases = facts["caption"], facts["noun_phrases"]
+        found[f"{key}: {caption}"] = pictures.contact_sheet(read_frames(media, key), boxes, phrases, caption)
+        mel = np.asarray(log_mel(normalize_waveform(decode_flac(samples.member(key, "flac")))))
+        curve = decode_array(samples.member(key, "loudness.npy"))
+        found[f"{key}: log-mel and loudness signal"] = pictures.mel_with_loudness(mel, curve)
+    return found
 
 
 def split_of(manifest: ShardManifest) -> str:

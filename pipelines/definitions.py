@@ -15,6 +15,7 @@ from pipelines import (  # noqa: E402
     cavp_features,
     clip_list,
     clip_media,
+    dataset_card,
     evaluation,
     loudness_curves,
     noun_phrases,
@@ -42,6 +43,7 @@ defs = dg.Definitions(
             audio_latents,
             text_embeddings,
             training_shards,
+            dataset_card,
             train_model,
             evaluation,
         ]

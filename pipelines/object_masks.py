@@ -54,7 +54,7 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
         frames = [read_frames(upstream["clip_media"], key) for key in keys]
         phrases = [read_phrases(upstream["noun_phrases"], key) for key in keys]
         for key, boxes in zip(keys, detectors[0].detect(frames, phrases, confidence=CONFIDENCE), strict=True):
-            yield key, {"boxes.json": json.dumps(boxes_to_json(boxes)).encode()}
+            yield key, {"boxes.json": boxes_to_json(boxes).encode()}
 
     return ShardRecipe("object_masks", ("noun_phrases", "clip_media"), work, settings=settings, group=4)
 
@@ -63,7 +63,7 @@ def read_boxes(reader: ShardReader, key: str) -> list[Any]:
     """The boxes (masks.Box) of a clip."""
     from drawaudio_model.masks import boxes_from_json
 
-    return boxes_from_json(json.loads(reader.member(key, "boxes.json")))
+    return boxes_from_json(reader.member(key, "boxes.json").decode())
 
 
 def show(root: Path, reader: ShardReader) -> dict[str, Any]:

@@ -51,8 +51,8 @@ def recipe(profile: Profile, root: Path) -> ShardRecipe:
         "raw_clips",
         (),
         lambda keys, _: _render(keys, clips),
-        settings={"world": fingerprint([str(clip) for clip in clips.values()])},
-        group=64,
+        settings={"clips": fingerprint([str(clip) for clip in clips.values()]), "renderer": _renderer_sha256()},
+        group=128,
         keys=lambda shard: list(read_clip_list(root, shard)),
         batched=False,
     )
@@ -111,6 +111,11 @@ def _render(keys: list[str], clips: dict[str, Any]) -> Iterator[tuple[str, Membe
         stems = {f"stem{i}.flac": encode_flac(stem) for i, stem in enumerate(clip.stems)}
         truth = json.dumps(clip.truth, sort_keys=True).encode()
         yield key, {"json": json.dumps(facts).encode(), "mp4": clip.media, "truth.json": truth, **stems}
+
+
+def _renderer_sha256() -> str:
+    """Changes when the drawing or the sounds change, so that the world is rendered again."""
+    return fingerprint([file_sha256(path) for path in sorted((Path(__file__).parent / "sources").glob("demo*.py"))])
 
 
 def _refer(keys: list[str], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Members | Rejection]]:

@@ -58,7 +58,10 @@ def count_samples(root: Path, split: str) -> int:
     manifests = [read_manifest(folder, shard) for shard in finished_shards(folder, split=split)]
     samples = sum(manifest.count for manifest in manifests if manifest)
     if not samples:
-        raise dg.Failure(f"no {split} sample in {folder}; run: {materialize_command()}", allow_retries=False)
+        hint = (
+            "" if split == "train" else "a small folder may have none, then add a column `split` to its captions CSV; "
+        )
+        raise dg.Failure(f"no {split} sample in {folder}; {hint}run: {materialize_command()}", allow_retries=False)
     return samples
 
 
@@ -71,10 +74,9 @@ def model_sha256(folder: Path) -> str:
 def _curves(training: Path) -> dict[str, Any]:
     from pipelines import pictures
 
-    log = training / "log.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    losses = [row for row in rows if "loss" in row]
-    if not losses:
-        return {}
-    curve = pictures.loss_curve(losses)
-    return {"loss_curve": dg.MetadataValue.md(pictures.picture(curve)), "last_loss": float(losses[-1]["loss"])}
+    rows = [json.loads(line) for line in (training / "losses.jsonl").read_text().splitlines()]
+    metadata: dict[str, Any] = {"steps": rows[-1]["step"], "last_loss": float(rows[-1]["loss"])}
+    if len(rows) > 1:
+        curve = pictures.loss_curve(rows, ("loss",), x="step")
+        metadata["loss_curve"] = dg.MetadataValue.md(pictures.picture(curve))
+    return metadata

@@ -156,7 +156,7 @@ def _join(key: str, clip: dict[str, Any], upstream: dict[str, ShardReader]) -> T
             **facts,
             **caption,
             "noun_phrases": read_phrases(upstream["noun_phrases"], key),
-            "flags": [*media["flags"], *([] if boxes else ["whole_frame_mask"])],
+            "flags": [*media["flags"], *([] if any(boxes) else ["whole_frame_mask"])],
             "scores": media["scores"],
         },
         flac=upstream["clip_media"].member(key, "flac"),

@@ -89,10 +89,14 @@ def test_counts_agree_with_what_is_presented(built: Path, media: dict[str, dict[
         for key in reader.keys:
             facts, row = json.loads(reader.member(key, "json")), media[file_of(built, key)]
             assert facts["frames_decoded"] == int(row["frames_decoded"]), key
+            if row["audio_codec"] == "amr_nb":
+                # The manifest's decoder gave one of the five AMR frames of each packet; the header says 4.93 s.
+                assert facts["audio_seconds_decoded"] == pytest.approx(5.0, abs=0.1)
+                continue
             # An encoder's delay and padding: at most two frames of the longest codec here.
             assert facts["audio_seconds_decoded"] == pytest.approx(float(row["audio_decoded_s"]), abs=0.12), key
             checked += 1
-    assert checked == 20
+    assert checked == 19
 
 
 def test_every_broken_file_ends_in_the_ledger_with_its_reason(built: Path) -> None:
@@ -112,6 +116,6 @@ def test_short_sound_and_picture_are_padded_and_say_so(built: Path) -> None:
         reader = ShardReader(built / "training_shards", shard)
         for key in reader.keys:
             flags[file_of(built, key)] = json.loads(reader.member(key, "json"))["flags"]
-    assert "padded_audio" in flags["short_audio_amr.3gp"]
+    assert {"padded_audio", "padded_video"} <= set(flags["short_audio_amr.3gp"])
     assert {"padded_audio", "padded_video"} <= set(flags["eye_makeup.avi"])
     assert "padded_video" not in flags["7fRaV39Y-2o_000050.mp4"]

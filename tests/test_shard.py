@@ -42,7 +42,7 @@ def training_sample(key: str = "a_000000", *, flac: bytes | None = b"fLaC") -> T
         key=key,
         facts={"caption": "a dog barks", "split": "train", "noun_phrases": ["dog"], "scores": {"padded": 0.0}},
         flac=flac,
-        boxes=[{"frame": 0, "phrase_index": 0, "confidence": 0.5, "x0": 0.0, "y0": 0.1, "x1": 0.5, "y1": 0.6}],
+        boxes=[[[0, 0.5, 0.0, 0.1, 0.5, 0.6]], *([] for _ in range(39))],
         cavp=half(40, 12),
         cavp_masked=half(40, 12),
         loudness=rng.random(100).astype(np.float32),
