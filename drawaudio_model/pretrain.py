@@ -26,8 +26,8 @@ class Backbone:
     """How one backbone is trained."""
 
     train: Callable[..., dict[str, Any]]
-    presets: dict[str, Callable[[], Any]]
-    """Preset name -> its configuration."""
+    runs: dict[str, Callable[[], Any]]
+    """Name of a run -> its configuration."""
     step_fields: tuple[str, ...]
     """Fields of the configuration that count steps; `--steps` is shared out among them in their proportion."""
     pictures: tuple[str, ...]
@@ -86,7 +86,7 @@ def pretrain(
     data: Path,
     output: Path,
     *,
-    preset: str = "demo",
+    run: str = "demo",
     steps: int | None = None,
     seconds: float | None = None,
     seed: int = 0,
@@ -97,20 +97,20 @@ def pretrain(
         name: one of BACKBONES.
         data: root of the per-shard assets.
         output: folder to write; an older one is replaced at the end.
-        preset: "demo" or "tiny".
-        steps: optimiser steps of all stages together; None is the preset's.
+        run: "demo" or "tiny", the named run.
+        steps: optimiser steps of all stages together; None is the named run's.
         seconds: upper limit of the training's wall time; None is no limit.
         seed: of weights, batches and crops.
 
     Returns:
-        What was measured, also written to `output`/pretraining.json.
+        What was measured; without the time, it is also in `output`/report.json.
     """
     backbone = load_backbone(name)
-    config = backbone.presets[preset]()
+    config = backbone.runs[run]()
     if steps is not None:
         config = share_steps(config, backbone.step_fields, steps)
     settings = {
-        "preset": preset,
+        "run": run,
         "seed": seed,
         "threads": torch.get_num_threads(),
         "steps": {field: getattr(config, field) for field in backbone.step_fields},
@@ -119,7 +119,9 @@ def pretrain(
         with new_folder(output) as folder:
             measured = backbone.train(data, folder, config, seed=seed, seconds=seconds, device=pick_device())
             record = {**settings, **measured}
-            (folder / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n")
+            # No times in the file: equal runs leave equal folders.
+            lasting = {key: value for key, value in record.items() if key != "train_seconds"}
+            (folder / "report.json").write_text(json.dumps(lasting, indent=1) + "\n")
         for picture in backbone.pictures:
             report.picture(picture, output / f"{picture}.png")
         report.finish({"folder": output, **record})
@@ -132,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("backbone", choices=(*BACKBONES, *ALIASES))
     parser.add_argument("--data", type=Path, required=True, help="data root with the shards of the train partitions")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--preset", choices=("demo", "tiny"), default="demo", help="sizes and steps")
-    parser.add_argument("--steps", type=int, help="optimiser steps of all stages together (default: the preset's)")
+    parser.add_argument("--run", choices=("demo", "tiny"), default="demo", help="sizes and steps (default: demo)")
+    parser.add_argument("--steps", type=int, help="optimiser steps of all stages together (default: the run's)")
     parser.add_argument("--seconds", type=float, help="stop training after this wall time (default: no limit)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
@@ -144,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ALIASES.get(given.backbone, given.backbone),
         given.data,
         given.output,
-        preset=given.preset,
+        run=given.run,
         steps=given.steps,
         seconds=given.seconds,
         seed=given.seed,

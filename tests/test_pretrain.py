@@ -1,0 +1,214 @@
+"""The small backbones' training: it learns, its folder opens again, and it depends on its seed only."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from drawaudio_model.cavp import CAVP
+from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
+from drawaudio_model.detector import ObjectDetector, letterbox, suppress
+from drawaudio_model.media import encode_flac, encode_jpeg
+from drawaudio_model.mel import log_mel
+from drawaudio_model.pretrain import load_backbone, main, pretrain, share_steps
+from drawaudio_model.pretrain_autoencoder import AutoencoderConfig, train_autoencoder
+from drawaudio_model.pretrain_cavp import frame_loss
+from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for
+from drawaudio_model.pretrain_loop import TrainClips, fit
+from drawaudio_model.shard import ShardWriter
+from drawaudio_model.text import TextConditioner
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 230)}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Six clips: a square that moves on grey, coloured by the pitch of the tone that is heard."""
+    folder = tmp_path_factory.mktemp("data")
+    with (
+        ShardWriter(folder / "clip_media", "train-000000", inputs={}) as media,
+        ShardWriter(folder / "captions", "train-000000", inputs={}) as captions,
+        ShardWriter(folder / "truth", "train-000000", inputs={}) as truth,
+    ):
+        for number in range(6):
+            key, colour = f"clip{number}_000000", list(COLOURS)[number % 3]
+            frames, boxes = draw_square(COLOURS[colour], number)
+            time = np.arange(SOURCE_SAMPLES) / SAMPLE_RATE
+            tone = 0.4 * np.sin(2 * np.pi * 300 * (1 + number % 3) * time) * (np.sin(2 * np.pi * time) > 0)
+            pictures = {f"{i:03d}.jpg": encode_jpeg(frame) for i, frame in enumerate(frames)}
+            media.add(key, {"json": b"{}", "flac": encode_flac(tone.astype(np.float32)), **pictures})
+            captions.add(key, {"json": json.dumps({"caption": f"a {colour} square beeps, take {number}"}).encode()})
+            thing = {"kind": "square", "phrase": f"{colour} square", "colour": colour, "boxes": boxes}
+            truth.add(key, {"truth.json": json.dumps({"target": 0, "objects": [thing]}).encode()})
+        for writer in (media, captions, truth):
+            writer.commit()
+    return folder
+
+
+def draw_square(colour, number):
+    frames = np.full((SOURCE_VIDEO_FRAMES, FRAME_SIZE, FRAME_SIZE, 3), 120, np.uint8)
+    boxes = []
+    for i, frame in enumerate(frames):
+        left, top, side = 10 + 3 * i, 20 + 15 * number, 60
+        frame[top : top + side, left : left + side] = colour
+        boxes.append([left / FRAME_SIZE, top / FRAME_SIZE, (left + side) / FRAME_SIZE, (top + side) / FRAME_SIZE])
+    return frames, boxes
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))}
+
+
+def test_a_tenth_of_the_clips_is_held_out(root):
+    train, held_out = TrainClips(root, ["clip_media", "truth"]).split()
+    assert len(held_out) == 1 and len(train) == 5 and not set(train) & set(held_out)
+
+
+def test_no_shards_name_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="no training clip stands in all of clip_media, truth"):
+        TrainClips(tmp_path, ["clip_media", "truth"])
+
+
+def test_fit_finds_a_line_and_follows_its_schedule(tmp_path):
+    torch.manual_seed(0)
+    line, x = torch.nn.Linear(1, 1), torch.linspace(-1, 1, 32)[:, None]
+    run = fit(
+        "line",
+        line.parameters(),
+        lambda step: (line(x) - (3 * x + 1)).square().mean(),
+        steps=300,
+        learning_rate=0.1,
+        log=tmp_path / "log.jsonl",
+        weight_decay=0.0,
+    )
+    assert run.steps == 300 and run.loss_after < 1e-4 < run.loss_before
+    assert line.weight.item() == pytest.approx(3, abs=0.02) and line.bias.item() == pytest.approx(1, abs=0.02)
+
+
+def test_fit_stops_on_a_loss_that_is_no_number(tmp_path):
+    weight = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match="loss of step 0 is nan"):
+        fit("x", [weight], lambda step: weight.sum() * np.nan, steps=2, learning_rate=0.1, log=tmp_path / "log.jsonl")
+
+
+def test_steps_are_shared_out_in_proportion():
+    config = load_backbone("text_encoders").runs["demo"]()
+    shared = share_steps(config, ("clap_steps", "t5_steps", "gpt_steps"), 70)
+    total = config.clap_steps + config.t5_steps + config.gpt_steps
+    assert shared.t5_steps == round(config.t5_steps * 70 / total)
+    with pytest.raises(ValueError, match="expected at least 1"):
+        share_steps(config, ("clap_steps",), 0)
+
+
+def test_unknown_backbone_is_named():
+    with pytest.raises(ValueError, match="backbone is 'vocoder', expected one of audio_autoencoder"):
+        load_backbone("vocoder")
+
+
+def test_autoencoder_learns_and_scales_its_latents(root, tmp_path):
+    config = replace(AutoencoderConfig.tiny(), steps=40)
+    measured = train_autoencoder(root, tmp_path, config, seed=0, seconds=None, device=torch.device("cpu"))
+    assert measured["loss_after"] < 0.75 * measured["loss_before"]
+    model = AutoencoderKL.from_pretrained(tmp_path)
+    assert 2 ** (len(model.config.block_out_channels) - 1) == 8
+    assert model.config.scaling_factor == pytest.approx(measured["scaling_factor"])
+    silence = log_mel(np.zeros(SAMPLE_RATE * 2, np.float32))[None, None]
+    latent = model.encode(silence[:, :, :192]).latent_dist.mean
+    assert latent.shape == (1, config.latent_channels, 24, 8)
+
+
+def test_same_seed_same_weights_other_seed_other_weights(root, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        pretrain("cavp_backbone", root, tmp_path / name, run="tiny", steps=2, seed=seed)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    assert (tmp_path / "a/report.json").read_bytes() == (tmp_path / "b/report.json").read_bytes()
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_cavp_folder_opens_again(root, tmp_path):
+    main(["cavp", "--data", str(root), "--output", str(tmp_path / "cavp"), "--run", "tiny", "--steps", "2"])
+    model = CAVP.from_pretrained(tmp_path / "cavp")
+    side = model.config.image_size
+    assert model.encode_video(torch.rand(1, 40, 3, side, side)).shape == (1, 40, model.config.embed_dim)
+    assert json.loads((tmp_path / "cavp/report.json").read_text())["steps"] == 2
+
+
+def test_frame_loss_is_zero_for_moments_that_match_and_log_count_for_equal_ones():
+    steps = torch.eye(8)[None]
+    assert frame_loss(steps, steps, torch.tensor(5.0)).item() == pytest.approx(0, abs=1e-3)
+    equal = torch.ones(1, 8, 8) / 8**0.5
+    assert frame_loss(equal, equal, torch.tensor(2.0)).item() == pytest.approx(np.log(8), abs=1e-4)
+
+
+def test_text_encoders_learn_and_open_again(root, tmp_path):
+    measured = pretrain("text_encoders", root, tmp_path / "text", run="tiny", steps=40)
+    assert measured["T5_loss_after"] < 0.8 * measured["T5_loss_before"]
+    assert measured["GPT-2_loss_after"] < measured["GPT-2_loss_before"]
+    embeddings = TextConditioner.from_pretrained(tmp_path / "text")(["a red square beeps", ""])
+    assert embeddings.gpt.shape == (2, 8, 16)
+    assert torch.allclose(embeddings.clap.norm(dim=-1), torch.ones(2))
+
+
+@pytest.fixture(scope="module")
+def detector(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detector") / "detector"
+    measured = pretrain("object_detector", root, folder, run="tiny", steps=40)
+    assert measured["clip_loss_after"] < measured["clip_loss_before"]
+    return ObjectDetector.from_pretrained(folder)
+
+
+def test_boxes_of_a_clip_do_not_depend_on_its_neighbours(detector):
+    rng = np.random.default_rng(0)
+    clips = [rng.integers(0, 255, (3, 90, 120, 3), np.uint8), rng.integers(0, 255, (2, 120, 70, 3), np.uint8)]
+    phrases = [["square"], ["red square", "tin roof", "blue square"]]
+    every = {"confidence": 0.0, "boxes_per_frame": 1}
+    together = detector.detect(clips, phrases, batch_frames=5, **every)
+    alone = [detector.detect([c], [p], **every)[0] for c, p in zip(clips, phrases, strict=True)]
+    for boxes, own in zip(together, alone, strict=True):
+        assert own and len(boxes) == len(own)
+        for a, b in zip(boxes, own, strict=True):
+            assert (a.frame, a.phrase_index) == (b.frame, b.phrase_index)
+            corners = [(box.confidence, box.x0, box.y0, box.x1, box.y1) for box in (a, b)]
+            assert corners[0] == pytest.approx(corners[1], abs=1e-4)
+    assert {box.phrase_index for box in together[1]} <= {0, 2}
+
+
+def test_detector_asks_only_for_what_it_knows(detector):
+    assert detector.knows("red square") and detector.knows("square") and not detector.knows("tin roof")
+    assert detector.detect([np.zeros((2, 64, 64, 3), np.uint8)], [["tin roof"]], confidence=0.0) == [[]]
+    with pytest.raises(ValueError, match="1 clips but phrases for 2"):
+        detector.detect([np.zeros((2, 64, 64, 3), np.uint8)], [[], []])
+    with pytest.raises(ValueError, match="expected uint8"):
+        detector.detect([np.zeros((2, 64, 64, 3), np.float32)], [["square"]])
+
+
+def test_detector_folder_without_a_part_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"has no detector\.pt"):
+        ObjectDetector.from_pretrained(tmp_path)
+
+
+def test_suppression_keeps_the_surest_box_of_each_phrase():
+    centres = torch.tensor([[10.0, 11, 40], [10, 10, 40], [8, 8, 8], [8, 8, 8]])
+    scores = torch.tensor([[0.9, 0.8, 0.1], [0.0, 0.6, 0.7]])
+    kept = suppress(centres, scores, 0.25, 0.5)
+    assert [(phrase, round(score, 1)) for phrase, score, _ in kept] == [(0, 0.9), (1, 0.7), (1, 0.6)]
+    assert kept[0][2] == [6, 6, 14, 14]
+
+
+def test_letterbox_scales_the_longer_side_and_pads_with_grey():
+    image = letterbox(np.full((40, 80, 3), 255, np.uint8), 32)
+    assert image.shape == (3, 32, 32)
+    assert torch.allclose(image[:, :16], torch.ones(1)) and torch.allclose(image[:, 16:], torch.tensor(114 / 255))
+
+
+def test_a_picture_is_asked_for_what_it_shows_and_for_what_it_does_not():
+    ball = Thing("red ball", ("ball", "red ball"), (0.1, 0.1, 0.3, 0.3))
+    vocabulary = ["ball", "red ball", "blue ball", "drum", "bell"]
+    for seed in range(20):
+        names = ask_for([ball], vocabulary, 4, np.random.default_rng(seed))
+        assert len(names) == 4 and len(set(names) & set(ball.names)) == 1
+    assert DetectorConfig.tiny().image_size % 32 == 0
