@@ -12,7 +12,7 @@ BIN := .venv/bin
 DAGSTER := $(BIN)/dagster
 STAMP := .venv/.installed
 
-export DAGSTER_HOME := $(CURDIR)/dagster_home
+export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 export DAGSTER_MODULE_NAME := pipelines
 export PYTHONWARNINGS := ignore
 # Nothing here looks for updates or sends statistics.

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,17 +36,6 @@ def materialize(folder: Path, *arguments: str, **more: str) -> subprocess.Comple
     return subprocess.run(
         command, cwd=ROOT, env=environment(folder, **more), capture_output=True, text=True, check=False
     )
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in which the tiny profile ran to its end, by the two commands of the README."""
-    folder = tmp_path_factory.mktemp("tiny")
-    whole = materialize(folder, "--select", "*train_model", "--partition-range", "train-000000...test-000000")
-    assert whole.returncode == 0, (whole.stdout + whole.stderr)[-6000:]
-    report = materialize(folder, "--select", "dataset_card,evaluation_report")
-    assert report.returncode == 0, (report.stdout + report.stderr)[-6000:]
-    yield folder
 
 
 @pytest.mark.slow

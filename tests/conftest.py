@@ -1,0 +1,21 @@
+"""What several test files share: one run of the whole path."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny profile ran to its end, by the README's `make demo`.
+
+    `home` is DAGSTER_HOME, `data` the data root, `cards` the dataset cards, `make_demo.txt` what was printed.
+    """
+    from tests.readme_commands import Block, blocks, run_block
+    from tests.test_tiny_path import environment
+
+    folder = tmp_path_factory.mktemp("tiny")
+    typed = next(block.text for block in blocks()).replace("make install\n", "")
+    assert typed == "make demo\n"
+    (folder / "make_demo.txt").write_text(run_block(Block("bash", typed, ""), folder, environment(folder)))
+    return folder

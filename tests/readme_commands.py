@@ -1,0 +1,43 @@
+"""The README's commands, as a reader would type them, on the tiny profile."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+_BLOCK = re.compile(r"(?:<!-- tested: (?P<mark>[^>]*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text and the mark before it ("" where there is none)."""
+
+    language: str
+    text: str
+    mark: str
+
+
+def blocks() -> list[Block]:
+    """All fenced blocks of the README, in order."""
+    found = _BLOCK.finditer((ROOT / "README.md").read_text())
+    return [Block(match["language"], match["text"], match["mark"] or "") for match in found]
+
+
+def run_block(block: Block, folder: Path, environment: dict[str, str], phrase: str = "bell") -> str:
+    """Run a block in `folder`, in which `home` is DAGSTER_HOME and `data` the data root; returns its output.
+
+    What differs from typing it: the data root's name, the thing to look for (`phrase`), and that `make` neither
+    installs nor chooses an environment.
+    """
+    text = block.text.replace("data/demo", "data").replace("$PWD/dagster_home", "$PWD/home")
+    text = text.replace("--text bell", f'--text "{phrase}"')
+    binaries = Path(sys.executable).parent
+    text = re.sub(r"^make (?=demo|dev)", f"make -C '{ROOT}' BIN='{binaries}' -o .venv/.installed ", text, flags=re.M)
+    variables = environment | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", text] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", text]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{text}\n{(done.stdout + done.stderr)[-6000:]}"
+    return done.stdout + done.stderr
