@@ -110,8 +110,10 @@ def run_generate(options: argparse.Namespace) -> None:
     import torch
 
     from drawaudio_model import media
+    from drawaudio_model.model_folder import check_model_folder
     from drawaudio_model.pipeline import DrawAudioPipeline
 
+    check_model_folder(options.model)
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     pipe = DrawAudioPipeline.from_pretrained(options.model).to(device)
     pipe.set_progress_bar_config(desc="generate", dynamic_ncols=True)

@@ -243,7 +243,7 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 def _number(value: float | None) -> str:
     if value is None or not np.isfinite(value):
         return "undefined"
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
+    return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
 _CARD = """<article id="{key}">

@@ -66,7 +66,6 @@ CAVP_CONTEXT_FRAMES = 9
 """Frames on each side that CAVP's temporal convolutions can see: chunks read with them give the whole video's features."""
 
 
-
 @dataclass(frozen=True, eq=False)
 class Conditions:
     """B sets of instructions as the model takes them; V and P cover whole windows."""
@@ -180,8 +179,8 @@ class DrawAudioPipeline(DiffusionPipeline):
             ValueError: in one sentence, when a file is missing or has other shapes than its config says.
         """
         folder = Path(pretrained_model_name_or_path)
-        # A name with more than one slash, or an absolute one, can only be a folder.
-        if folder.exists() or folder.is_absolute() or len(folder.parts) > 2:
+        # A name on the hub has exactly one slash.
+        if folder.exists() or folder.is_absolute() or len(folder.parts) != 2:
             check_model_folder(folder)
         return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
 
@@ -336,8 +335,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         branches = needed_branches(guidance_text, guidance_video)
         inputs = [self._window_inputs(conditions, start, branches) for start in starts]
         first_frames = [start * self.latent_frames // CLIP_SECONDS for start in starts]
-        solver = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
-        solver.set_timesteps(num_inference_steps, device=self._execution_device)
+        solver = self._solver(num_inference_steps)
         latents = self._noise(seeds, first_frames[-1] + self.latent_frames) * solver.init_noise_sigma
 
         def guided(number: int, part: Tensor) -> Tensor:
@@ -433,6 +431,17 @@ class DrawAudioPipeline(DiffusionPipeline):
 
     def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
+
+    def _solver(self, steps: int) -> DPMSolverMultistepScheduler:
+        """DPM-Solver++ on the schedule of training.
+
+        Every setting is handed over: diffusers would leave out those that the DDIM scheduler took by default, and so
+        sample otherwise before a pipeline was saved than after.
+        """
+        settings = {name: value for name, value in self.scheduler.config.items() if not name.startswith("_")}
+        solver = DPMSolverMultistepScheduler.from_config(settings)
+        solver.set_timesteps(steps, device=self._execution_device)
+        return solver
 
     def _noise(self, seeds: Sequence[int], frames: int) -> Tensor:
         """(B, C, N, K) standard normal noise, made on the CPU so that it does not depend on the device."""

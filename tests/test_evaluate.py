@@ -1,0 +1,126 @@
+"""The evaluation on three tiny samples: figures, bounds, a page that stands alone, and a second run that keeps the first's."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drawaudio_model.clip_format import CLIP_SAMPLES, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
+from drawaudio_model.evaluate import PER_CLIP, clip_seed, main, read_samples
+from drawaudio_model.media import decode_flac, encode_flac, encode_jpeg
+from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
+from tests.tiny_pipeline import CAVP_WIDTH, GPT, T5, tiny_pipeline
+
+KEYS = [f"scene{number}_000000" for number in range(3)]
+
+
+def sample(number: int) -> TrainingSample:
+    """A few noise bursts; random features of the tiny pipeline's widths."""
+    rng = np.random.default_rng(number)
+    waveform = 1e-3 * rng.standard_normal(SOURCE_SAMPLES)
+    for start in rng.integers(0, SOURCE_SAMPLES - 4000, 6):
+        waveform[start : start + 4000] += 0.4 * np.exp(-np.arange(4000) / 900) * rng.standard_normal(4000)
+    facts = {"source": "test", "source_id": f"scene{number}", "start_s": 0, "label": "drum", "split": "test"}
+    facts |= {"caption": f"a <drum> & {number}", "caption_source": "test", "noun_phrases": ["drum"], "scores": {}}
+    return TrainingSample(
+        key=KEYS[number],
+        facts=facts,
+        flac=encode_flac(waveform.clip(-1, 1)),
+        boxes=[[[0, 0.9, 0.2, 0.2, 0.7, 0.8]] for _ in range(SOURCE_VIDEO_FRAMES)],
+        cavp=rng.standard_normal((SOURCE_VIDEO_FRAMES, CAVP_WIDTH)).astype(np.float16),
+        cavp_masked=rng.standard_normal((SOURCE_VIDEO_FRAMES, CAVP_WIDTH)).astype(np.float16),
+        loudness=rng.random(100).astype(np.float32),
+        latent=rng.standard_normal((8, 125, 8)).astype(np.float16),
+        clap=rng.standard_normal(16).astype(np.float16),
+        t5=rng.standard_normal((3 + number, T5)).astype(np.float16),
+        gpt=rng.standard_normal((8, GPT)).astype(np.float16),
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model, training shards and pictures as the pipelines leave them."""
+    root = tmp_path_factory.mktemp("data")
+    tiny_pipeline().save_pretrained(root / "model")
+    with ShardWriter(root / "training_shards", "test-000000", inputs={}) as shard:
+        for number, key in enumerate(KEYS):
+            shard.add(key, encode_sample(sample(number)))
+        shard.commit()
+    with ShardWriter(root / "clip_media", "test-000000", inputs={}) as shard:
+        for key in KEYS:
+            ramp = np.broadcast_to(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], (47, 64, 3))
+            shard.add(key, {f"{frame:03d}.jpg": encode_jpeg(ramp) for frame in range(SOURCE_VIDEO_FRAMES)})
+        shard.commit()
+    return root
+
+
+def run(root: Path, output: Path, *more: str) -> int:
+    arguments = ["--model", root / "model", "--shards", root / "training_shards", "--output", output]
+    return main([*map(str, arguments), "--steps", "1", "--device", "cpu", "--batch", "2", *more])
+
+
+@pytest.fixture(scope="module")
+def evaluated(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("evaluation")
+    assert run(root, output, "--media", str(root / "clip_media"), "--seed", "5") == 0
+    return output
+
+
+def test_every_figure_has_its_count_for_the_model_and_both_bounds(evaluated: Path) -> None:
+    result = json.loads((evaluated / "metrics.json").read_text())
+    assert result["clips"] == 3 and result["seed"] == 5 and result["steps"] == 1
+    assert set(result["rows"]) == {"generated", "autoencoder", "mean"}
+    for row in result["rows"].values():
+        assert set(row["metrics"]) == {*PER_CLIP, "frechet_distance"}
+        for entry in row["metrics"].values():
+            assert entry["count"] >= 3 and np.isfinite(entry["value"])
+    assert "CAVP" in result["rows"]["generated"]["metrics"]["frechet_distance"]["name"]
+    clips = json.loads((evaluated / "clips.json").read_text())
+    assert set(clips["generated"]) == set(KEYS)
+
+
+def test_the_page_stands_alone_and_all_its_files_exist(evaluated: Path) -> None:
+    page = (evaluated / "index.html").read_text()
+    links = re.findall(r'(?:src|poster|href)="([^"]+)"', page)
+    assert len(links) == 3 * (2 * 2 + 1 + 3)
+    assert all(link.startswith("page/") and (evaluated / link).stat().st_size > 100 for link in links)
+    assert "://" not in page and "<script" not in page and "@import" not in page
+    assert "a &lt;drum&gt; &amp; 0" in page and "$" not in page
+
+
+def test_a_second_run_keeps_what_is_there_and_another_seed_starts_anew(
+    root: Path, evaluated: Path, tmp_path: Path
+) -> None:
+    clip = evaluated / "clips" / f"{KEYS[1]}.flac"
+    first = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (evaluated / "clips").glob("*.flac")}
+    assert len(first) == 3 and decode_flac(first[clip][0]).shape == (CLIP_SAMPLES,)
+    before = json.loads((evaluated / "metrics.json").read_text())["rows"]
+    clip.unlink()
+    assert run(root, evaluated, "--seed", "5") == 0
+    for path, (content, written) in first.items():
+        assert path.read_bytes() == content
+        assert (path.stat().st_mtime_ns == written) == (path != clip)
+    assert json.loads((evaluated / "metrics.json").read_text())["rows"] == before
+    assert "audio" in (evaluated / "index.html").read_text()
+
+
+def test_a_clips_noise_depends_on_seed_and_key_only() -> None:
+    assert clip_seed(1, "a") == clip_seed(1, "a")
+    assert len({clip_seed(1, "a"), clip_seed(2, "a"), clip_seed(1, "b")}) == 3
+
+
+def test_a_limit_draws_the_same_clips_for_the_same_seed(root: Path) -> None:
+    keys = [sample.key for sample in read_samples(root / "training_shards", "test", limit=2, seed=3)]
+    assert len(keys) == 2 and keys == sorted(keys)
+    assert keys == [sample.key for sample in read_samples(root / "training_shards", "test", limit=2, seed=3)]
+
+
+def test_bad_input_ends_with_code_2_and_one_sentence(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, tmp_path, "--split", "val") == 2
+    assert "no finished shard of the split 'val'" in capsys.readouterr().err
+    assert main(["--model", str(tmp_path), "--shards", str(root / "training_shards"), "--output", str(tmp_path)]) == 2
+    assert "is no model folder" in capsys.readouterr().err
