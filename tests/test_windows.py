@@ -1,5 +1,7 @@
 """Long sounds: windows cover the whole, lie on the grid, and blend without a seam."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ def test_windows_cover_the_sound_and_overlap_enough(seconds: float, latent_frame
     starts = window_starts_seconds(seconds, latent_frames, overlap_seconds=4)
     assert starts[0] == 0 and starts[-1] + CLIP_SECONDS >= seconds
     assert starts[-1] + CLIP_SECONDS < max(seconds, CLIP_SECONDS) + grid_seconds(latent_frames)
-    assert all(0 < later - earlier <= 4 for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(0 < later - earlier <= 4 for earlier, later in pairwise(starts))
     assert all(start % grid_seconds(latent_frames) == 0 for start in starts)
 
 
