@@ -1,8 +1,10 @@
 """Trains the small CAVP: frames and sound of the same moments get similar vectors.
 
-The model and the semantic and temporal terms are Diff-Foley's (cavp.py). Two additions make up for a corpus that is a
-thousand times smaller, each a setting: a term between single frames and the stretches of sound they belong to, and
-windows that show only the sounding object, since the features of masked frames are computed with this model as well.
+The model and the semantic and temporal terms are Diff-Foley's (cavp.py). Additions make up for a corpus that is a
+thousand times smaller, each a setting: a term between single frames and the stretches of sound they belong to, windows
+that show only the sounding object, since the features of masked frames are computed with this model as well, and a term
+that sorts both encoders' windows by what sounds. Diff-Foley starts from encoders that were trained on labels; from
+nothing, the contrast alone first makes all vectors equal and stays there for hundreds of steps.
 
 Legend: B videos in a batch, N windows of one video, V frames of a window, T spectrogram frames of a window, M bins,
 D feature width, H/W pixels.
@@ -29,6 +31,9 @@ from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
 from drawaudio_model.pretrain_loop import TrainClips, draw_losses, fit
 
+LABEL_SCALE = 10.0
+"""Factor on the classifier's scores of unit vectors."""
+
 
 @dataclass(frozen=True)
 class CavpConfig:
@@ -40,16 +45,18 @@ class CavpConfig:
     audio_width: int = 4
     """Base channels of Cnn14; Diff-Foley's has 64."""
     embed_dim: int = 64
-    image_size: int = 64
+    image_size: int = 48
     dropout: float = 0.1
     steps: int = 180
     videos: int = 8
     """B."""
     windows: int = 3
     """N, as in Diff-Foley."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     frame_weight: float = 0.5
     """Weight of the term between single frames and their sound; 0 is Diff-Foley's loss. Our addition."""
+    label_weight: float = 1.0
+    """Weight of the term that sorts windows by the kind of the sounding object, where the truth is known. Our addition."""
     masked_share: float = 0.5
     """Share of the videos that show only the sounding object's box, where the truth is known. Our addition."""
 
@@ -74,21 +81,23 @@ class Videos:
     """The same, black outside the box of the object that sounds; equal to `frames` where no truth is known."""
     spectrograms: Tensor
     """(clips, M, T) float32 in [0, 1]."""
+    labels: list[str | None]
+    """Kind of the object that sounds, or None where no truth is known."""
 
 
 def read_videos(clips: TrainClips, keys: list[str], image_size: int) -> Videos:
     """Frames at the model's size and Diff-Foley's spectrogram of each clip."""
-    frames, targets, spectrograms = [], [], []
+    frames, targets, spectrograms, labels = [], [], [], []
     for key in keys:
         pictures = clips.frames(key, image_size)
+        truth = clips.json("truth", key, "truth.json") if clips.has("truth", key) else None
         frames.append(pictures)
-        targets.append(
-            _only_target(pictures, clips.json("truth", key, "truth.json")) if clips.has("truth", key) else pictures
-        )
+        targets.append(_only_target(pictures, truth) if truth else pictures)
+        labels.append(truth["objects"][truth["target"]]["kind"] if truth else None)
         waveform = normalize_waveform(decode_flac(clips.member("clip_media", key, "flac")))
         spectrograms.append(diff_foley_log_mel(waveform))
     stacks = [torch.from_numpy(np.stack(part)).permute(0, 1, 4, 2, 3).contiguous() for part in (frames, targets)]
-    return Videos(stacks[0], stacks[1], torch.stack(spectrograms))
+    return Videos(stacks[0], stacks[1], torch.stack(spectrograms), labels)
 
 
 def _only_target(frames: np.ndarray, truth: dict[str, Any]) -> np.ndarray:
@@ -156,6 +165,9 @@ def train_cavp(
         image_size=config.image_size,
         dropout=config.dropout,
     ).to(device)
+    kinds = sorted({label for label in videos.labels if label is not None})
+    # One classifier for both encoders: it puts their vectors into the same directions. It is not kept.
+    classifier = torch.nn.Linear(config.embed_dim, max(1, len(kinds)), bias=False).to(device)
     random = np.random.default_rng([seed, 3])
 
     def loss_of_step(step: int) -> Tensor:
@@ -172,13 +184,21 @@ def train_cavp(
         ]
         loss = contrastive_loss(*pooled, model.logit_scale).total
         steps = [functional.normalize(part, dim=-1) for part in (video, sound)]
-        return loss + config.frame_weight * frame_loss(*steps, model.logit_scale)
+        loss = loss + config.frame_weight * frame_loss(*steps, model.logit_scale)
+        known = [place for place, clip in enumerate(chosen) if videos.labels[clip] is not None]
+        if known and config.label_weight:
+            right = torch.tensor([kinds.index(videos.labels[chosen[place]]) for place in known], device=device)
+            right = right.repeat_interleave(config.windows)
+            for part in pooled:  # (B, N, D)
+                scores = LABEL_SCALE * classifier(part[known].flatten(0, 1))
+                loss = loss + 0.5 * config.label_weight * functional.cross_entropy(scores, right)
+        return loss
 
     before = measure_recall(model, held_out, config.windows, device)
     model.train()
     run = fit(
         "CAVP",
-        model.parameters(),
+        [*model.parameters(), *classifier.parameters()],
         loss_of_step,
         steps=config.steps,
         learning_rate=config.learning_rate,
@@ -187,7 +207,7 @@ def train_cavp(
     )
     after = measure_recall(model, held_out, config.windows, device)
     model.cpu().save_pretrained(output)
-    draw_losses({"semantic + temporal + frames": run.losses}, output / "loss.png")
+    draw_losses({"all terms": run.losses}, output / "loss.png")
     draw_similarity(model, held_out, output / "similarity.png")
     return {
         "steps": run.steps,
