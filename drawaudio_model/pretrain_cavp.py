@@ -90,7 +90,7 @@ def read_videos(clips: TrainClips, keys: list[str], image_size: int) -> Videos:
     frames, targets, spectrograms, labels = [], [], [], []
     for key in keys:
         pictures = clips.frames(key, image_size)
-        truth = clips.json("truth", key, "truth.json") if clips.has("truth", key) else None
+        truth = clips.json("raw_clips", key, "truth.json") if clips.has("raw_clips", key, "truth.json") else None
         frames.append(pictures)
         targets.append(_only_target(pictures, truth) if truth else pictures)
         labels.append(truth["objects"][truth["target"]]["kind"] if truth else None)
@@ -153,7 +153,7 @@ def train_cavp(
 ) -> dict[str, Any]:
     """Writes CAVP's folder (`CAVP.from_pretrained`) with loss.png and similarity.png; returns what was measured."""
     torch.manual_seed(seed)
-    clips = TrainClips(data, ["clip_media"], optional=["truth"])
+    clips = TrainClips(data, ["clip_media"], optional=["raw_clips"])
     train_keys, held_out_keys = clips.split()
     videos = read_videos(clips, train_keys, config.image_size)
     held_out = read_videos(clips, held_out_keys, config.image_size)

@@ -98,7 +98,7 @@ def read_nouns(clips: TrainClips, keys: list[str]) -> dict[str, list[str]]:
     """Kind of object -> the nouns it goes by ("rubber ball"): the truth's phrases without their colour."""
     nouns: dict[str, set[str]] = {}
     for key in keys:
-        for thing in clips.json("truth", key, "truth.json")["objects"]:
+        for thing in clips.json("raw_clips", key, "truth.json")["objects"]:
             noun = thing["phrase"].removeprefix(f"{thing['colour']} ")
             nouns.setdefault(thing["kind"], set()).add(noun)
     return {kind: sorted(own) for kind, own in nouns.items()}
@@ -114,7 +114,7 @@ def read_scenes(
     """
     frames, things = [], []
     for key in keys:
-        objects = clips.json("truth", key, "truth.json")["objects"]
+        objects = clips.json("raw_clips", key, "truth.json")["objects"]
         named = [[f"{colour}{noun}" for noun in nouns.get(thing["kind"], []) for colour in ("", f"{thing['colour']} ")]
                  for thing in objects]  # fmt: skip
         frames.append(clips.frames(key, image_size)[::frame_step])
@@ -140,7 +140,7 @@ def train_detector(
     Beside detector.pt, clip/ and vocabulary.json it holds loss.png and detections.png (held-out frames, truth in white).
     """
     torch.manual_seed(seed)
-    clips = TrainClips(data, ["clip_media", "truth"])
+    clips = TrainClips(data, ["clip_media", "raw_clips"])
     train_keys, held_out_keys = clips.split()
     nouns = read_nouns(clips, train_keys)
     scenes = read_scenes(clips, train_keys, nouns, config.image_size, config.frame_step)

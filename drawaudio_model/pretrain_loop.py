@@ -63,9 +63,9 @@ class TrainClips:
         held_out = self.keys[every - 1 :: every] or self.keys[1:][-1:]
         return [key for key in self.keys if key not in set(held_out)], held_out or self.keys
 
-    def has(self, asset: str, key: str) -> bool:
-        """Whether an optional asset holds the clip."""
-        return (asset, key) in self._readers
+    def has(self, asset: str, key: str, extension: str) -> bool:
+        """Whether an optional asset holds the clip with this member."""
+        return (asset, key) in self._readers and extension in self._readers[asset, key].members(key)
 
     def member(self, asset: str, key: str, extension: str) -> bytes:
         """One member's bytes."""

@@ -39,10 +39,10 @@ def text_encoders(context: dg.AssetExecutionContext, data_root: DataRoot, traine
     return train_backbone(context, data_root, trainer, "text_encoders", ("captions", "clip_media"))
 
 
-@dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"pytorch"})
+@dg.asset(deps=_after(raw_clips, clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"pytorch"})
 def cavp_backbone(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """CAVP, trained by contrast of frames and sound: of other clips (what) and of other times (when)."""
-    return train_backbone(context, data_root, trainer, "cavp_backbone", ("clip_media",))
+    return train_backbone(context, data_root, trainer, "cavp_backbone", ("raw_clips", "clip_media"))
 
 
 @dg.asset(

@@ -32,7 +32,7 @@ def root(tmp_path_factory):
     with (
         ShardWriter(folder / "clip_media", "train-000000", inputs={}) as media,
         ShardWriter(folder / "captions", "train-000000", inputs={}) as captions,
-        ShardWriter(folder / "truth", "train-000000", inputs={}) as truth,
+        ShardWriter(folder / "raw_clips", "train-000000", inputs={}) as truth,
     ):
         for number in range(6):
             key, colour = f"clip{number}_000000", list(COLOURS)[number % 3]
@@ -64,13 +64,13 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_tenth_of_the_clips_is_held_out(root):
-    train, held_out = TrainClips(root, ["clip_media", "truth"]).split()
+    train, held_out = TrainClips(root, ["clip_media", "raw_clips"]).split()
     assert len(held_out) == 1 and len(train) == 5 and not set(train) & set(held_out)
 
 
 def test_no_shards_name_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="no training clip stands in all of clip_media, truth"):
-        TrainClips(tmp_path, ["clip_media", "truth"])
+        TrainClips(tmp_path, ["clip_media", "raw_clips"])
 
 
 def test_fit_finds_a_line_and_follows_its_schedule(tmp_path):
