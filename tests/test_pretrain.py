@@ -40,10 +40,12 @@ def root(tmp_path_factory):
             time = np.arange(SOURCE_SAMPLES) / SAMPLE_RATE
             tone = 0.4 * np.sin(2 * np.pi * 300 * (1 + number % 3) * time) * (np.sin(2 * np.pi * time) > 0)
             pictures = {f"{i:03d}.jpg": encode_jpeg(frame) for i, frame in enumerate(frames)}
-            media.add(key, {"json": b"{}", "flac": encode_flac(tone.astype(np.float32)), **pictures})
+            sound = encode_flac(tone.astype(np.float32))
+            media.add(key, {"json": b"{}", "flac": sound, **pictures})
             captions.add(key, {"json": json.dumps({"caption": f"a {colour} square beeps, take {number}"}).encode()})
-            thing = {"kind": "square", "phrase": f"{colour} square", "colour": colour, "boxes": boxes}
-            truth.add(key, {"truth.json": json.dumps({"target": 0, "objects": [thing]}).encode()})
+            thing = {"kind": "square", "phrase": f"{colour} square", "colour": colour, "active": True, "stem": 0}
+            facts = {"target": 0, "objects": [thing | {"boxes": boxes}]}
+            truth.add(key, {"truth.json": json.dumps(facts).encode(), "stem0.flac": sound})
         for writer in (media, captions, truth):
             writer.commit()
     return folder
@@ -69,7 +71,7 @@ def test_a_tenth_of_the_clips_is_held_out(root):
 
 
 def test_no_shards_name_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match="no training clip stands in all of clip_media, truth"):
+    with pytest.raises(ValueError, match="no training clip stands in all of clip_media, raw_clips"):
         TrainClips(tmp_path, ["clip_media", "raw_clips"])
 
 
