@@ -36,13 +36,18 @@ $(STAMP): pyproject.toml constraints.txt
 	  /^(ERROR|error)/ { print }' || { tail -n 20 .venv/install.log; exit 1; }
 	@touch $@
 
+# Dagster tells every event by default; a person wants a line a shard, the bars and the losses.
+CALM := --config-json '{"loggers": {"console": {"config": {"log_level": "INFO"}}}}'
+
 demo: export HF_HUB_OFFLINE := 1
 demo: install
-	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines.profiles range)"
-	$(DAGSTER) asset materialize -m pipelines --select 'dataset_card,evaluation_report'
+	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines.profiles range)" $(CALM)
+	$(DAGSTER) asset materialize -m pipelines --select 'dataset_card,evaluation_report' $(CALM)
 	@$(BIN)/python -m pipelines.profiles layout
 
 test: export HF_HUB_OFFLINE := 1
+# Small tensors: a second thread costs more than it gives.
+test: export OMP_NUM_THREADS := 1
 test: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

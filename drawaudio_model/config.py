@@ -162,10 +162,10 @@ class TrainConfig:
 
     @classmethod
     def demo(cls) -> "TrainConfig":
-        """A small UNet from noise on the rendered clips: some ten minutes on two CPU cores."""
+        """A small UNet from noise on the rendered clips: 12,000 samples in some seven minutes on two CPU cores."""
         return cls(
             run="demo",
-            steps=700,
+            steps=750,
             batch_size=16,
             micro_batch_size=16,
             learning_rate=1.5e-3,
@@ -173,7 +173,7 @@ class TrainConfig:
             warmup_steps=50,
             ema_decay=0.995,
             trainable="full",
-            unet_channels=(32, 64, 96),
+            unet_channels=(24, 48, 72),
             unet_layers_per_block=1,
             unet_heads=2,
             video_width=96,

@@ -54,7 +54,7 @@ def load_backbone(name: str) -> Backbone:
         from drawaudio_model.pretrain_cavp import CavpConfig as Config
         from drawaudio_model.pretrain_cavp import train_cavp as train
 
-        fields, pictures = ("steps",), ("similarity", "loss")
+        fields, pictures = ("first_steps", "steps"), ("similarity", "loss")
     elif name == "object_detector":
         from drawaudio_model.pretrain_detector import DetectorConfig as Config
         from drawaudio_model.pretrain_detector import train_detector as train

@@ -1,13 +1,14 @@
 """Trains the small CAVP: frames and sound of the same moments get similar vectors.
 
-The model and the semantic and temporal terms are Diff-Foley's (cavp.py). Additions make up for a corpus that is a
-thousand times smaller, each a setting: a term between single frames and the stretches of sound they belong to, windows
-that show only the sounding object, since the features of masked frames are computed with this model as well, and a term
-that sorts both encoders' windows by what sounds. Diff-Foley starts from encoders that were trained on labels; from
-nothing, the contrast alone first makes all vectors equal and stays there for hundreds of steps.
+Two stages, as Diff-Foley's. Its encoders first learnt from labels (Kinetics, AudioSet); from nothing the contrast first
+makes all vectors equal and stays there for hundreds of steps. Here both encoders first say, for many short stretches,
+what kind of thing sounds (where the truth names it) and how loud each of a few bands is, through heads that they share.
+Then comes the contrast: Diff-Foley's semantic and temporal terms (cavp.py), and one of ours between single moments.
 
-Legend: B videos in a batch, N windows of one video, V frames of a window, T spectrogram frames of a window, M bins,
-D feature width, H/W pixels.
+Features are also computed of masked frames, so half of the views show only one sounding thing, with its own sound.
+
+Legend: B views in a batch, N windows of one view, V frames of a window, T spectrogram frames of a window, M bins,
+D feature width, S pixels of a side.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from drawaudio_model.cavp import (
@@ -31,8 +32,12 @@ from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
 from drawaudio_model.pretrain_loop import TrainClips, draw_losses, fit
 
-LABEL_SCALE = 10.0
-"""Factor on the classifier's scores of unit vectors."""
+COARSE_BANDS = 16
+"""Bands of the spectrum that the first stage predicts."""
+SOUND_EVERY = 3
+"""The sound encoder takes every third step of the first stage: it learns its part in a fraction of the steps."""
+LABEL_WEIGHT = 1.0
+"""Weight of the kind of thing against the coarse spectrum, in the first stage."""
 
 
 @dataclass(frozen=True)
@@ -45,92 +50,105 @@ class CavpConfig:
     audio_width: int = 4
     """Base channels of Cnn14; Diff-Foley's has 64."""
     embed_dim: int = 64
-    image_size: int = 48
-    dropout: float = 0.1
-    steps: int = 180
-    videos: int = 8
-    """B."""
+    image_size: int = 64
+    first_steps: int = 200
+    """Steps of the first stage."""
+    first_views: int = 64
+    """Stretches in a batch of the first stage. Many different ones teach more than long ones."""
+    first_frames: int = 4
+    """Frames of such a stretch."""
+    first_learning_rate: float = 6e-3
+    steps: int = 40
+    """Steps of the contrast."""
+    views: int = 8
+    """B of the contrast."""
     windows: int = 3
     """N, as in Diff-Foley."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     frame_weight: float = 0.5
-    """Weight of the term between single frames and their sound; 0 is Diff-Foley's loss. Our addition."""
-    label_weight: float = 1.0
-    """Weight of the term that sorts windows by the kind of the sounding object, where the truth is known. Our addition."""
-    masked_share: float = 0.5
-    """Share of the videos that show only the sounding object's box, where the truth is known. Our addition."""
+    """Weight of the term between single frames and their sound; 0 is Diff-Foley's loss."""
 
     @staticmethod
     def demo() -> "CavpConfig":
-        """About 100 s on two idle cores."""
+        """About 130 s on two idle cores."""
         return CavpConfig()
 
     @staticmethod
     def tiny() -> "CavpConfig":
         """A few seconds; the features know little."""
-        return CavpConfig(video_width=4, audio_width=2, embed_dim=16, image_size=32, steps=4, videos=2)
+        return CavpConfig(
+            video_width=4, audio_width=2, embed_dim=16, image_size=32, first_steps=4, first_views=4, steps=4, views=2
+        )
 
 
 @dataclass(frozen=True)
-class Videos:
-    """Whole clips, decoded once."""
+class View:
+    """One way to look at a clip, and what is heard then."""
+
+    clip: int
+    boxes: np.ndarray | None
+    """(40, 4) in [0, 1]: all outside is black; None: the whole frame."""
+    sound: int
+    kind: int
+    """Number of the kind of thing that sounds; -1 where several are in sight, or the truth is unknown."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Whole clips, decoded once, and every view of them."""
 
     frames: Tensor
     """(clips, 40, 3, S, S) uint8."""
-    target_frames: Tensor
-    """The same, black outside the box of the object that sounds; equal to `frames` where no truth is known."""
     spectrograms: Tensor
-    """(clips, M, T) float32 in [0, 1]."""
-    labels: list[str | None]
-    """Kind of the object that sounds, or None where no truth is known."""
+    """(sounds, M, T) float32 in [0, 1]."""
+    views: list[View]
+    kinds: list[str]
+
+    def windows(self, chosen: list[int], starts: list[list[int]], length: int) -> tuple[Tensor, Tensor]:
+        """frames (B N, V, 3, S, S) float32 in [0, 1] and spectrograms (B N, M, T) of the chosen views."""
+        frames, sounds = [], []
+        for number, own in zip(chosen, starts, strict=True):
+            view = self.views[number]
+            for start in own:
+                frames.append(_masked(self.frames[view.clip, start : start + length], view.boxes, start))
+                first, last = (edge * SPECTROGRAM_FRAMES_PER_STEP for edge in (start, start + length))
+                sounds.append(self.spectrograms[view.sound, :, first:last])
+        return torch.stack(frames).float() / 255, torch.stack(sounds)
+
+    def whole_frame_views(self) -> list[int]:
+        """Numbers of the views that show everything: one a clip."""
+        return [number for number, view in enumerate(self.views) if view.boxes is None]
 
 
-def read_videos(clips: TrainClips, keys: list[str], image_size: int) -> Videos:
-    """Frames at the model's size and Diff-Foley's spectrogram of each clip."""
-    frames, targets, spectrograms, labels = [], [], [], []
-    for key in keys:
-        pictures = clips.frames(key, image_size)
-        truth = clips.json("raw_clips", key, "truth.json") if clips.has("raw_clips", key, "truth.json") else None
-        frames.append(pictures)
-        targets.append(_only_target(pictures, truth) if truth else pictures)
-        labels.append(truth["objects"][truth["target"]]["kind"] if truth else None)
-        waveform = normalize_waveform(decode_flac(clips.member("clip_media", key, "flac")))
-        spectrograms.append(diff_foley_log_mel(waveform))
-    stacks = [torch.from_numpy(np.stack(part)).permute(0, 1, 4, 2, 3).contiguous() for part in (frames, targets)]
-    return Videos(stacks[0], stacks[1], torch.stack(spectrograms), labels)
+def read_corpus(clips: TrainClips, keys: list[str], image_size: int, kinds: list[str]) -> Corpus:
+    """Frames at the model's size, and Diff-Foley's spectrograms; a view of every clip and of every thing that sounds."""
+    frames, spectrograms, views = [], [], []
+    for clip, key in enumerate(keys):
+        frames.append(clips.frames(key, image_size))
+        views.append(View(clip, None, len(spectrograms), -1))
+        spectrograms.append(_spectrogram(clips.member("clip_media", key, "flac")))
+        if not clips.has("raw_clips", key, "truth.json"):
+            continue
+        for thing in clips.json("raw_clips", key, "truth.json")["objects"]:
+            if thing["stem"] is None:
+                continue
+            views.append(View(clip, np.array(thing["boxes"]), len(spectrograms), kinds.index(thing["kind"])))
+            spectrograms.append(_spectrogram(clips.member("raw_clips", key, f"stem{thing['stem']}.flac")))
+    stacked = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3).contiguous()
+    return Corpus(stacked, torch.stack(spectrograms), views, kinds)
 
 
-def _only_target(frames: np.ndarray, truth: dict[str, Any]) -> np.ndarray:
-    side = frames.shape[1]
-    kept = np.zeros_like(frames)
-    for frame, (x0, y0, x1, y1) in enumerate(truth["objects"][truth["target"]]["boxes"]):
-        rows, columns = slice(int(y0 * side), int(np.ceil(y1 * side))), slice(int(x0 * side), int(np.ceil(x1 * side)))
-        kept[frame, rows, columns] = frames[frame, rows, columns]
-    return kept
+def known_kinds(clips: TrainClips) -> list[str]:
+    """Kinds of things that the truth of the clips names, sorted; empty where there is no truth."""
+    with_truth = [key for key in clips.keys if clips.has("raw_clips", key, "truth.json")]
+    truths = [clips.json("raw_clips", key, "truth.json")["objects"] for key in with_truth]
+    return sorted({thing["kind"] for things in truths for thing in things})
 
 
-def cut_windows(
-    videos: Videos, chosen: list[int], starts: list[list[int]], masked: list[bool]
-) -> tuple[Tensor, Tensor]:
-    """Windows of the chosen videos.
-
-    Args:
-        chosen: B clip numbers.
-        starts: first frames of each video's N windows.
-        masked: whether a video shows only the sounding object.
-
-    Returns:
-        frames (B N, V, 3, S, S) float32 in [0, 1]; spectrograms (B N, M, T).
-    """
-    per_frame = SPECTROGRAM_FRAMES_PER_STEP
-    frames, sounds = [], []
-    for clip, own, only_target in zip(chosen, starts, masked, strict=True):
-        source = videos.target_frames if only_target else videos.frames
-        for start in own:
-            frames.append(source[clip, start : start + TRAINING_FRAMES])
-            end = (start + TRAINING_FRAMES) * per_frame
-            sounds.append(videos.spectrograms[clip, :, start * per_frame : end])
-    return torch.stack(frames).float() / 255, torch.stack(sounds)
+def coarse_spectrum(spectrograms: Tensor) -> Tensor:
+    """(B, V, COARSE_BANDS): mean level of each band during each frame, from (B, M, T)."""
+    steps = spectrograms.unflatten(2, (-1, SPECTROGRAM_FRAMES_PER_STEP)).mean(dim=3)  # (B, M, V)
+    return steps.unflatten(1, (COARSE_BANDS, -1)).mean(dim=2).transpose(1, 2)
 
 
 def frame_loss(video: Tensor, sound: Tensor, logit_scale: Tensor) -> Tensor:
@@ -154,86 +172,187 @@ def train_cavp(
     """Writes CAVP's folder (`CAVP.from_pretrained`) with loss.png and similarity.png; returns what was measured."""
     torch.manual_seed(seed)
     clips = TrainClips(data, ["clip_media"], optional=["raw_clips"])
+    kinds = known_kinds(clips)
     train_keys, held_out_keys = clips.split()
-    videos = read_videos(clips, train_keys, config.image_size)
-    held_out = read_videos(clips, held_out_keys, config.image_size)
+    corpus = read_corpus(clips, train_keys, config.image_size, kinds)
+    held_out = read_corpus(clips, held_out_keys, config.image_size, kinds)
     model = CAVP(
         video_width=config.video_width,
         video_blocks=config.video_blocks,
         audio_width=config.audio_width,
         embed_dim=config.embed_dim,
         image_size=config.image_size,
-        dropout=config.dropout,
+        dropout=0.0,
     ).to(device)
-    kinds = sorted({label for label in videos.labels if label is not None})
-    # One classifier for both encoders: it puts their vectors into the same directions. It is not kept.
-    classifier = torch.nn.Linear(config.embed_dim, max(1, len(kinds)), bias=False).to(device)
-    random = np.random.default_rng([seed, 3])
-
-    def loss_of_step(step: int) -> Tensor:
-        model.clamp_logit_scale()
-        chosen = random.choice(len(train_keys), config.videos, replace=len(train_keys) < config.videos).tolist()
-        starts = [clip_starts(random, config.windows) for _ in chosen]
-        masked = (random.random(config.videos) < config.masked_share).tolist()
-        frames, sounds = (part.to(device) for part in cut_windows(videos, chosen, starts, masked))
-        video = model.encode_video(frames, normalize=False)  # (B N, V, D)
-        sound = model.encode_spectrogram(sounds, normalize=False)
-        pooled = [
-            functional.normalize(part.amax(dim=1), dim=-1).unflatten(0, (config.videos, config.windows))
-            for part in (video, sound)
-        ]
-        loss = contrastive_loss(*pooled, model.logit_scale).total
-        steps = [functional.normalize(part, dim=-1) for part in (video, sound)]
-        loss = loss + config.frame_weight * frame_loss(*steps, model.logit_scale)
-        known = [place for place, clip in enumerate(chosen) if videos.labels[clip] is not None]
-        if known and config.label_weight:
-            right = torch.tensor([kinds.index(videos.labels[chosen[place]]) for place in known], device=device)
-            right = right.repeat_interleave(config.windows)
-            for part in pooled:  # (B, N, D)
-                scores = LABEL_SCALE * classifier(part[known].flatten(0, 1))
-                loss = loss + 0.5 * config.label_weight * functional.cross_entropy(scores, right)
-        return loss
-
+    heads = nn.ModuleDict({"kind": nn.Linear(config.embed_dim, max(1, len(kinds)))})
+    heads["spectrum"] = nn.Linear(config.embed_dim, COARSE_BANDS)
+    heads.to(device)
     before = measure_recall(model, held_out, config.windows, device)
     model.train()
-    run = fit(
-        "CAVP",
-        [*model.parameters(), *classifier.parameters()],
-        loss_of_step,
+    share = None if seconds is None else seconds / 2
+    first = fit(
+        "CAVP: what and how loud",
+        [*model.parameters(), *heads.parameters()],
+        _first_stage(model, heads, corpus, config, np.random.default_rng([seed, 3]), device),
+        steps=config.first_steps,
+        learning_rate=config.first_learning_rate,
+        seconds=share,
+        log=output / "log.jsonl",
+        max_gradient_norm=10.0,
+    )
+    sorted_right = _kind_accuracy(model, heads["kind"], held_out, device)
+    model.train()
+    second = fit(
+        "CAVP: contrast",
+        model.parameters(),
+        _second_stage(model, corpus, config, np.random.default_rng([seed, 4]), device),
         steps=config.steps,
         learning_rate=config.learning_rate,
-        seconds=seconds,
+        seconds=share,
         log=output / "log.jsonl",
     )
     after = measure_recall(model, held_out, config.windows, device)
     model.cpu().save_pretrained(output)
-    draw_losses({"all terms": run.losses}, output / "loss.png")
+    curves = {"kind + coarse spectrum": first.losses, "semantic + temporal + frames": second.losses}
+    draw_losses(curves, output / "loss.png")
     draw_similarity(model, held_out, output / "similarity.png")
     return {
-        "steps": run.steps,
-        "train_seconds": run.seconds,
-        "loss_before": run.loss_before,
-        "loss_after": run.loss_after,
+        "steps": first.steps + second.steps,
+        "train_seconds": first.seconds + second.seconds,
+        "loss_before": first.loss_before,
+        "loss_after": first.loss_after,
+        "contrast_before": second.loss_before,
+        "contrast_after": second.loss_after,
         "held_out_windows": len(held_out_keys) * config.windows,
+        **sorted_right,
         **{f"{name}_before": value for name, value in before.items()},
         **{f"{name}_after": value for name, value in after.items()},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
 
 
+def _first_stage(
+    model: CAVP,
+    heads: nn.ModuleDict,
+    corpus: Corpus,
+    config: CavpConfig,
+    random: np.random.Generator,
+    device: torch.device,
+) -> Any:
+    whole = coarse_spectrum(corpus.spectrograms[:, :, : _whole_steps(corpus)])
+    mean, deviation = whole.mean(dim=(0, 1)).to(device), whole.std(dim=(0, 1)).clamp(min=1e-6).to(device)
+    count = len(corpus.views)
+
+    def loss_of_step(step: int) -> Tensor:
+        chosen = random.choice(count, config.first_views, replace=count < config.first_views).tolist()
+        starts = [[int(random.integers(0, corpus.frames.shape[1] - config.first_frames + 1))] for _ in chosen]
+        frames, sounds = (part.to(device) for part in corpus.windows(chosen, starts, config.first_frames))
+        frames = _varied(frames, random)
+        kinds = torch.tensor([corpus.views[number].kind for number in chosen], device=device)
+        wanted = (coarse_spectrum(sounds) - mean) / deviation
+        total = torch.zeros((), device=device)
+        parts = [model.encode_video(frames, normalize=False)]
+        if step % SOUND_EVERY == 0:
+            parts.append(model.encode_spectrogram(sounds, normalize=False))
+        for part in parts:
+            total = total + functional.mse_loss(heads["spectrum"](part), wanted)
+            if (kinds >= 0).any():
+                scores = heads["kind"](part[kinds >= 0].mean(dim=1))
+                total = total + LABEL_WEIGHT * functional.cross_entropy(scores, kinds[kinds >= 0])
+        return total
+
+    return loss_of_step
+
+
+def _second_stage(
+    model: CAVP, corpus: Corpus, config: CavpConfig, random: np.random.Generator, device: torch.device
+) -> Any:
+    count = len(corpus.views)
+
+    def loss_of_step(step: int) -> Tensor:
+        model.clamp_logit_scale()
+        chosen = random.choice(count, config.views, replace=count < config.views).tolist()
+        starts = [clip_starts(random, config.windows) for _ in chosen]
+        frames, sounds = (part.to(device) for part in corpus.windows(chosen, starts, TRAINING_FRAMES))
+        video = model.encode_video(_varied(frames, random), normalize=False)  # (B N, V, D)
+        sound = model.encode_spectrogram(sounds, normalize=False)
+        pooled = [
+            functional.normalize(part.amax(dim=1), dim=-1).unflatten(0, (config.views, config.windows))
+            for part in (video, sound)
+        ]
+        loss = contrastive_loss(*pooled, model.logit_scale).total
+        steps = [functional.normalize(part, dim=-1) for part in (video, sound)]
+        return loss + config.frame_weight * frame_loss(*steps, model.logit_scale)
+
+    return loss_of_step
+
+
+def _varied(frames: Tensor, random: np.random.Generator) -> Tensor:
+    """Each window mirrored or not, moved by a few pixels and tinted, so that few clips stand for many."""
+    windows, side = len(frames), frames.shape[-1]
+    frames = torch.where(
+        torch.from_numpy(random.random(windows) < 0.5)[:, None, None, None, None].to(frames.device),
+        frames.flip(-1),
+        frames,
+    )
+    tint = torch.from_numpy(random.uniform(0.75, 1.25, (windows, 1, 3, 1, 1)).astype(np.float32)).to(frames.device)
+    reach = side // 10
+    moves = random.integers(-reach, reach + 1, (windows, 2)).tolist()
+    moved = torch.stack(
+        [window.roll((down, right), (-2, -1)) for window, (down, right) in zip(frames, moves, strict=True)]
+    )
+    return (moved * tint).clamp(0, 1)
+
+
+def _masked(frames: Tensor, boxes: np.ndarray | None, start: int) -> Tensor:
+    """Frames (V, 3, S, S) from frame `start` of a clip, black outside their boxes."""
+    if boxes is None:
+        return frames
+    side = frames.shape[-1]
+    kept = torch.zeros_like(frames)
+    for i, (x0, y0, x1, y1) in enumerate(boxes[start : start + len(frames)]):
+        rows, columns = slice(int(y0 * side), int(np.ceil(y1 * side))), slice(int(x0 * side), int(np.ceil(x1 * side)))
+        kept[i, :, rows, columns] = frames[i, :, rows, columns]
+    return kept
+
+
+def _spectrogram(flac: bytes) -> Tensor:
+    return torch.as_tensor(diff_foley_log_mel(normalize_waveform(decode_flac(flac))))
+
+
+def _whole_steps(corpus: Corpus) -> int:
+    return corpus.spectrograms.shape[-1] // SPECTROGRAM_FRAMES_PER_STEP * SPECTROGRAM_FRAMES_PER_STEP
+
+
 @torch.no_grad()
-def measure_recall(model: CAVP, videos: Videos, windows: int, device: torch.device) -> dict[str, float]:
-    """How often the right sound is the most similar one, for windows of fixed places.
+def _kind_accuracy(model: CAVP, head: nn.Module, corpus: Corpus, device: torch.device) -> dict[str, float]:
+    """Share of views of one thing whose kind is told right, by sight and by sound."""
+    model.eval()
+    known = [view for view in corpus.views if view.kind >= 0]
+    if not known:
+        return {}
+    right = {"seen": 0, "heard": 0}
+    for view in known:
+        frames = _masked(corpus.frames[view.clip], view.boxes, 0)[None].float().to(device) / 255
+        sound = corpus.spectrograms[view.sound][None].to(device)
+        right["seen"] += int(head(model.encode_video(frames, normalize=False)).mean(dim=1).argmax() == view.kind)
+        right["heard"] += int(head(model.encode_spectrogram(sound, normalize=False)).mean(dim=1).argmax() == view.kind)
+    return {f"kind_{name}_right": count / len(known) for name, count in right.items()}
+
+
+@torch.no_grad()
+def measure_recall(model: CAVP, corpus: Corpus, windows: int, device: torch.device) -> dict[str, float]:
+    """How often the right sound is the most similar one, for windows of fixed places of the unmasked clips.
 
     Returns:
-        recall_at_1 among all windows of all videos, video_recall_at_1 (any window of the right video), and
-        frame_recall_at_1 among the V moments of a frame's own window.
+        recall_at_1 among all windows of all clips, video_recall_at_1 (any window of the right clip), and
+        frame_recall_at_1 among the V moments of a frame's own window; the chance of each beside it.
     """
     model.eval()
     starts = [number * TRAINING_FRAMES * 3 // (2 * windows) for number in range(windows)]
     video, sound = [], []
-    for clip in range(len(videos.frames)):
-        frames, sounds = cut_windows(videos, [clip], [starts], [False])
+    for number in corpus.whole_frame_views():
+        frames, sounds = corpus.windows([number], [starts], TRAINING_FRAMES)
         video.append(model.encode_video(frames.to(device), normalize=False))  # (N, V, D)
         sound.append(model.encode_spectrogram(sounds.to(device), normalize=False))
     video_steps, sound_steps = torch.cat(video), torch.cat(sound)
@@ -246,20 +365,25 @@ def measure_recall(model: CAVP, videos: Videos, windows: int, device: torch.devi
         "recall_at_1": float((nearest == own).float().mean()),
         "video_recall_at_1": float((nearest // windows == own // windows).float().mean()),
         "frame_recall_at_1": float((moments.argmax(dim=2) == right).float().mean()),
+        "chance_of_recall": 1 / len(nearest),
+        "chance_of_video_recall": windows / len(nearest),
+        "chance_of_frame_recall": 1 / moments.shape[-1],
     }
 
 
 @torch.no_grad()
-def draw_similarity(model: CAVP, videos: Videos, path: Path, *, clips: int = 3) -> None:
+def draw_similarity(model: CAVP, corpus: Corpus, path: Path, *, clips: int = 3) -> None:
     """Cosine of every frame with the sound at every moment, whole clips, as PNG; a trained model shows a diagonal."""
     from matplotlib.figure import Figure
 
-    count = min(clips, len(videos.frames))
-    figure = Figure(figsize=(4 * count, 3.6), layout="constrained")
-    axes = figure.subplots(1, count, squeeze=False)[0]
-    for axis, clip in zip(axes, np.linspace(0, len(videos.frames) - 1, count).astype(int), strict=True):
-        video = model.encode_video(videos.frames[clip][None].float() / 255)[0]
-        sound = model.encode_spectrogram(videos.spectrograms[clip][None])[0]
+    views = corpus.whole_frame_views()
+    picks = [views[i] for i in np.linspace(0, len(views) - 1, min(clips, len(views))).astype(int)]
+    figure = Figure(figsize=(4 * len(picks), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(picks), squeeze=False)[0]
+    for axis, number in zip(axes, picks, strict=True):
+        view = corpus.views[number]
+        video = model.encode_video(corpus.frames[view.clip][None].float() / 255)[0]
+        sound = model.encode_spectrogram(corpus.spectrograms[view.sound][None])[0]
         axis.imshow((video @ sound.T).numpy(), cmap="magma", origin="lower")
         axis.set(xlabel="moment of the sound (1/4 s)", ylabel="frame")
     figure.savefig(path, dpi=100)

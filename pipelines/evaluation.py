@@ -29,7 +29,7 @@ def evaluation_report(context: dg.AssetExecutionContext, data_root: DataRoot, tr
         [
             *("--model", root / "model", "--shards", root / "training_shards", "--split", "test"),
             *("--media", root / "clip_media", "--output", root / "evaluation"),
-            *("--limit", profile.evaluation_clips, "--seed", profile.seed),
+            *("--limit", profile.evaluation_clips, "--steps", profile.sampling_steps, "--seed", profile.seed),
         ],
     )
     report = json.loads((root / "evaluation" / "metrics.json").read_text())

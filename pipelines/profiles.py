@@ -32,6 +32,8 @@ class Profile:
     """Least mean overlap of detected and true boxes on test clips; None where no truth or no claim of quality exists."""
     evaluation_clips: int
     """Test clips that the evaluation generates, at most."""
+    sampling_steps: int = 25
+    """Steps of the sampler in the evaluation."""
     seed: int = 0
     world_clips: int = 0
     """Rendered clips on which the object detector is trained where the source has no true boxes of its own."""
@@ -54,7 +56,7 @@ PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("demo", "demo", (192, 16, 40), (2, 1, 1), "demo", 1.0, 0.5, 40),
-        Profile("tiny", "demo", (8, 2, 2), (2, 1, 1), "tiny", 1.0, None, 2),
+        Profile("tiny", "demo", (8, 2, 2), (2, 1, 1), "tiny", 1.0, None, 2, sampling_steps=3),
         Profile("folder", "folder", (0, 0, 0), (1, 1, 1), "demo", 0.0, None, 40, world_clips=120),
     )
 }
