@@ -129,13 +129,13 @@ def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards)
     if config.unet_channels is None:
         unet = DrawAudioUNet.from_audioldm2(backbones / "unet", video_attention_dim=config.video_width)
     else:
-        deeper = len(config.unet_channels) - 1
+        plain, deeper = config.unet_plain_levels, len(config.unet_channels) - config.unet_plain_levels
         unet = DrawAudioUNet(
             sample_size=frames,
             in_channels=channels,
             out_channels=channels,
-            down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * deeper,
-            up_block_types=("CrossAttnUpBlock2D",) * deeper + ("UpBlock2D",),
+            down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * deeper,
+            up_block_types=("CrossAttnUpBlock2D",) * deeper + ("UpBlock2D",) * plain,
             block_out_channels=config.unet_channels,
             layers_per_block=config.unet_layers_per_block,
             norm_num_groups=min(32, config.unet_channels[0] // 4),

@@ -51,14 +51,14 @@ class CavpConfig:
     """Base channels of Cnn14; Diff-Foley's has 64."""
     embed_dim: int = 64
     image_size: int = 64
-    first_steps: int = 200
+    first_steps: int = 150
     """Steps of the first stage."""
     first_views: int = 64
     """Stretches in a batch of the first stage. Many different ones teach more than long ones."""
     first_frames: int = 4
     """Frames of such a stretch."""
     first_learning_rate: float = 6e-3
-    steps: int = 40
+    steps: int = 30
     """Steps of the contrast."""
     views: int = 8
     """B of the contrast."""
@@ -70,7 +70,7 @@ class CavpConfig:
 
     @staticmethod
     def demo() -> "CavpConfig":
-        """About 130 s on two idle cores."""
+        """About 100 s on two idle cores."""
         return CavpConfig()
 
     @staticmethod

@@ -41,7 +41,7 @@ class DetectorConfig:
     """Factor on its repeats."""
     frame_step: int = 2
     """Every so many-th of a clip's frames is used; neighbours hardly differ."""
-    steps: int = 480
+    steps: int = 360
     batch_size: int = 8
     learning_rate: float = 2e-3
     phrases_per_picture: int = 8

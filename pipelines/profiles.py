@@ -55,7 +55,7 @@ RUNS = {"demo": 120, "tiny": 8}
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
-        Profile("demo", "demo", (192, 16, 40), (2, 1, 1), "demo", 1.0, 0.5, 40),
+        Profile("demo", "demo", (160, 16, 40), (2, 1, 1), "demo", 1.0, 0.5, 24),
         Profile("tiny", "demo", (8, 2, 2), (2, 1, 1), "tiny", 1.0, None, 2, sampling_steps=3),
         Profile("folder", "folder", (0, 0, 0), (1, 1, 1), "demo", 0.0, None, 40, world_clips=120),
     )
