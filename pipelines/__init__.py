@@ -3,6 +3,22 @@
 `dagster dev` and `dagster asset materialize -m pipelines` read `defs` from here.
 """
 
-from pipelines.definitions import defs
+from typing import TYPE_CHECKING
 
-__all__ = ["defs"]
+if TYPE_CHECKING:
+    from dagster import Definitions
+
+    defs: Definitions
+
+
+def __getattr__(name: str) -> "Definitions":
+    """`defs`, built when asked for: the processes that render clips import this package and need no Dagster."""
+    if name == "defs":
+        from pipelines.definitions import defs
+
+        return defs
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "defs"])
