@@ -5,6 +5,17 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two workers share the suite: a file stays with one of them, and so does everything that needs the tiny run.
+
+    The tests of the whole path come first, as they take longest.
+    """
+    for item in items:
+        group = "path" if "tiny" in getattr(item, "fixturenames", ()) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: ("tiny" not in getattr(item, "fixturenames", ()), "folder_path" not in item.path.stem))
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the tiny profile ran to its end, by the README's `make demo`.
