@@ -15,6 +15,8 @@ STAMP := .venv/.installed
 export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 export DAGSTER_MODULE_NAME := pipelines
 export PYTHONWARNINGS := ignore
+# Compiling torch and transformers again in every process would cost half a minute each.
+unexport PYTHONDONTWRITEBYTECODE
 # Nothing here looks for updates or sends statistics.
 export YOLO_OFFLINE := true
 export YOLO_AUTOINSTALL := false

@@ -29,7 +29,7 @@ class AutoencoderConfig:
     """Channels of each level; every level but the last halves both axes. Half of the cost is the first level's."""
     latent_channels: int = 8
     """AudioLDM2's number."""
-    steps: int = 350
+    steps: int = 280
     batch_size: int = 4
     crop_frames: int = 192
     """Mel frames of a training crop (1.9 s); a multiple of the compression."""
@@ -39,7 +39,7 @@ class AutoencoderConfig:
 
     @staticmethod
     def demo() -> "AutoencoderConfig":
-        """About 65 s on two idle cores."""
+        """About 80 s on two idle cores."""
         return AutoencoderConfig()
 
     @staticmethod

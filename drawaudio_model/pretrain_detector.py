@@ -41,7 +41,7 @@ class DetectorConfig:
     """Factor on its repeats."""
     frame_step: int = 2
     """Every so many-th of a clip's frames is used; neighbours hardly differ."""
-    steps: int = 360
+    steps: int = 240
     batch_size: int = 8
     learning_rate: float = 2e-3
     phrases_per_picture: int = 8
@@ -50,7 +50,7 @@ class DetectorConfig:
     """Side in pixels of the crop that CLIP's picture tower sees."""
     clip_width: int = 96
     clip_layers: int = 3
-    clip_steps: int = 120
+    clip_steps: int = 100
     clip_batch_size: int = 32
     clip_learning_rate: float = 1e-3
 

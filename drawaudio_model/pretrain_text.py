@@ -41,9 +41,9 @@ class TextConfig:
     width: int = 64
     """Of CLAP, T5 and GPT-2; the target tokens are CLAP's states, so GPT-2 is as wide as CLAP."""
     layers: int = 2
-    clap_steps: int = 120
-    t5_steps: int = 150
-    gpt_steps: int = 120
+    clap_steps: int = 100
+    t5_steps: int = 120
+    gpt_steps: int = 80
     batch_size: int = 32
     learning_rate: float = 2e-3
     hidden_share: float = 0.3

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two workers share the suite: a file stays with one of them, and so does everything that needs the tiny run.
 
-    The tests of the whole path come first, as they take longest.
+    The tests of the whole path come first, as they take longest. xdist reads the marks in the same hook, after this one.
     """
     for item in items:
         group = "path" if "tiny" in getattr(item, "fixturenames", ()) else item.path.stem
