@@ -130,10 +130,10 @@ def read_corpus(clips: TrainClips, keys: list[str], image_size: int, kinds: list
     for clip, key in enumerate(keys):
         frames.append(clips.frames(key, image_size))
         known = clips.has("raw_clips", key, "truth.json")
-        things = clips.json("raw_clips", key, "truth.json")["objects"] if known else []
+        truth = clips.json("raw_clips", key, "truth.json") if known else {"objects": []}
+        things = truth["objects"]
         seen = tuple(kinds.index(thing["kind"]) for thing in things)
-        heard = [number for number, thing in zip(seen, things, strict=True) if thing["target"]]
-        views.append(View(clip, None, len(spectrograms), heard[0] if heard else -1, seen))
+        views.append(View(clip, None, len(spectrograms), seen[truth["target"]] if known else -1, seen))
         spectrograms.append(_spectrogram(clips.member("clip_media", key, "flac")))
         for number, thing in zip(seen, things, strict=True):
             if thing["stem"] is None:

@@ -5,16 +5,11 @@ from pathlib import Path
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two workers share the suite: a file stays with one of them, and so does everything that needs the tiny run.
-
-    The tests of the whole path come first, as they take longest. xdist reads the marks in the same hook, after this one.
-    """
-    for item in items:
-        group = "path" if "tiny" in getattr(item, "fixturenames", ()) else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: ("tiny" not in getattr(item, "fixturenames", ()), "folder_path" not in item.path.stem))
+    """The longest files come first: two workers share the suite file by file, and end together then."""
+    longest = ["test_tiny_path", "test_folder_path", "test_pipeline", "test_train", "test_pretrain", "test_unet"]
+    order = {name: place for place, name in enumerate(longest)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(longest)))
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from drawaudio_model.shard import ShardReader, decode_sample, finished_shards, read_manifest
+from tests.readme_commands import Block, blocks, run_block
 
 ROOT = Path(__file__).parent.parent
 DAGSTER = Path(sys.executable).parent / "dagster"
+AFTER_DEMO = [block for block in blocks() if block.mark == "after demo"]
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
@@ -177,3 +179,34 @@ def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Pa
             assert undisturbed is not None
             assert again is not None
             assert again.sha256 == undisturbed.sha256, f"{asset} {name} differs after kills"
+
+
+@pytest.fixture(scope="module")
+def made(tiny: Path) -> Path:
+    """A folder like a reader's after `make demo`, with a video at hand."""
+    shards = tiny / "data" / "raw_clips"
+    reader = ShardReader(shards, finished_shards(shards, split="test")[0])
+    (tiny / "clip.mp4").write_bytes(reader.member(reader.keys[0], "mp4"))
+    reader.close()
+    return tiny
+
+
+@pytest.mark.slow
+def test_make_demo_prints_where_to_listen(tiny: Path) -> None:
+    output = (tiny / "make_demo.txt").read_text()
+    assert f"{tiny / 'data'}\n" in output
+    assert "training_shards/" in output
+    assert "open it and listen" in output
+
+
+@pytest.mark.slow
+def test_stages_run_one_by_one(made: Path) -> None:
+    (block,) = (block for block in blocks() if block.mark == "in order")
+    assert "RUN_SUCCESS" in run_block(block, made, environment(made))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", AFTER_DEMO, ids=[block.text.split("\n")[0][:40] for block in AFTER_DEMO])
+def test_tools_work_on_what_demo_left(block: Block, made: Path) -> None:
+    vocabulary = json.loads((made / "data" / "backbones" / "object_detector" / "vocabulary.json").read_text())
+    run_block(block, made, environment(made), phrase=vocabulary[0] if vocabulary else "bell")
