@@ -6,12 +6,14 @@ the clip's sound is the target's stem alone, so of a pair only the instruction t
 """
 
 import io
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import av
 import numpy as np
@@ -284,7 +286,7 @@ def render_clips(clips: Sequence[DemoClip], *, processes: int) -> Iterator[Rende
     if processes <= 1:
         yield from map(render_clip, clips)
         return
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
     try:
         ahead: deque[Future[RenderedClip]] = deque()
         for clip in clips:
@@ -295,6 +297,18 @@ def render_clips(clips: Sequence[DemoClip], *, processes: int) -> Iterator[Rende
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is killed: a pool's process would wait for work for ever."""
+    parent = parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        Thread(target=wait, daemon=True).start()
 
 
 def draw_clip(clip: DemoClip) -> tuple[np.ndarray, np.ndarray]:
