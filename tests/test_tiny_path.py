@@ -186,6 +186,8 @@ def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Pa
 @pytest.fixture(scope="module")
 def made(tiny: Path) -> Path:
     """A folder like a reader's after `make demo`, with a video at hand."""
+    # The commands look for `data/demo` unless told otherwise; here the data root is `data` itself.
+    (tiny / "data" / "demo").symlink_to(".")
     shards = tiny / "data" / "raw_clips"
     reader = ShardReader(shards, finished_shards(shards, split="test")[0])
     (tiny / "clip.mp4").write_bytes(reader.member(reader.keys[0], "mp4"))
