@@ -133,7 +133,6 @@ def add(self, key, members):
 shard.ShardWriter.add = add
 from pipelines import defs
 names = ["train-000000", "train-000001", "val-000000", "test-000000"]
-selection = dg.AssetSelection.assets("training_shards").upstream() if asset == "none" else asset
 graph = [defs.get_assets_def(key) for key in defs.resolve_asset_graph().get_all_asset_keys()]
 tags = {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}
 with dg.DagsterInstance.ephemeral() as instance:
@@ -148,25 +147,14 @@ def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Pa
     """SIGKILL in the middle of every per-shard asset, one after the other, on one data root."""
     import signal
 
+    from pipelines.training_shards import STAGES
     from tests.test_definitions import PARTITIONED
 
     # Backbones are no shards: the trained ones are taken as they are, so that the bytes can be compared.
     shutil.copytree(tiny / "data" / "backbones", tmp_path / "data" / "backbones")
     variables = environment(tmp_path)
-    order = [
-        "raw_clips",
-        "clip_media",
-        "captions",
-        "noun_phrases",
-        "object_masks",
-        "cavp_features",
-        "loudness_curves",
-        "audio_latents",
-        "text_embeddings",
-        "training_shards",
-    ]
-    assert set(order) == PARTITIONED
-    for asset in order:
+    assert set(STAGES) == PARTITIONED
+    for asset in STAGES:
         # An earlier round may have finished this asset before it died in another one.
         shutil.rmtree(tmp_path / "data" / asset, ignore_errors=True)
         command = [sys.executable, "-c", KILLED, asset, "3"]
@@ -175,7 +163,7 @@ def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Pa
     last = [sys.executable, "-c", KILLED, "none", "0"]
     done = subprocess.run(last, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    for asset in order:
+    for asset in STAGES:
         for name in finished_shards(tiny / "data" / asset):
             undisturbed, again = (read_manifest(folder / "data" / asset, name) for folder in (tiny, tmp_path))
             assert undisturbed is not None
