@@ -127,9 +127,10 @@ original = shard.ShardWriter.add
 def add(self, key, members):
     global added
     original(self, key, members)
-    added += self.folder.name == asset
-    if added == point:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if self.folder.name == asset:
+        added += 1
+        if added == point:
+            os.kill(os.getpid(), signal.SIGKILL)
 shard.ShardWriter.add = add
 from pipelines import defs
 names = ["train-000000", "train-000001", "val-000000", "test-000000"]
