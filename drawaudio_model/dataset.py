@@ -33,7 +33,15 @@ from drawaudio_model.clip_format import (
     VIDEO_FRAMES,
     crop_starts_seconds,
 )
-from drawaudio_model.shard import SCHEMA_VERSION, fingerprint, finished_shards, read_manifest
+from drawaudio_model.shard import (
+    EXCLUDE_FILE,
+    SCHEMA_VERSION,
+    fingerprint,
+    finished_shards,
+    is_excluded,
+    read_exclude_list,
+    read_manifest,
+)
 
 MEMBERS = ("cavp.npy", "cavp_masked.npy", "loudness.npy", "latent.npy", "clap.npy", "t5.npy", "gpt.npy")
 """What training reads of a sample. They stand next to each other in the tar, so one read fetches them; CLAP's vector
@@ -111,7 +119,7 @@ class TrainingShards:
     """All samples of one split of a shard folder, for random access; only the index is held in memory.
 
     Args:
-        folder: holds `<split>-*.tar` with index and manifest (shard.py).
+        folder: holds `<split>-*.tar` with index and manifest (shard.py); clips that its exclude.txt names are skipped.
         split: "train", "val" or "test".
 
     Raises:
@@ -123,13 +131,19 @@ class TrainingShards:
         self.shards = finished_shards(self.folder, split=split)
         if not self.shards:
             raise ValueError(f"no finished training shard '{split}-*' in {self.folder}; {HOW_TO_MAKE_SHARDS}")
+        excluded = read_exclude_list(self.folder / EXCLUDE_FILE)
         self.keys: list[str] = []
+        skipped: list[str] = []
         shard_numbers, offsets, sizes, hashes = [], [], [], []
         for number, shard in enumerate(self.shards):
             manifest = read_manifest(self.folder, shard)
             assert manifest is not None
             self._check_shard(shard, manifest.bytes, manifest.schema_version)
             keys, offset, size = _read_index(self.folder / "index" / f"{shard}.parquet", manifest.count)
+            kept = np.array([not is_excluded(key, excluded) for key in keys], bool)
+            skipped += [key for key, keep in zip(keys, kept, strict=True) if not keep]
+            keys = [key for key, keep in zip(keys, kept, strict=True) if keep]
+            offset, size = offset[kept], size[kept]
             self.keys += keys
             shard_numbers.append(np.full(len(keys), number, np.int32))
             offsets.append(offset)
@@ -137,7 +151,7 @@ class TrainingShards:
             hashes.append(manifest.sha256)
         if not self.keys:
             raise ValueError(f"the '{split}-*' shards in {self.folder} hold no sample; {HOW_TO_MAKE_SHARDS}")
-        self.fingerprint = fingerprint(hashes)
+        self.fingerprint = fingerprint(hashes, *([sorted(skipped)] if skipped else []))
         self._shard_numbers = np.concatenate(shard_numbers)
         self._offsets, self._sizes = np.concatenate(offsets), np.concatenate(sizes)
         self._files: dict[tuple[int, int], int] = {}

@@ -39,11 +39,14 @@ from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import STEPS, Conditions, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import (
+    EXCLUDE_FILE,
     ShardReader,
     TrainingSample,
     decode_sample,
     fingerprint,
     finished_shards,
+    is_excluded,
+    read_exclude_list,
     write_atomically,
 )
 from drawaudio_model.text import TextEmbeddings
@@ -174,7 +177,10 @@ def read_samples(shards: Path, split: str, *, limit: int | None, seed: int) -> l
         ValueError: when there is no finished shard or a sample has no sound.
     """
     readers = [ShardReader(shards, name) for name in finished_shards(shards, split=split)]
-    places = sorted((key, number) for number, reader in enumerate(readers) for key in reader.keys)
+    excluded = read_exclude_list(shards / EXCLUDE_FILE)
+    places = sorted(
+        (key, number) for number, reader in enumerate(readers) for key in reader.keys if not is_excluded(key, excluded)
+    )
     if not places:
         raise ValueError(f"{shards} has no finished shard of the split {split!r}; materialize training_shards first")
     if limit is not None and limit < len(places):

@@ -44,6 +44,9 @@ SAMPLE_MEMBERS = (
 )
 """Members of a training sample in the order in which they stand in the tar; `flac` is absent from the published variant."""
 
+EXCLUDE_FILE = "exclude.txt"
+"""Beside the tars: clips that were taken back after their shard was made; loaders skip them."""
+
 _KEY = re.compile(r"[A-Za-z0-9_-]+")
 _EXTENSION = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
@@ -98,6 +101,19 @@ def finished_shards(folder: Path, *, split: str | None = None) -> list[str]:
     """Names of the shards in `folder` that have a manifest, sorted; only those of one split when it is given."""
     names = sorted(path.stem for path in (Path(folder) / "manifests").glob("*.json"))
     return [name for name in names if split is None or name.startswith(f"{split}-")]
+
+
+def read_exclude_list(path: Path) -> frozenset[str]:
+    """Keys of clips and ids of videos that must not be used, one a line, `#` beginning a comment; none without a file."""
+    if not Path(path).exists():
+        return frozenset()
+    lines = (line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines())
+    return frozenset(line for line in lines if line)
+
+
+def is_excluded(key: str, excluded: frozenset[str]) -> bool:
+    """Whether the exclude list names the clip itself or its video (the key without `_<start>`)."""
+    return bool(excluded) and (key in excluded or key.rpartition("_")[0] in excluded)
 
 
 class ShardWriter:

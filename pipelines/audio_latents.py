@@ -10,7 +10,7 @@ import numpy as np
 from drawaudio_model.shard import ShardReader, decode_array, encode_array
 from pipelines.backbones import audio_autoencoder, backbone_sha256
 from pipelines.clip_media import clip_media, read_waveform
-from pipelines.partitions import ALL_SHARDS, shards
+from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 
@@ -18,7 +18,7 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
 @dg.asset(
     deps=[clip_media, dg.AssetDep(audio_autoencoder, partition_mapping=ALL_SHARDS)],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="features",
     kinds={"diffusers"},
 )

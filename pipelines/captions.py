@@ -10,7 +10,7 @@ import dagster as dg
 from drawaudio_model.shard import Rejection, ShardReader, fingerprint
 from pipelines.clip_list import read_clip_list
 from pipelines.clip_media import clip_media
-from pipelines.partitions import shards
+from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 
@@ -18,7 +18,7 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
 @dg.asset(
     deps=[clip_media],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="text",
     kinds={"webdataset"},
 )

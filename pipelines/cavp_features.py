@@ -12,7 +12,7 @@ from drawaudio_model.shard import ShardReader, decode_array, encode_array
 from pipelines.backbones import backbone_sha256, cavp_backbone
 from pipelines.clip_media import clip_media, read_frames
 from pipelines.object_masks import object_masks, read_boxes
-from pipelines.partitions import ALL_SHARDS, shards
+from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 
@@ -20,7 +20,7 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
 @dg.asset(
     deps=[clip_media, object_masks, dg.AssetDep(cavp_backbone, partition_mapping=ALL_SHARDS)],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="features",
     kinds={"pytorch"},
 )

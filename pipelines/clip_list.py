@@ -2,14 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from drawaudio_model.shard import fingerprint, write_atomically
+from drawaudio_model.shard import EXCLUDE_FILE, fingerprint, write_atomically
 from pipelines.partitions import shard_of
 from pipelines.profiles import SPLITS, Profile, current_profile
 from pipelines.resources import DataRoot
+
+if TYPE_CHECKING:
+    from pipelines.sources.youtube_lists import ClipLists
 
 COLUMNS = ("key", "source", "source_id", "start_s", "label", "split", "caption", "media", "shard")
 
@@ -20,9 +23,14 @@ _single_run = dg.BackfillPolicy.single_run()
 def clip_list(data_root: DataRoot) -> dg.MaterializeResult:
     """One row a clip: key, source, id, start, label, split, caption (null where it is yet to be made), media, shard."""
     profile = current_profile()
-    rows = list_clips(profile)
+    root = Path(data_root.path)
+    left_out: dict[str, Any] = {}
+    if profile.source == "youtube":
+        rows, left_out = _write_youtube_report(root, profile)
+    else:
+        rows = list_clips(profile)
     tails = dropped_tails() if profile.source == "folder" else []
-    write_clip_list(Path(data_root.path) / "clip_list.parquet", rows)
+    write_clip_list(root / "clip_list.parquet", rows)
     per_split = {split: sum(row["split"] == split for row in rows) for split in SPLITS}
     return dg.MaterializeResult(
         metadata={
@@ -30,6 +38,7 @@ def clip_list(data_root: DataRoot) -> dg.MaterializeResult:
             "clips": dg.MetadataValue.json(per_split),
             "hours": round(len(rows) * 10 / 3600, 3),
             "dropped_tails": dg.MetadataValue.json(tails),
+            **left_out,
             "first_rows": dg.MetadataValue.md(_markdown(rows[:8])),
         },
         data_version=dg.DataVersion(fingerprint(rows)),
@@ -42,6 +51,8 @@ def list_clips(profile: Profile) -> list[dict[str, Any]]:
     Raises:
         ValueError: when the profile's source is not set up, or two clips share a key.
     """
+    if profile.source == "youtube":
+        return youtube_rows(profile, _read_lists(profile))
     rows = [_demo_row(clip) for clip in demo_clips(profile)] if profile.source == "demo" else _folder_rows()
     for row in rows:
         row["shard"] = shard_of(profile, row["split"], row["source_id"])
@@ -50,6 +61,24 @@ def list_clips(profile: Profile) -> list[dict[str, Any]]:
     if twice:
         raise ValueError(f"{len(twice)} keys stand twice in the clip list, the first is {twice[0]}; rename the media")
     return sorted(rows, key=lambda row: row["key"])
+
+
+def youtube_rows(profile: Profile, lists: "ClipLists") -> list[dict[str, Any]]:
+    """Rows of the official lists' clips, sorted by key."""
+    return [
+        {
+            "key": clip.key,
+            "source": clip.source,
+            "source_id": clip.source_id,
+            "start_s": clip.start_s,
+            "label": clip.label,
+            "split": clip.split,
+            "caption": clip.caption,
+            "media": "",
+            "shard": shard_of(profile, clip.split, clip.source_id),
+        }
+        for clip in lists.clips
+    ]
 
 
 def demo_clips(profile: Profile) -> list[Any]:
@@ -87,6 +116,37 @@ def read_clip_list(root: Path, shard: str | None = None) -> dict[str, dict[str, 
         raise ValueError(f"{path} does not exist; materialize clip_list first")
     rows = pq.read_table(path, filters=[("shard", "=", shard)] if shard else None).to_pylist()
     return {row["key"]: row for row in rows}
+
+
+def _read_lists(profile: Profile) -> "ClipLists":
+    from pipelines.sources import youtube_lists
+
+    return youtube_lists.read_lists(youtube_lists.lists_folder(), profile.lists)
+
+
+def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows, and metadata of what was left out; writes `clip_list_left_out.csv` and the loader's exclude list."""
+    import csv
+    import io
+
+    from pipelines.pictures import table
+    from pipelines.sources import youtube_lists
+
+    lists = _read_lists(profile)
+    path, report = root / "clip_list_left_out.csv", io.StringIO()
+    writer = csv.writer(report, lineterminator="\n")
+    writer.writerow(("place", "key", "reason", "message"))
+    writer.writerows((row.place, row.key, row.reason, row.message) for row in lists.left_out)
+    write_atomically(path, report.getvalue().encode())
+    excluded = youtube_lists.exclude_path(youtube_lists.lists_folder())
+    write_atomically(root / "training_shards" / EXCLUDE_FILE, excluded.read_bytes() if excluded.exists() else b"")
+    first = {row.reason: row for row in reversed(lists.left_out)}
+    examples = [{"reason": row.reason, "place": row.place, "message": row.message} for row in first.values()]
+    return youtube_rows(profile, lists), {
+        "left_out": dg.MetadataValue.json(lists.reasons),
+        "left_out_file": dg.MetadataValue.path(path),
+        "first_of_each_reason": dg.MetadataValue.md(table(examples) if examples else "nothing was left out"),
+    }
 
 
 def _demo_row(clip: Any) -> dict[str, Any]:

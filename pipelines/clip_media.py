@@ -12,7 +12,7 @@ import numpy as np
 
 from drawaudio_model.clip_format import SOURCE_SECONDS, SOURCE_VIDEO_FRAMES, VIDEO_FPS
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader
-from pipelines.partitions import shards
+from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
 from pipelines.raw_clips import media_of, raw_clips
 from pipelines.resources import DataRoot
@@ -27,7 +27,7 @@ MAXIMUM_OFFSET_SECONDS = 0.5
 @dg.asset(
     deps=[raw_clips],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="dataset",
     kinds={"webdataset"},
     check_specs=[

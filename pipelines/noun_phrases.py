@@ -9,7 +9,7 @@ import dagster as dg
 
 from drawaudio_model.shard import ShardReader
 from pipelines.captions import captions, read_caption
-from pipelines.partitions import shards
+from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 
@@ -17,7 +17,7 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
 @dg.asset(
     deps=[captions],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="text",
     kinds={"spacy"},
 )

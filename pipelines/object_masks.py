@@ -12,7 +12,7 @@ from drawaudio_model.shard import ShardReader
 from pipelines.backbones import backbone_sha256, object_detector
 from pipelines.clip_media import clip_media, read_frames
 from pipelines.noun_phrases import noun_phrases, read_phrases
-from pipelines.partitions import ALL_SHARDS, shards
+from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -24,7 +24,7 @@ CONFIDENCE = 0.1
 @dg.asset(
     deps=[noun_phrases, clip_media, dg.AssetDep(object_detector, partition_mapping=ALL_SHARDS)],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="features",
     kinds={"ultralytics"},
     check_specs=[dg.AssetCheckSpec("boxes_match_truth", asset="object_masks", blocking=True)],

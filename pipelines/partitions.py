@@ -11,6 +11,9 @@ from pipelines.profiles import SPLITS, Profile, current_profile
 
 shards = dg.StaticPartitionsDefinition(current_profile().shard_names)
 
+SHARD_BACKFILL = dg.BackfillPolicy.multi_run(1) if current_profile().run_per_shard else dg.BackfillPolicy.single_run()
+"""How a backfill of many shards is cut into runs."""
+
 ALL_SHARDS = dg.AllPartitionMapping()
 """For assets that are made once from every shard."""
 

@@ -19,13 +19,13 @@ class Profile:
 
     name: str
     source: str
-    """"demo": rendered clips; "folder": the user's own media."""
+    """"demo": rendered clips; "folder": the user's own media; "youtube": clips of the official lists."""
     clips: tuple[int, int, int]
     """Train, val and test clips to render; zeros where the source decides."""
     shards: tuple[int, int, int]
     """Train, val and test shards; a clip goes to one by a hash of its video id, so these numbers are part of the data."""
     run: str
-    """Named run of drawaudio_model.config and of the backbones' training: "demo" or "tiny"."""
+    """Named run of drawaudio_model.config and, where backbones are trained here, of their training."""
     minimum_kept_share: float
     """Least share of a source's clips that must survive decoding."""
     minimum_box_iou: float | None
@@ -37,6 +37,12 @@ class Profile:
     seed: int = 0
     world_clips: int = 0
     """Rendered clips on which the object detector is trained where the source has no true boxes of its own."""
+    backbones: str = "trained"
+    """"trained": small ones, here; "published": checkpoints of pinned revisions (pipelines/published.py)."""
+    lists: tuple[str, ...] = ()
+    """Datasets of a YouTube source; of a clip that two of them name, the first one's row is kept."""
+    run_per_shard: bool = False
+    """A backfill starts one run for every shard instead of one for all: a run that fails costs one shard."""
 
     @property
     def shard_names(self) -> list[str]:
@@ -49,8 +55,28 @@ class Profile:
         return f"{self.shard_names[0]}...{self.shard_names[-1]}"
 
 
-RUNS = {"demo": 120, "tiny": 8}
+RUNS = {"demo": 120, "tiny": 8, "paper": 0, "improved": 0}
 """Named runs, and how many rendered clips each affords for an object detector that learns beside the user's media."""
+BACKBONES = ("trained", "published")
+
+
+def _youtube(name: str, lists: tuple[str, ...], shards: tuple[int, int, int]) -> Profile:
+    """A profile of the paper: clips from YouTube, published backbones, 1000 generated test clips."""
+    return Profile(
+        name,
+        "youtube",
+        (0, 0, 0),
+        shards,
+        "paper",
+        # A video that is gone is no fault; a shard of which nearly nothing is left points at the machine.
+        0.5,
+        None,
+        1000,
+        backbones="published",
+        lists=lists,
+        run_per_shard=True,
+    )
+
 
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
@@ -58,15 +84,19 @@ PROFILES: Mapping[str, Profile] = {
         Profile("demo", "demo", (160, 16, 40), (2, 1, 1), "demo", 1.0, 0.5, 24),
         Profile("tiny", "demo", (8, 2, 2), (2, 1, 1), "tiny", 1.0, None, 2, sampling_steps=3),
         Profile("folder", "folder", (0, 0, 0), (1, 1, 1), "demo", 0.0, None, 40, world_clips=120),
+        # About 1000 clips a shard: 49,838 + 495 + 975 in AudioCaps, 183,730 + 0 + 15,446 in VGGSound.
+        _youtube("audiocaps", ("audiocaps",), (50, 1, 1)),
+        _youtube("vggsound_caption", ("vggsound",), (184, 0, 16)),
+        _youtube("mixed", ("audiocaps", "vggsound"), (230, 1, 16)),
     )
 }
 
 
 def current_profile() -> Profile:
-    """The profile that DRAWAUDIO_PROFILE names, with the run that DRAWAUDIO_RUN names where it is set.
+    """The profile that DRAWAUDIO_PROFILE names, with DRAWAUDIO_RUN and DRAWAUDIO_BACKBONES in force where they are set.
 
     Raises:
-        ValueError: when no profile or run has that name.
+        ValueError: when no profile, run or kind of backbones has that name, or the run needs other backbones.
     """
     name = os.environ.get("DRAWAUDIO_PROFILE", "demo")
     if name not in PROFILES:
@@ -75,7 +105,21 @@ def current_profile() -> Profile:
     run = os.environ.get("DRAWAUDIO_RUN", profile.run)
     if run not in RUNS:
         raise ValueError(f"DRAWAUDIO_RUN is {run!r}, expected one of {', '.join(RUNS)}; set it to one of them")
-    return replace(profile, run=run, world_clips=min(profile.world_clips, RUNS[run]))
+    backbones = os.environ.get("DRAWAUDIO_BACKBONES", profile.backbones)
+    if backbones not in BACKBONES:
+        raise ValueError(
+            f"DRAWAUDIO_BACKBONES is {backbones!r}, expected {' or '.join(BACKBONES)}; set it to one of them"
+        )
+    if run in ("paper", "improved") and backbones != "published":
+        raise ValueError(
+            f"DRAWAUDIO_RUN is {run!r}, which starts from AudioLDM2; set DRAWAUDIO_BACKBONES=published as well"
+        )
+    if profile.source == "youtube" and backbones != "published":
+        raise ValueError(
+            f"DRAWAUDIO_BACKBONES is {backbones!r}, but small backbones learn from rendered truth that profile {name} has "
+            "not; unset it"
+        )
+    return replace(profile, run=run, backbones=backbones, world_clips=min(profile.world_clips, RUNS[run]))
 
 
 def data_root() -> Path:
@@ -107,12 +151,23 @@ def layout() -> str:
     return "\n".join(lines)
 
 
+def _plan() -> str:
+    from pipelines.plan import plan
+
+    return plan(current_profile())
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Print the current profile's shard range, layout or command, for the Makefile."""
+    """Print the current profile's shard range, layout or command, or plan what a build from YouTube will take."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.profiles", description=main.__doc__)
-    parser.add_argument("what", choices=("range", "layout", "command"))
+    parser.add_argument("what", choices=("range", "layout", "command", "plan"))
     what = parser.parse_args(argv).what
-    answers = {"range": lambda: current_profile().shard_range, "layout": layout, "command": materialize_command}
+    answers = {
+        "range": lambda: current_profile().shard_range,
+        "layout": layout,
+        "command": materialize_command,
+        "plan": _plan,
+    }
     try:
         sys.stdout.write(answers[what]() + "\n")
     except ValueError as error:

@@ -12,7 +12,7 @@ import dagster as dg
 
 from drawaudio_model.shard import Rejection, ShardReader, file_sha256, fingerprint, write_atomically
 from pipelines.clip_list import clip_list, demo_clips, read_clip_list
-from pipelines.partitions import shards
+from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import Profile, current_profile
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -21,7 +21,7 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
 @dg.asset(
     deps=[clip_list],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="dataset",
     kinds={"webdataset"},
 )

@@ -29,6 +29,8 @@ class ShardRecipe:
     """Clips handed to `work` at a time. Groups are cut from the sorted keys, so a batch holds the same clips in every run:
     floating-point sums depend on the batch, and a killed run must end with an undisturbed one's bytes."""
     keys: Callable[[str], list[str]] | None = None
+    shard_settings: Callable[[str], Mapping[str, Any]] | None = None
+    """As `settings`, of one shard: what concerns its clips alone, so that a change elsewhere leaves it as it is."""
     batched: bool = True
     """Whether a clip's bytes depend on the other clips of its group; if not, only the missing ones are worked on again."""
 
@@ -47,7 +49,8 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
     readers = {name: ShardReader(root / name, shard) for name in recipe.upstream}
     inputs = {name: reader.manifest.sha256 for name, reader in readers.items()}
     keys = sorted(recipe.keys(shard) if recipe.keys else readers[recipe.upstream[0]].keys)
-    inputs |= {"keys": fingerprint(keys), "settings": fingerprint(recipe.settings)}
+    settings = {**recipe.settings, **(recipe.shard_settings(shard) if recipe.shard_settings else {})}
+    inputs |= {"keys": fingerprint(keys), "settings": fingerprint(settings)}
     with ShardWriter(root / recipe.asset, shard, inputs=inputs) as writer:
         if (manifest := writer.committed) is None:
             bar = tqdm(total=len(keys), initial=len(writer.done), desc=f"{recipe.asset} {shard}", unit="clip", delay=2)

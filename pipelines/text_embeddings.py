@@ -9,7 +9,7 @@ import dagster as dg
 from drawaudio_model.shard import ShardReader, decode_array, encode_array
 from pipelines.backbones import backbone_sha256, text_encoders
 from pipelines.captions import captions, read_caption
-from pipelines.partitions import ALL_SHARDS, shards
+from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 
@@ -17,7 +17,7 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
 @dg.asset(
     deps=[captions, dg.AssetDep(text_encoders, partition_mapping=ALL_SHARDS)],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="features",
     kinds={"transformers"},
 )
@@ -33,6 +33,7 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
         import torch
+
         from drawaudio_model.text import TextConditioner
 
         if not models:

@@ -29,13 +29,15 @@ def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer:
     """A `DrawAudioPipeline` folder (`model/`), its checkpoints and log (`training/`), trained on the shards that exist."""
     root = Path(data_root.path)
     samples = count_samples(root, "train")
+    profile = current_profile()
     trainer.run(
         context,
         "train",
         [
             *("--shards", root / "training_shards", "--backbones", root / "backbones"),
             *("--output", root / "model", "--state", root / "training"),
-            *("--run", current_profile().run, "--seed", current_profile().seed),
+            *("--run", profile.run, "--seed", profile.seed),
+            *(("--dataset", profile.name) if profile.source == "youtube" else ()),
         ],
     )
     return dg.MaterializeResult(

@@ -28,7 +28,7 @@ from pipelines.clip_media import clip_media
 from pipelines.loudness_curves import loudness_curves
 from pipelines.noun_phrases import noun_phrases, read_phrases
 from pipelines.object_masks import object_masks
-from pipelines.partitions import shards
+from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 from pipelines.text_embeddings import text_embeddings
@@ -59,7 +59,7 @@ STAGES = ("raw_clips", *UPSTREAM, "training_shards")
         text_embeddings,
     ],
     partitions_def=shards,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    backfill_policy=SHARD_BACKFILL,
     group_name="dataset",
     kinds={"webdataset"},
     check_specs=[
