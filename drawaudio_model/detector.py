@@ -9,6 +9,7 @@ vocabulary shared by a batch would make a clip's boxes depend on which other cli
 Legend: B frames in a batch, N phrases asked, A anchors, D width of a text feature, H/W pixels.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from torch.nn import functional
 from torchvision.ops import batched_nms
 
 from drawaudio_model.masks import Box
+from drawaudio_model.shard import decode_array, encode_array, write_atomically
 
 PADDING_GREY = 114 / 255
 """Colour of the border that makes a picture square, as in YOLO's training."""
@@ -37,6 +39,7 @@ class ObjectDetector:
         tokenizer: of `clip`.
         vocabulary: phrases that it knows, or None when it knows any. Others are never asked for.
         image_size: side in pixels of the square picture that the model sees, a multiple of 32.
+        features: folder in which the text features of all phrases are kept for later runs; None keeps them in memory.
     """
 
     def __init__(
@@ -46,15 +49,23 @@ class ObjectDetector:
         tokenizer: open_clip.SimpleTokenizer,
         vocabulary: Sequence[str] | None,
         image_size: int,
+        features: Path | None = None,
     ) -> None:
-        self.model, self.clip, self.tokenizer = model, clip, tokenizer
+        self.model, self.clip, self.tokenizer, self.features = model, clip, tokenizer, features
         self.vocabulary = None if vocabulary is None else frozenset(vocabulary)
         self.image_size = image_size
         self._features: dict[str, Tensor] = {}
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, *, device: str | torch.device = "cpu") -> Self:
+    def from_pretrained(
+        cls, folder: Path | str, *, device: str | torch.device = "cpu", features: Path | None = None
+    ) -> Self:
         """The detector of a folder.
+
+        Args:
+            folder: holds its three parts.
+            device: where it runs.
+            features: folder of text features, of this detector alone.
 
         Raises:
             ValueError: when one of its three parts is missing.
@@ -68,7 +79,7 @@ class ObjectDetector:
         place = f"local-dir:{(folder / 'clip').resolve()}"
         clip = open_clip.create_model(place)
         vocabulary = json.loads((folder / "vocabulary.json").read_text())
-        detector = cls(model, clip.eval(), open_clip.get_tokenizer(place), vocabulary, image_size)
+        detector = cls(model, clip.eval(), open_clip.get_tokenizer(place), vocabulary, image_size, features)
         return detector.to(device)
 
     def to(self, device: str | torch.device) -> Self:
@@ -84,11 +95,23 @@ class ObjectDetector:
 
     @torch.no_grad()
     def text_feature(self, phrase: str) -> Tensor:
-        """CLIP's feature of one phrase, (D,), length 1; computed once and alone, so it depends on nothing else."""
+        """CLIP's feature of one phrase, (D,) float32, length 1.
+
+        Computed once and alone, in full precision, so it depends on nothing else and may be kept on disk.
+        """
         if phrase not in self._features:
             device = next(self.clip.parameters()).device
-            feature = self.clip.encode_text(self.tokenizer([phrase]).to(device))[0]
-            self._features[phrase] = functional.normalize(feature, dim=-1)
+            name = hashlib.sha256(phrase.encode()).hexdigest()
+            path = None if self.features is None else self.features / name[:2] / f"{name}.npy"
+            if path is not None and path.exists():
+                feature = torch.from_numpy(decode_array(path.read_bytes())).to(device)
+            else:
+                with torch.autocast(device.type, enabled=False):
+                    feature = self.clip.encode_text(self.tokenizer([phrase]).to(device))[0].float()
+                feature = functional.normalize(feature, dim=-1)
+                if path is not None:
+                    write_atomically(path, encode_array(feature.cpu().numpy()))
+            self._features[phrase] = feature
         return self._features[phrase]
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ import numpy as np
 from drawaudio_model.shard import ShardReader, decode_array, encode_array
 from pipelines.backbones import audio_autoencoder, backbone_sha256
 from pipelines.clip_media import clip_media, read_waveform
+from pipelines.devices import autocast, clips_at_once, device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -27,9 +28,10 @@ def audio_latents(context: dg.AssetExecutionContext, data_root: DataRoot) -> Non
     make_shards(context, Path(data_root.path), recipe(data_root), show)
 
 
-def recipe(data_root: DataRoot) -> ShardRecipe:
-    """Encode each clip by itself."""
+def recipe(data_root: DataRoot, group: int | None = None) -> ShardRecipe:
+    """Encode `group` clips at a time."""
     folder = data_root.backbone("audio_autoencoder")
+    group = group or clips_at_once(16)
     models: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
@@ -38,18 +40,23 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
 
         from drawaudio_model.mel import log_mel, normalize_waveform
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         if not models:
-            models.append(AutoencoderKL.from_pretrained(folder).eval().to(device))
-        for key in keys:
-            mel = torch.as_tensor(log_mel(normalize_waveform(read_waveform(upstream["clip_media"], key))))
-            with torch.inference_mode():
-                posterior = models[0].encode(mel[None, None].float().to(device)).latent_dist
-            latent = torch.cat([posterior.mean, posterior.logvar], dim=1)[0].to(torch.float16).cpu().numpy()
-            yield key, {"latent.npy": encode_array(latent)}
+            models.append(AutoencoderKL.from_pretrained(folder).eval().to(device()))
+        for start in range(0, len(keys), group):
+            chosen = keys[start : start + group]
+            waveforms = [normalize_waveform(read_waveform(upstream["clip_media"], key)) for key in chosen]
+            mels = torch.stack([torch.as_tensor(log_mel(waveform)) for waveform in waveforms])[:, None].float()
+            precision = autocast(float16_is_enough=not models[0].config.get("force_upcast", True))
+            with torch.inference_mode(), precision:
+                posterior = models[0].encode(mels.to(device())).latent_dist
+            latents = torch.cat([posterior.mean, posterior.logvar], dim=1).to(torch.float16).cpu().numpy()
+            for key, latent in zip(chosen, latents, strict=True):
+                yield key, {"latent.npy": encode_array(latent)}
 
     settings = {"autoencoder": backbone_sha256(folder)}
-    return ShardRecipe("audio_latents", ("clip_media",), work, settings=settings, batched=False)
+    return ShardRecipe(
+        "audio_latents", ("clip_media",), work, settings=settings, group=max(group, 16), batched=group > 1
+    )
 
 
 def show(reader: ShardReader) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.shard import ShardReader, decode_array, encode_array
 from pipelines.backbones import backbone_sha256, cavp_backbone
 from pipelines.clip_media import clip_media, read_frames
+from pipelines.devices import autocast, clips_at_once, device
 from pipelines.object_masks import object_masks, read_boxes
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
@@ -29,33 +30,46 @@ def cavp_features(context: dg.AssetExecutionContext, data_root: DataRoot) -> Non
     make_shards(context, Path(data_root.path), recipe(data_root), show)
 
 
-def recipe(data_root: DataRoot) -> ShardRecipe:
-    """All 40 frames in one pass: CAVP's output depends on neighbouring frames, so a chunk would change it."""
+def recipe(data_root: DataRoot, group: int | None = None) -> ShardRecipe:
+    """All 40 frames in one pass: CAVP's output depends on neighbouring frames, so a chunk would change it.
+
+    Each clip is decoded once; its frames and its masked frames, of `group` clips, are one batch.
+    """
     folder = data_root.backbone("cavp_backbone")
+    group = group or clips_at_once(8)
     models: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
         import torch
 
         from drawaudio_model.cavp import CAVP
-        from drawaudio_model.masks import apply_mask, rasterize
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         if not models:
-            models.append(CAVP.from_checkpoint(folder).eval().to(device))
+            models.append(CAVP.from_checkpoint(folder).eval().to(device()))
         model = models[0]
-        for key in keys:
-            frames = read_frames(upstream["clip_media"], key)
-            boxes = read_boxes(upstream["object_masks"], key)
-            mask = rasterize(boxes, *frames.shape[1:3], frames=SOURCE_VIDEO_FRAMES)
-            both = np.stack([frames, np.asarray(apply_mask(frames, mask))])
-            with torch.inference_mode():
-                features = model.encode_video(model.preprocess(torch.from_numpy(both)).to(device))
-            full, masked = features.to(torch.float16).cpu().numpy()
-            yield key, {"cavp.npy": encode_array(full), "cavp_masked.npy": encode_array(masked)}
+        for start in range(0, len(keys), group):
+            chosen = keys[start : start + group]
+            # Clips differ in size, so each becomes a square of the model's size before they are stacked.
+            batch = torch.cat([model.preprocess(_both(upstream, key)) for key in chosen])
+            with torch.inference_mode(), autocast(float16_is_enough=True):
+                features = model.encode_video(batch.to(device()))
+            pairs = features.to(torch.float16).cpu().numpy().reshape(len(chosen), 2, *features.shape[1:])
+            for key, (full, masked) in zip(chosen, pairs, strict=True):
+                yield key, {"cavp.npy": encode_array(full), "cavp_masked.npy": encode_array(masked)}
 
     settings = {"cavp": backbone_sha256(folder)}
-    return ShardRecipe("cavp_features", ("object_masks", "clip_media"), work, settings=settings, batched=False)
+    upstream = ("object_masks", "clip_media")
+    return ShardRecipe("cavp_features", upstream, work, settings=settings, group=max(group, 16), batched=group > 1)
+
+
+def _both(upstream: dict[str, ShardReader], key: str) -> np.ndarray:
+    """(2, 40, H, W, 3) uint8: the frames of a clip, and the same black outside its boxes."""
+    from drawaudio_model.masks import apply_mask, rasterize
+
+    frames = read_frames(upstream["clip_media"], key)
+    boxes = read_boxes(upstream["object_masks"], key)
+    mask = rasterize(boxes, *frames.shape[1:3], frames=SOURCE_VIDEO_FRAMES)
+    return np.stack([frames, np.asarray(apply_mask(frames, mask))])
 
 
 def show(reader: ShardReader) -> dict[str, Any]:

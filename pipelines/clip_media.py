@@ -49,9 +49,14 @@ def recipe() -> ShardRecipe:
 
 def read_frames(reader: ShardReader, key: str) -> np.ndarray:
     """(40, H, W, 3) uint8 RGB frames of a clip of this asset."""
+    return np.stack([read_frame(reader, key, number) for number in range(SOURCE_VIDEO_FRAMES)])
+
+
+def read_frame(reader: ShardReader, key: str, number: int) -> np.ndarray:
+    """(H, W, 3) uint8 RGB frame of a clip of this asset, `number` from 0 to 39."""
     from drawaudio_model.media import decode_jpeg
 
-    return np.stack([decode_jpeg(reader.member(key, f"{i:03d}.jpg")) for i in range(SOURCE_VIDEO_FRAMES)])
+    return decode_jpeg(reader.member(key, f"{number:03d}.jpg"))
 
 
 def read_waveform(reader: ShardReader, key: str) -> np.ndarray:

@@ -9,16 +9,15 @@ import dagster as dg
 import numpy as np
 
 from drawaudio_model.shard import ShardReader
+from pipelines.annotation_settings import AnnotationSettings
 from pipelines.backbones import backbone_sha256, object_detector
 from pipelines.clip_media import clip_media, read_frames
+from pipelines.devices import autocast, device
 from pipelines.noun_phrases import noun_phrases, read_phrases
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
-
-CONFIDENCE = 0.1
-"""Least confidence of a box that is kept."""
 
 
 @dg.asset(
@@ -40,9 +39,15 @@ def object_masks(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.M
 
 
 def recipe(data_root: DataRoot) -> ShardRecipe:
-    """Detect with the profile's object detector, four clips (160 frames) at a time."""
+    """Detect with the profile's object detector; the frames of several clips go through it in one batch.
+
+    A phrase is encoded once for all shards and runs: its feature stays in `object_masks/.text_features/`.
+    """
     folder = data_root.backbone("object_detector")
-    settings = {"detector": backbone_sha256(folder), "confidence": CONFIDENCE}
+    confidence, sha256 = AnnotationSettings.from_environment().detector_confidence, backbone_sha256(folder)
+    settings = {"detector": sha256, "confidence": confidence}
+    features = data_root.folder("object_masks") / ".text_features" / sha256[:16]
+    clips, frames_at_once = (16, 320) if device() == "cuda" else (4, 64)
     detectors: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
@@ -50,13 +55,15 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
         from drawaudio_model.masks import boxes_to_json
 
         if not detectors:
-            detectors.append(ObjectDetector.from_pretrained(folder))
+            detectors.append(ObjectDetector.from_pretrained(folder, device=device(), features=features))
         frames = [read_frames(upstream["clip_media"], key) for key in keys]
         phrases = [read_phrases(upstream["noun_phrases"], key) for key in keys]
-        for key, boxes in zip(keys, detectors[0].detect(frames, phrases, confidence=CONFIDENCE), strict=True):
+        with autocast(float16_is_enough=True):
+            found = detectors[0].detect(frames, phrases, confidence=confidence, batch_frames=frames_at_once)
+        for key, boxes in zip(keys, found, strict=True):
             yield key, {"boxes.json": boxes_to_json(boxes).encode()}
 
-    return ShardRecipe("object_masks", ("noun_phrases", "clip_media"), work, settings=settings, group=4)
+    return ShardRecipe("object_masks", ("noun_phrases", "clip_media"), work, settings=settings, group=clips)
 
 
 def read_boxes(reader: ShardReader, key: str) -> list[Any]:

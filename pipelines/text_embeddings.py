@@ -9,6 +9,7 @@ import dagster as dg
 from drawaudio_model.shard import ShardReader, decode_array, encode_array
 from pipelines.backbones import backbone_sha256, text_encoders
 from pipelines.captions import captions, read_caption
+from pipelines.devices import autocast, clips_at_once, device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -26,9 +27,10 @@ def text_embeddings(context: dg.AssetExecutionContext, data_root: DataRoot) -> N
     make_shards(context, Path(data_root.path), recipe(data_root), show)
 
 
-def recipe(data_root: DataRoot) -> ShardRecipe:
-    """CLAP, FLAN-T5 and GPT-2 of every caption, each by itself so that no padding enters."""
+def recipe(data_root: DataRoot, group: int | None = None) -> ShardRecipe:
+    """CLAP, FLAN-T5 and GPT-2 of `group` captions at a time; what a shorter one is padded with is masked and not stored."""
     folder = data_root.backbone("text_encoders")
+    group = group or clips_at_once(64)
     models: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
@@ -37,18 +39,20 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
         from drawaudio_model.text import TextConditioner
 
         if not models:
-            models.append(TextConditioner.from_pretrained(folder))
-            if torch.cuda.is_available():
-                models[0].to("cuda")
-        for key in keys:
-            with torch.inference_mode():
-                found = models[0]([read_caption(upstream["captions"], key)["caption"]])
-            arrays = {"clap": found.clap[0], "t5": found.t5[0][found.t5_mask[0].bool()], "gpt": found.gpt[0]}
-            half = {name: array.to(torch.float16).cpu().numpy() for name, array in arrays.items()}
-            yield key, {f"{name}.npy": encode_array(array) for name, array in half.items()}
+            models.append(TextConditioner.from_pretrained(folder).to(device()))
+        for start in range(0, len(keys), group):
+            chosen = keys[start : start + group]
+            with torch.inference_mode(), autocast(float16_is_enough=False):
+                found = models[0]([read_caption(upstream["captions"], key)["caption"] for key in chosen])
+            for number, key in enumerate(chosen):
+                arrays = {"clap": found.clap[number], "t5": found.states(number), "gpt": found.gpt[number]}
+                half = {name: array.to(torch.float16).cpu().numpy() for name, array in arrays.items()}
+                yield key, {f"{name}.npy": encode_array(array) for name, array in half.items()}
 
     settings = {"encoders": backbone_sha256(folder)}
-    return ShardRecipe("text_embeddings", ("captions",), work, settings=settings, batched=False)
+    return ShardRecipe(
+        "text_embeddings", ("captions",), work, settings=settings, group=max(group, 16), batched=group > 1
+    )
 
 
 def show(reader: ShardReader) -> dict[str, Any]:
