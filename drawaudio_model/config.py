@@ -16,6 +16,7 @@ PAPER_STEPS = {"audiocaps": 60_000, "vggsound_caption": 160_000, "mixed": 200_00
 Trainable = Literal["adapters", "attention", "full"]
 Precision = Literal["no", "bf16"]
 LoudnessMode = Literal["additive", "per_channel"]
+Prediction = Literal["epsilon", "v_prediction"]
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ class TrainConfig:
     """Largest L2 norm of all gradients together. Our choice."""
     ema_decay: float = 0.9999
     """Largest decay of the averaged weights, min(decay, (1 + n) / (10 + n)) at step n. As AudioLDM trains."""
+    prediction: Prediction = "epsilon"
+    """What the UNet predicts: the noise, as AudioLDM2 and the paper, or the velocity (Salimans and Ho 2022, App. D). For a
+    UNet from scratch: where noise is strong, a predicted noise must be exact to a thousandth to say anything of the sound."""
     min_snr_gamma: float | None = None
-    """Clamp of the signal-to-noise ratio in the loss weights min(SNR, gamma) / SNR; None: plain noise MSE, the paper's."""
+    """Clamp of the signal-to-noise ratio in the loss weights, see `min_snr_weights`; None: plain MSE, the paper's."""
     precision: Precision = "no"
     """Autocast: "no" (float32) or "bf16", which needs no gradient scaler. Not in the paper."""
     compile: bool = False
@@ -184,7 +188,7 @@ class TrainConfig:
             unit_cavp=True,
             loudness_mode="per_channel",
             loudness_scale="decibel",
-            min_snr_gamma=5.0,
+            prediction="v_prediction",
             workers=0,
             checkpoint_every=100,
             validate_every=100,

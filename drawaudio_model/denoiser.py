@@ -29,7 +29,7 @@ NOISE_SCHEDULE = {
     "prediction_type": "epsilon",
     "clip_sample": False,
 }
-"""AudioLDM2's schedule, for training and for the pipeline's sampler."""
+"""AudioLDM2's schedule, for training and for the pipeline's sampler; a run may set another `prediction_type`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Denoiser(nn.Module):
         self.unet, self.mask_attention, self.loudness_control = unet, mask_attention, loudness_control
 
     def forward(self, noisy: Tensor, timesteps: Tensor, batch: TrainingBatch, null_text: NullText) -> Tensor:
-        """(B, C, F, K) predicted noise of `noisy` at `timesteps` (B,), with the batch's withheld instructions."""
+        """(B, C, F, K) prediction for `noisy` at `timesteps` (B,), with the batch's withheld instructions."""
         gpt, t5, t5_mask = text_instruction(batch, null_text)
         cavp_masked = torch.where(batch.no_mask[:, None, None], batch.cavp, batch.cavp_masked)
         follows_clip = self.mask_attention.config.positions_follow == "clip"
@@ -102,19 +102,26 @@ def noise_loss(
     noise: Tensor,
     scaling_factor: float,
 ) -> Tensor:
-    """(B,) mean squared error of the predicted noise, one value per sample."""
-    noisy = schedule.add_noise(batch.latent * scaling_factor, noise, timesteps)
+    """(B,) mean squared error of the predicted noise, or velocity where the schedule says so, one value per sample."""
+    latent = batch.latent * scaling_factor
+    noisy = schedule.add_noise(latent, noise, timesteps)
     predicted = denoiser(noisy, timesteps, batch, null_text)
-    return (predicted.float() - noise).square().mean(dim=(1, 2, 3))
+    by_velocity = schedule.config.prediction_type == "v_prediction"
+    wanted = schedule.get_velocity(latent, noise, timesteps) if by_velocity else noise
+    return (predicted.float() - wanted).square().mean(dim=(1, 2, 3))
 
 
 def min_snr_weights(schedule: DDPMScheduler, timesteps: Tensor, gamma: float | None) -> Tensor:
-    """(B,) weights min(SNR, gamma) / SNR of the noise MSE (Hang et al. 2023, Eq. 9); ones when gamma is None."""
+    """(B,) weights of the MSE (Hang et al. 2023, Sec. 3.4); ones when gamma is None.
+
+    min(SNR, gamma) / SNR for predicted noise, min(SNR, gamma) / (SNR + 1) for predicted velocity.
+    """
     if gamma is None:
         return torch.ones(timesteps.shape, device=timesteps.device)
     kept = schedule.alphas_cumprod.to(timesteps.device)[timesteps]
     ratio = kept / (1 - kept)
-    return ratio.clamp(max=gamma) / ratio
+    by_velocity = schedule.config.prediction_type == "v_prediction"
+    return ratio.clamp(max=gamma) / (ratio + 1 if by_velocity else ratio)
 
 
 def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards) -> Denoiser:

@@ -32,7 +32,7 @@ from transformers import SpeechT5HifiGan
 
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.checkpoint import keep_lines, newest_checkpoint, save_checkpoint, set_aside
-from drawaudio_model.config import TrainConfig, differences, named_run
+from drawaudio_model.config import Prediction, TrainConfig, differences, named_run
 from drawaudio_model.dataset import (
     TrainingBatch,
     TrainingShards,
@@ -116,7 +116,7 @@ class Training:
         self.config, self.shards, self.validation = config, shards, validation
         self.denoiser, self.scaling_factor, self.folder = denoiser, scaling_factor, folder
         self.accelerator, self.report = accelerator, report
-        self.schedule = DDPMScheduler(**NOISE_SCHEDULE)
+        self.schedule = DDPMScheduler(**NOISE_SCHEDULE | {"prediction_type": config.prediction})
         self.width = min(config.micro_batch_size, max(1, config.batch_size // accelerator.num_processes))
         self.micro_batches = micro_batches_per_step(config.batch_size, self.width, accelerator.num_processes)
         denoiser.to(accelerator.device)
@@ -214,7 +214,7 @@ class Training:
 
     @torch.no_grad()
     def _validate(self, logs: "_Logs") -> None:
-        """Noise MSE of the averaged weights per timestep band, on the same samples and noise each time."""
+        """MSE of the averaged weights per timestep band, on the same samples and noise each time."""
         if self.validation is None or not self.accelerator.is_main_process:
             return
         config, device = self.config, self.accelerator.device
@@ -358,8 +358,9 @@ def load_null_text(backbones: Path) -> NullText:
     return NullText(t5=null.t5[0, :length].float().clone(), gpt=null.gpt[0].float().clone())
 
 
-def build_pipeline(denoiser: Denoiser, backbones: Path) -> DrawAudioPipeline:
+def build_pipeline(denoiser: Denoiser, backbones: Path, prediction: Prediction = "epsilon") -> DrawAudioPipeline:
     """The trained parts together with the frozen backbones; the vocoder is <backbones>/vocoder or else Griffin-Lim."""
+    schedule = NOISE_SCHEDULE | {"prediction_type": prediction}
     text = TextConditioner.from_pretrained(backbones / "text_encoders")
     vocoder = backbones / "vocoder"
     return DrawAudioPipeline(
@@ -375,7 +376,7 @@ def build_pipeline(denoiser: Denoiser, backbones: Path) -> DrawAudioPipeline:
         loudness_control=denoiser.loudness_control.eval(),
         cavp=CAVP.from_pretrained(backbones / "cavp_backbone"),
         vocoder=SpeechT5HifiGan.from_pretrained(vocoder) if vocoder.exists() else GriffinLimVocoder(),
-        scheduler=DDIMScheduler(**NOISE_SCHEDULE, set_alpha_to_one=False, steps_offset=1),
+        scheduler=DDIMScheduler(**schedule, set_alpha_to_one=False, steps_offset=1),
     )
 
 
@@ -422,7 +423,8 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         training.run()
         if accelerator.is_main_process:
             training.average.swap()
-            write_pipeline(build_pipeline(training.denoiser.cpu(), arguments.backbones), arguments.output)
+            pipeline = build_pipeline(training.denoiser.cpu(), arguments.backbones, config.prediction)
+            write_pipeline(pipeline, arguments.output)
             report.picture("learning_curves", plot_learning_curves(state))
             report.finish(summary(config, shards, state, arguments.output))
     accelerator.end_training()

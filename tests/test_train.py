@@ -122,6 +122,22 @@ def test_one_optimiser_step_lowers_the_loss_of_a_fixed_batch(
     assert losses[1] < losses[0] and losses[2] < losses[1]
 
 
+def test_the_loss_of_a_run_is_of_what_its_unet_predicts(batch: TrainingBatch, null_text: NullText) -> None:
+    """A denoiser that knows the latent has no loss, whether it answers with the noise or with the velocity."""
+    latent = batch.latent * 0.5
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+    timesteps = torch.tensor([0, 300, 700, 999])
+    kept = torch.from_numpy(np.cumprod(1 - np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2)).float()[timesteps]
+    kept = kept[:, None, None, None]
+    answers = {"epsilon": noise, "v_prediction": kept.sqrt() * noise - (1 - kept).sqrt() * latent}
+    for prediction, answer in answers.items():
+        schedule = DDPMScheduler(**NOISE_SCHEDULE | {"prediction_type": prediction})
+        right = noise_loss(lambda *_, answer=answer: answer, schedule, batch, null_text, timesteps, noise, 0.5)
+        wrong = noise_loss(lambda *_, answer=answer: answer + 1, schedule, batch, null_text, timesteps, noise, 0.5)
+        assert right.max() < 1e-9
+        np.testing.assert_allclose(wrong, np.ones(4), rtol=1e-4)
+
+
 def test_a_withheld_instruction_is_not_heard_and_a_given_one_is(
     world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: NullText
 ) -> None:
@@ -178,6 +194,9 @@ def test_min_snr_weights_are_the_closed_form() -> None:
     timesteps = torch.tensor([0, 10, 400, 999])
     expected = np.minimum(ratio, 5.0) / ratio
     np.testing.assert_allclose(min_snr_weights(schedule, timesteps, 5.0), expected[timesteps], rtol=1e-4)
+    of_velocity = DDPMScheduler(**NOISE_SCHEDULE | {"prediction_type": "v_prediction"})
+    expected = np.minimum(ratio, 5.0) / (ratio + 1)
+    np.testing.assert_allclose(min_snr_weights(of_velocity, timesteps, 5.0), expected[timesteps], rtol=1e-4)
     assert torch.equal(min_snr_weights(schedule, timesteps, None), torch.ones(4))
 
 
