@@ -6,11 +6,13 @@ from pathlib import Path
 import dagster as dg
 
 from drawaudio_model.shard import file_sha256, fingerprint, finished_shards, read_manifest, write_atomically
+from pipelines.annotation_settings import models_folder
 from pipelines.captions import captions
 from pipelines.clip_media import clip_media
 from pipelines.noun_phrases import noun_phrases
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import current_profile
+from pipelines.published_backbones import BESIDE, assemble, fetch_all
 from pipelines.raw_clips import raw_clips
 from pipelines.resources import DataRoot, Trainer
 
@@ -19,13 +21,16 @@ _single_run = dg.BackfillPolicy.single_run()
 
 
 def _after(*assets: dg.AssetsDefinition) -> list[dg.AssetDep]:
+    """What a backbone learns from; a published one learnt elsewhere, and no shard waits for another one's clips."""
+    if current_profile().backbones == "published":
+        return []
     return [dg.AssetDep(asset, partition_mapping=ALL_SHARDS) for asset in assets]
 
 
 @dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"diffusers"})
 def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
-    """`AutoencoderKL` of log-mels, with the scaling factor measured on its latents."""
-    return train_backbone(context, data_root, trainer, "audio_autoencoder", ("clip_media",))
+    """`AutoencoderKL` of log-mels with its scaling factor; published: AudioLDM2's, and beside it its vocoder and UNet."""
+    return make_backbone(context, data_root, trainer, "audio_autoencoder", ("clip_media",))
 
 
 @dg.asset(
@@ -35,14 +40,14 @@ def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, tr
     kinds={"transformers"},
 )
 def text_encoders(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
-    """CLAP, T5, projection and GPT-2 in AudioLDM2's folder layout, tokenizers trained on the captions."""
-    return train_backbone(context, data_root, trainer, "text_encoders", ("captions", "clip_media"))
+    """CLAP, T5, projection and GPT-2 in AudioLDM2's folder layout; published: AudioLDM2's own."""
+    return make_backbone(context, data_root, trainer, "text_encoders", ("captions", "clip_media"))
 
 
 @dg.asset(deps=_after(raw_clips, clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"pytorch"})
 def cavp_backbone(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
-    """CAVP, trained by contrast of frames and sound: of other clips (what) and of other times (when)."""
-    return train_backbone(context, data_root, trainer, "cavp_backbone", ("raw_clips", "clip_media"))
+    """CAVP, which learns by contrast of frames and sound: of other clips (what), of other times (when); or Diff-Foley's."""
+    return make_backbone(context, data_root, trainer, "cavp_backbone", ("raw_clips", "clip_media"))
 
 
 @dg.asset(
@@ -52,21 +57,21 @@ def cavp_backbone(context: dg.AssetExecutionContext, data_root: DataRoot, traine
     kinds={"ultralytics"},
 )
 def object_detector(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
-    """YOLO-World and the CLIP whose text features are its vocabulary, trained on true boxes of rendered clips.
+    """YOLO-World and the CLIP whose text features are its vocabulary; published: YOLO-World v2 and OpenAI's ViT-B/32.
 
-    The user's own media have no true boxes; there the detector learns on a rendered world made beside them, and
-    `vocabulary.json` keeps it from being asked for things that it never saw.
+    Trained here, it learns on true boxes of rendered clips; the user's own media have none, so there a rendered world
+    is made beside them, and `vocabulary.json` keeps it from being asked for things that it never saw.
     """
     profile = current_profile()
     root = Path(data_root.path)
-    if profile.source != "demo":
+    if profile.source != "demo" and profile.backbones == "trained":
         from pipelines.detector_world import make_detector_world
 
         root = make_detector_world(profile, root)
-    return train_backbone(context, data_root, trainer, "object_detector", ("raw_clips", "clip_media"), data=root)
+    return make_backbone(context, data_root, trainer, "object_detector", ("raw_clips", "clip_media"), data=root)
 
 
-def train_backbone(
+def make_backbone(
     context: dg.AssetExecutionContext,
     data_root: DataRoot,
     trainer: Trainer,
@@ -74,19 +79,24 @@ def train_backbone(
     reads: tuple[str, ...],
     data: Path | None = None,
 ) -> dg.MaterializeResult:
-    """Train a backbone in a process of its own, unless the same one is there already.
+    """Train a backbone in a process of its own, or fetch it, unless the same one is there already.
 
     Raises:
-        dagster.Failure: when no train shard is there to learn from.
+        dagster.Failure: when no train shard is there to learn from, or a published checkpoint is not to be had.
     """
     profile, data = current_profile(), data or Path(data_root.path)
-    inputs = _inputs(name, data, reads, profile.run, profile.seed)
+    published = profile.backbones == "published"
+    inputs = _fetched(name) if published else _inputs(name, data, reads, profile.run, profile.seed)
     folder = data_root.backbone(name)
     marker = folder / _MARKER
-    if not marker.exists() or json.loads(marker.read_text())["inputs"] != inputs or _changed(folder):
+    lacks = published and not all(folder.with_name(part).is_dir() for part in BESIDE.get(name, ()))
+    if lacks or not marker.exists() or json.loads(marker.read_text())["inputs"] != inputs or _changed(folder):
         marker.unlink(missing_ok=True)
-        arguments = ["--data", data, "--output", folder, "--run", profile.run, "--seed", profile.seed]
-        trainer.run(context, "pretrain", [name, *arguments])
+        if published:
+            assemble(name, models_folder(), folder)
+        else:
+            arguments = ["--data", data, "--output", folder, "--run", profile.run, "--seed", profile.seed]
+            trainer.run(context, "pretrain", [name, *arguments])
         facts = {"inputs": inputs, "files": _files(folder)}
         write_atomically(marker, json.dumps(facts, indent=1, sort_keys=True).encode() + b"\n")
     report = folder / "report.json"
@@ -123,6 +133,13 @@ def _inputs(name: str, data: Path, reads: tuple[str, ...], run: str, seed: int) 
         )
     shas = {key: manifest.sha256 for key, manifest in manifests.items() if manifest}
     return {"run": run, "seed": str(seed), "data": fingerprint(shas)}
+
+
+def _fetched(name: str) -> dict[str, str]:
+    try:
+        return fetch_all(name, models_folder())
+    except ValueError as error:
+        raise dg.Failure(f"{name}: {error}", allow_retries=False) from error
 
 
 def _files(folder: Path) -> dict[str, str]:
