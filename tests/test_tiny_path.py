@@ -118,51 +118,57 @@ def test_the_exported_module_name_replaces_the_option(tiny: Path) -> None:
 
 
 KILLED = """
-import os, signal, sys
+import os, shutil, signal, sys
 import dagster as dg
 from drawaudio_model import shard
-asset, point = sys.argv[1], int(sys.argv[2])
-added = 0
-original = shard.ShardWriter.add
-def add(self, key, members):
-    global added
-    original(self, key, members)
-    if self.folder.name == asset:
-        added += 1
-        if added == point:
-            os.kill(os.getpid(), signal.SIGKILL)
-shard.ShardWriter.add = add
 from pipelines import defs
+data, assets = sys.argv[1], sys.argv[2:]
 names = ["train-000000", "train-000001", "val-000000", "test-000000"]
 graph = [defs.get_assets_def(key) for key in defs.resolve_asset_graph().get_all_asset_keys()]
 tags = {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[-1]}
-with dg.DagsterInstance.ephemeral() as instance:
-    done = dg.materialize(graph, instance=instance, resources=defs.resources, tags=tags,
-                          selection=dg.AssetSelection.assets("training_shards").upstream())
-sys.exit(0 if done.success else 1)
+original = shard.ShardWriter.add
+
+def run(killed_in):
+    added = 0
+    def add(self, key, members):
+        nonlocal added
+        original(self, key, members)
+        if self.folder.name == killed_in:
+            added += 1
+            if added == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+    shard.ShardWriter.add = add
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(graph, instance=instance, resources=defs.resources, tags=tags,
+                              selection=dg.AssetSelection.assets("training_shards").upstream())
+    os._exit(0 if done.success else 1)
+
+def end_of(killed_in):
+    # A process of its own for every round; what all of them import was imported once, before.
+    child = os.fork()
+    if child == 0:
+        run(killed_in)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+for asset in assets:
+    # An earlier round may have finished this asset before it died in another one.
+    shutil.rmtree(f"{data}/{asset}", ignore_errors=True)
+    assert end_of(asset) == -signal.SIGKILL, f"{asset} was not killed"
+assert end_of(None) == 0, "the undisturbed round failed"
 """
 
 
 @pytest.mark.slow
 def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of every per-shard asset, one after the other, on one data root."""
-    import signal
-
     from pipelines.training_shards import STAGES
     from tests.test_definitions import PARTITIONED
 
     # Backbones are no shards: the trained ones are taken as they are, so that the bytes can be compared.
     shutil.copytree(tiny / "data" / "backbones", tmp_path / "data" / "backbones")
-    variables = environment(tmp_path)
     assert set(STAGES) == PARTITIONED
-    for asset in STAGES:
-        # An earlier round may have finished this asset before it died in another one.
-        shutil.rmtree(tmp_path / "data" / asset, ignore_errors=True)
-        command = [sys.executable, "-c", KILLED, asset, "3"]
-        died = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
-        assert died.returncode == -signal.SIGKILL, f"{asset}: {(died.stdout + died.stderr)[-3000:]}"
-    last = [sys.executable, "-c", KILLED, "none", "0"]
-    done = subprocess.run(last, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), *STAGES]
+    done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     for asset in STAGES:
         for name in finished_shards(tiny / "data" / asset):
