@@ -13,7 +13,7 @@ from pipelines.annotation_settings import AnnotationSettings, models_folder
 from pipelines.clip_list import read_clip_list
 from pipelines.clip_media import clip_media, read_frame, read_waveform
 from pipelines.label_sentences import label_sentence
-from pipelines.partitions import SHARD_BACKFILL, shards
+from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 
@@ -95,7 +95,7 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
             yield key, _members(best.text, best.source, [row.to_dict() for row in candidates])
 
     def shard_settings(shard: str) -> dict[str, str]:
-        own = {key: (row["caption"], row["label"]) for key, row in rows.items() if row["shard"] == shard}
+        own = {key: (row["caption"], row["label"]) for key, row in rows.items() if row["shard"] == base_shard(shard)}
         used = None if folders is None else [folders.sha256, settings.audio_prompt]
         return {"captions": fingerprint(own), "models": fingerprint(used)}
 

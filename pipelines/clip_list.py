@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from drawaudio_model.shard import EXCLUDE_FILE, fingerprint, write_atomically
-from pipelines.partitions import shard_of
+from pipelines.partitions import base_shard, shard_of
 from pipelines.profiles import SPLITS, Profile, current_profile
 from pipelines.resources import DataRoot
 
@@ -104,7 +104,7 @@ def write_clip_list(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_clip_list(root: Path, shard: str | None = None) -> dict[str, dict[str, Any]]:
-    """Rows by key, of one shard or of all.
+    """Rows by key, of one shard (or the one that an overflow shard belongs to) or of all.
 
     Raises:
         ValueError: when the list was not made.
@@ -114,7 +114,7 @@ def read_clip_list(root: Path, shard: str | None = None) -> dict[str, dict[str, 
     path = Path(root) / "clip_list.parquet"
     if not path.exists():
         raise ValueError(f"{path} does not exist; materialize clip_list first")
-    rows = pq.read_table(path, filters=[("shard", "=", shard)] if shard else None).to_pylist()
+    rows = pq.read_table(path, filters=[("shard", "=", base_shard(shard))] if shard else None).to_pylist()
     return {row["key"]: row for row in rows}
 
 

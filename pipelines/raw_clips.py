@@ -16,6 +16,8 @@ from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import Profile, current_profile
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.youtube_shards import fill_shards
 
 
 @dg.asset(
@@ -24,6 +26,8 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
     backfill_policy=SHARD_BACKFILL,
     group_name="dataset",
     kinds={"webdataset"},
+    # The site counts requests by address: one step at a time, whatever else runs.
+    pool="youtube" if current_profile().source == "youtube" else None,
 )
 def raw_clips(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     """One tar a shard: media of 10 s as `mp4` (or a reference to the user's own file) and its facts as `json`.
@@ -32,6 +36,9 @@ def raw_clips(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     Beside it `ledger/<shard>.parquet` holds one row for every clip of the list, kept or not.
     """
     root = Path(data_root.path)
+    if current_profile().source == "youtube":
+        fill_shards(context, root, DownloadSettings.from_environment())
+        return
     make_shards(context, root, recipe(current_profile(), root), show, lambda shard, _: write_ledger(root, shard))
 
 

@@ -1,5 +1,6 @@
 """The loop that every per-shard asset shares: clips in, one finished shard out, one event a shard."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, ShardWriter, fingerprint, read_manifest
+from pipelines.partitions import shard_family
 from pipelines.profiles import materialize_command
 
 Members = Mapping[str, bytes]
@@ -33,6 +35,8 @@ class ShardRecipe:
     """As `settings`, of one shard: what concerns its clips alone, so that a change elsewhere leaves it as it is."""
     batched: bool = True
     """Whether a clip's bytes depend on the other clips of its group; if not, only the missing ones are worked on again."""
+    permanent: bool = False
+    """A finished shard is never made again, whatever has changed: what it was made from may be gone."""
 
 
 def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
@@ -43,6 +47,8 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
     """
     from tqdm import tqdm
 
+    if recipe.permanent and (manifest := read_manifest(root / recipe.asset, shard)) is not None:
+        return manifest
     missing = [name for name in recipe.upstream if read_manifest(root / name, shard) is None]
     if missing:
         raise ValueError(f"shard {shard} of {missing[0]} is missing in {root}; run: {materialize_command()}")
@@ -50,7 +56,8 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
     inputs = {name: reader.manifest.sha256 for name, reader in readers.items()}
     keys = sorted(recipe.keys(shard) if recipe.keys else readers[recipe.upstream[0]].keys)
     settings = {**recipe.settings, **(recipe.shard_settings(shard) if recipe.shard_settings else {})}
-    inputs |= {"keys": fingerprint(keys), "settings": fingerprint(settings)}
+    # A permanent shard's clips may change while it is filled (takedowns, late additions): what it has stays.
+    inputs |= {"keys": "" if recipe.permanent else fingerprint(keys), "settings": fingerprint(settings)}
     with ShardWriter(root / recipe.asset, shard, inputs=inputs) as writer:
         if (manifest := writer.committed) is None:
             bar = tqdm(total=len(keys), initial=len(writer.done), desc=f"{recipe.asset} {shard}", unit="clip", delay=2)
@@ -69,47 +76,57 @@ def make_shards(
     recipe: ShardRecipe,
     show: Callable[[ShardReader], dict[str, Any]] | None = None,
     finish: Callable[[str, ShardManifest], None] | None = None,
+    shards_of: Callable[[str], list[str]] | None = None,
 ) -> dict[str, ShardManifest]:
     """Make the shards that this run asks for, each with counts and pictures in its own partition's metadata.
 
-    Shards that were finished before another one failed are recorded, so that a later run does the rest only.
+    A partition is its own shard and those overflow shards that the first upstream asset has. Partitions that were finished
+    before another one failed are recorded, so that a later run does the rest only.
 
     Args:
         show: pictures and figures of a finished shard, as metadata.
         finish: called after each shard, for what lies beside it (a ledger).
+        shards_of: partition -> shards to make, where an asset without upstream knows better.
     """
     manifests: dict[str, ShardManifest] = {}
-    for shard in context.partition_keys:
+    finished: dict[str, list[ShardManifest]] = {}
+    for partition in context.partition_keys:
+        names = shards_of(partition) if shards_of else _upstream_family(root, recipe, partition)
         try:
-            manifests[shard] = make_shard(root, shard, recipe)
-            if finish is not None:
-                finish(shard, manifests[shard])
+            for shard in names:
+                manifests[shard] = make_shard(root, shard, recipe)
+                if finish is not None:
+                    finish(shard, manifests[shard])
         except Exception:
-            for name, manifest in manifests.items():
-                event = dg.AssetMaterialization(context.asset_key, partition=name, metadata=counts(manifest))
+            for name, rows in finished.items():
+                event = dg.AssetMaterialization(context.asset_key, partition=name, metadata=counts(*rows))
                 context.log_event(event)
             raise
-        metadata = counts(manifests[shard])
+        finished[partition] = [manifests[shard] for shard in names]
+        metadata = counts(*finished[partition])
         if show is not None:
-            reader = ShardReader(root / recipe.asset, shard)
+            reader = ShardReader(root / recipe.asset, partition)
             metadata |= show(reader) if len(reader) else {}
             reader.close()
-        context.add_asset_metadata(metadata, partition_key=shard)
-        context.log.info(f"{shard}: {manifests[shard].count} clips kept, {len(manifests[shard].rejected)} dropped")
+        context.add_asset_metadata(metadata, partition_key=partition)
+        for shard in names:
+            context.log.info(f"{shard}: {manifests[shard].count} clips kept, {len(manifests[shard].rejected)} dropped")
     return manifests
 
 
-def counts(manifest: ShardManifest) -> dict[str, Any]:
-    """What every shard shows: clips kept, clips dropped by reason, bytes."""
-    reasons: dict[str, int] = {}
-    for row in manifest.rejected:
-        reasons[row.reason] = reasons.get(row.reason, 0) + 1
+def counts(*manifests: ShardManifest) -> dict[str, Any]:
+    """What every partition shows: clips kept, clips dropped by reason, bytes; of all its shards."""
+    reasons = Counter(row.reason for manifest in manifests for row in manifest.rejected)
     return {
-        "dagster/partition_row_count": manifest.count,
-        "dropped": dg.MetadataValue.json(reasons),
-        "megabytes": round(manifest.bytes / 1e6, 2),
-        "sha256": manifest.sha256,
+        "dagster/partition_row_count": sum(manifest.count for manifest in manifests),
+        "dropped": dg.MetadataValue.json(dict(reasons)),
+        "megabytes": round(sum(manifest.bytes for manifest in manifests) / 1e6, 2),
+        "sha256": " ".join(manifest.sha256 for manifest in manifests),
     }
+
+
+def _upstream_family(root: Path, recipe: ShardRecipe, partition: str) -> list[str]:
+    return shard_family(root / recipe.upstream[0], partition) if recipe.upstream else [partition]
 
 
 def _work_on(

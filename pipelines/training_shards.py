@@ -28,9 +28,10 @@ from pipelines.clip_media import clip_media
 from pipelines.loudness_curves import loudness_curves
 from pipelines.noun_phrases import noun_phrases, read_phrases
 from pipelines.object_masks import object_masks
-from pipelines.partitions import SHARD_BACKFILL, shards
+from pipelines.partitions import SHARD_BACKFILL, base_shard, shard_family, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+from pipelines.sources.youtube_ledger import clips_in
 from pipelines.text_embeddings import text_embeddings
 
 UPSTREAM = (
@@ -105,7 +106,12 @@ def show(reader: ShardReader) -> dict[str, Any]:
 
 
 def ledger_rows(root: Path, shard: str) -> list[dict[str, Any]]:
-    """Every clip of a shard's list: key, source, source_id, status ("kept" or "dropped"), stage, reason, message."""
+    """Every clip of a shard: key, source, source_id, status ("kept" or "dropped"), stage, reason, message.
+
+    An overflow shard's clips are those that its raw tar holds; all others are their own shard's.
+    """
+    overflow = [name for name in shard_family(root / "raw_clips", base_shard(shard)) if name != base_shard(shard)]
+    late = clips_in(root, overflow)
     ended: dict[str, tuple[str, str, str]] = {}
     for stage in STAGES:
         manifest = read_manifest(root / stage, shard)
@@ -113,6 +119,8 @@ def ledger_rows(root: Path, shard: str) -> list[dict[str, Any]]:
             ended.setdefault(row.key, (stage, row.reason, row.message))
     rows = []
     for key, clip in read_clip_list(root, shard).items():
+        if late.get(key, base_shard(shard)) != shard:
+            continue
         stage, reason, message = ended.get(key, ("training_shards", "", ""))
         status = "dropped" if key in ended else "kept"
         facts = {"key": key, "source": clip["source"], "source_id": clip["source_id"], "status": status}
