@@ -48,5 +48,5 @@ def shard_family(folder: Path, shard: str) -> list[str]:
 
 def next_overflow(shards: list[str]) -> str:
     """Name of the overflow shard that follows a family's last one."""
-    split, _, number = max(shards).rpartition("-")
-    return f"{split}-{int(number) + OVERFLOW_STEP:06d}"
+    split = shards[0].rpartition("-")[0]
+    return f"{split}-{max(int(name.rpartition('-')[2]) for name in shards) + OVERFLOW_STEP:06d}"

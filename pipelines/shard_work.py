@@ -48,6 +48,7 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
     from tqdm import tqdm
 
     if recipe.permanent and (manifest := read_manifest(root / recipe.asset, shard)) is not None:
+        _check_in_place(root / recipe.asset, manifest)
         return manifest
     missing = [name for name in recipe.upstream if read_manifest(root / name, shard) is None]
     if missing:
@@ -123,6 +124,17 @@ def counts(*manifests: ShardManifest) -> dict[str, Any]:
         "megabytes": round(sum(manifest.bytes for manifest in manifests) / 1e6, 2),
         "sha256": " ".join(manifest.sha256 for manifest in manifests),
     }
+
+
+def _check_in_place(folder: Path, manifest: ShardManifest) -> None:
+    """A permanent shard that was damaged is not made again in silence: that may take days, and clips may be gone."""
+    tar = folder / f"{manifest.shard}.tar"
+    found = tar.stat().st_size if tar.exists() else 0
+    if found != manifest.bytes:
+        raise ValueError(
+            f"{tar} has {found} bytes, its manifest says {manifest.bytes}; put it back from a copy, or delete "
+            f"{folder / 'manifests' / (manifest.shard + '.json')} to fetch its clips again"
+        )
 
 
 def _upstream_family(root: Path, recipe: ShardRecipe, partition: str) -> list[str]:

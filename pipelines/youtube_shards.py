@@ -78,7 +78,7 @@ def recipe(root: Path, settings: DownloadSettings) -> ShardRecipe:
 def shard_to_fill(root: Path, settings: DownloadSettings, shard: str) -> str | None:
     """The shard that a partition's open clips go to: its own first, then an overflow shard; None without open clips."""
     finished = _finished(root, shard)
-    if not finished:
+    if shard not in finished:
         return shard
     return next_overflow(finished) if _open(root, shard, settings) else None
 

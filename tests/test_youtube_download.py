@@ -196,6 +196,9 @@ def test_a_later_run_retries_only_what_may_succeed_and_keeps_the_published_tar(
         # With cookies the age limit is worth a try; the country is not, and nothing of the first rounds is asked again.
         cookies = tmp_path / "cookies.txt"
         cookies.write_text("# Netscape HTTP Cookie File\n.youtube.com\tTRUE\t/\tTRUE\t0\tSID\tsecret\n")
+        with pytest.raises(ValueError, match=r"can be read by others of this machine; run: chmod 600"):
+            fill(root, settings(server, root / "state", cookies=str(cookies)))
+        cookies.chmod(0o600)
         asked = dict(server.pages)
         held = settings(server, root / "state", cookies=str(cookies))
         ledger = fill(root, held)
@@ -418,6 +421,24 @@ def test_no_shell_is_ever_started() -> None:
                 called = ast.unparse(node.func)
                 assert called not in ("os.system", "os.popen", "subprocess.getoutput"), path.name
                 assert not any(word.arg == "shell" for word in node.keywords), path.name
+
+
+def test_a_damaged_tar_is_named_and_not_fetched_again_in_silence(media: dict[str, bytes], tmp_path: Path) -> None:
+    root, video = tmp_path / "data", video_id("good")
+    write_list(root, [(video, 1)])
+    with YouTubeServer(media, {video: "good"}) as server:
+        held = settings(server, root / "state")
+        fill(root, held)
+        tar = root / "raw_clips" / f"{SHARD}.tar"
+        os.truncate(tar, 512)
+        with pytest.raises(
+            ValueError, match=r"train-000000\.tar has 512 bytes, its manifest says .* delete .*000000\.json"
+        ):
+            fill(root, held)
+        assert server.pages == {video: 1}
+        (root / "raw_clips" / "manifests" / f"{SHARD}.json").unlink()
+        assert [row["status"] for row in fill(root, held).values()] == ["kept"]
+    assert tar.stat().st_size > 10_000
 
 
 ASSET = """

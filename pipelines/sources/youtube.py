@@ -81,8 +81,21 @@ def download(
 
     Raises:
         DownloadsStopped: when the site refuses one video after another and pauses do not help.
+        ValueError: when the cookies file is missing or open to other people of the machine.
     """
+    check_cookies(settings)
     return _Downloader(clips, log, staging, settings).run()
+
+
+def check_cookies(settings: DownloadSettings) -> None:
+    """Raise ValueError unless the cookies file, where one is set, is its owner's alone: whoever reads it is logged in."""
+    if not settings.cookies:
+        return
+    path = Path(settings.cookies).expanduser()
+    if not path.is_file():
+        raise ValueError(f"DRAWAUDIO_YOUTUBE_COOKIES is {path}, which is no file; export the cookies there, see README")
+    if path.stat().st_mode & 0o077:
+        raise ValueError(f"cookies file {path} can be read by others of this machine; run: chmod 600 {path}")
 
 
 class _Downloader:

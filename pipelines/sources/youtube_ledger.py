@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drawaudio_model.shard import ShardReader, write_atomically
+from drawaudio_model.shard import write_atomically
 from pipelines.sources.youtube_errors import CLASSES, Kind, worth_another_try
 from pipelines.sources.youtube_settings import DownloadSettings
 
@@ -113,12 +113,13 @@ def open_keys(keys: list[str], log: AttemptLog, published: Mapping[str, str], se
 
 
 def clips_in(root: Path, shards: list[str]) -> dict[str, str]:
-    """Key -> shard of every clip in these finished tars of raw_clips."""
+    """Key -> shard of every clip in these finished tars of raw_clips, by their index."""
+    import pyarrow.parquet as pq
+
     found: dict[str, str] = {}
     for shard in shards:
-        reader = ShardReader(root / "raw_clips", shard)
-        found |= dict.fromkeys(reader.keys, shard)
-        reader.close()
+        index = pq.read_table(root / "raw_clips" / "index" / f"{shard}.parquet", columns=["key"])
+        found |= dict.fromkeys(index["key"].to_pylist(), shard)
     return found
 
 

@@ -1,0 +1,70 @@
+"""Overflow shards: what came late goes through every asset with its own partition, and stands in one ledger."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from drawaudio_model.shard import ShardReader, ShardWriter, finished_shards
+from pipelines.partitions import base_shard, next_overflow, shard_family
+from pipelines.shard_work import ShardRecipe, make_shards
+from pipelines.training_shards import ledger_rows
+from tests.youtube_site import SHARD, write_list
+
+VIDEOS = ("aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc")
+
+
+def write_shard(folder: Path, shard: str, keys: list[str], failed: dict[str, str]) -> None:
+    with ShardWriter(folder, shard, inputs={"source": "test"}) as writer:
+        for key in keys:
+            writer.add(key, {"json": json.dumps({"key": key}).encode()})
+        for key, reason in failed.items():
+            writer.reject(key, reason, f"{key} failed")
+        writer.commit()
+
+
+def test_names() -> None:
+    assert base_shard("train-100007") == base_shard("train-000007") == "train-000007"
+    assert next_overflow(["test-000003"]) == "test-100003"
+    assert next_overflow(["test-900003", "test-000003"]) == "test-1000003"
+    assert base_shard("test-1000003") == "test-000003"
+
+
+def test_late_clips_go_through_the_assets_and_into_one_ledger(tmp_path: Path) -> None:
+    early, late, gone = (f"{video}_000001" for video in VIDEOS)
+    write_list(tmp_path, [(video, 1) for video in VIDEOS])
+    raw = tmp_path / "raw_clips"
+    write_shard(raw, SHARD, [early], {late: "network", gone: "private"})
+    worked: list[str] = []
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, dict[str, bytes]]]:
+        for key in keys:
+            worked.append(key)
+            yield key, upstream["raw_clips"][key]
+
+    recipe = ShardRecipe("training_shards", ("raw_clips",), work, batched=False)
+
+    @dg.asset(partitions_def=dg.StaticPartitionsDefinition([SHARD, "train-000001"]))
+    def copied(context: dg.AssetExecutionContext) -> None:
+        make_shards(context, tmp_path, recipe)
+
+    def run() -> dict[str, object]:
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = dg.materialize([copied], partition_key=SHARD, instance=instance)
+            return dict(done.asset_materializations_for_node("copied")[0].metadata)
+
+    assert run()["dagster/partition_row_count"].value == 1
+    ends = {row["key"]: (row["status"], row["reason"]) for row in ledger_rows(tmp_path, SHARD)}
+    assert ends == {early: ("kept", ""), late: ("dropped", "network"), gone: ("dropped", "private")}
+    first = (tmp_path / "training_shards" / f"{SHARD}.tar").stat().st_mtime_ns
+
+    write_shard(raw, "train-100000", [late], {})
+    assert shard_family(raw, SHARD) == [SHARD, "train-100000"]
+    assert run()["dagster/partition_row_count"].value == 2
+    assert worked == [early, late]
+    assert finished_shards(tmp_path / "training_shards") == [SHARD, "train-100000"]
+    assert (tmp_path / "training_shards" / f"{SHARD}.tar").stat().st_mtime_ns == first
+    rows = [row for shard in (SHARD, "train-100000") for row in ledger_rows(tmp_path, shard)]
+    assert {row["key"]: row["status"] for row in rows} == {early: "kept", late: "kept", gone: "dropped"}
+    assert len(rows) == 3
