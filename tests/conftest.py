@@ -7,7 +7,15 @@ import pytest
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first: two workers share the suite file by file, and end together then."""
-    longest = ["test_tiny_path", "test_folder_path", "test_pipeline", "test_train", "test_pretrain", "test_unet"]
+    longest = [
+        "test_tiny_path",
+        "test_youtube_download",
+        "test_folder_path",
+        "test_pipeline",
+        "test_train",
+        "test_pretrain",
+        "test_unet",
+    ]
     order = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: order.get(item.path.stem, len(longest)))
 

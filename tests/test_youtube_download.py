@@ -391,6 +391,22 @@ def test_refusals_stop_the_run_cost_no_attempt_and_lose_nothing(
     assert {row["attempts"] for row in ledger.values()} == {1}
 
 
+def test_an_outage_ends_the_run_before_it_uses_up_the_list(media: dict[str, bytes], tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    videos = sorted(video_id("early", i) for i in range(5))
+    write_list(root, [(video, 1) for video in videos])
+    with YouTubeServer(media, dict.fromkeys(videos, "early")) as server:
+        held = settings(server, root / "state", workers=1, failures_in_a_row=3)
+        with pytest.raises(DownloadsStopped, match="3 videos in a row failed, the last one with network"):
+            fill(root, held)
+        assert [row["attempts"] for row in read_ledger(root).values()] == [1, 1, 1, 0, 0]
+        server.videos.update(dict.fromkeys(videos, "good"))
+        fill(root, held)
+        ledger = fill(root, held)
+        assert server.pages == dict(zip(videos, (2, 2, 2, 1, 1), strict=True))
+    assert [row["shard"] for row in ledger.values()] == ["train-100000"] * 3 + [SHARD] * 2
+
+
 def test_the_limit_ends_everything_that_a_video_started(media: dict[str, bytes], tmp_path: Path) -> None:
     stuck = tmp_path / "ffmpeg"
     stuck.write_text("#!/bin/sh\nsleep 987.125 &\nsleep 987.125\n")

@@ -91,9 +91,11 @@ RECORDED = [
     ("unsafe_name", "The extracted extension ('../x') is unusual and will be skipped for safety reasons"),
     ("unknown", "[youtube] abc: Something that nobody has seen yet"),
 ]
-WARNING = (
+WARNINGS = (
     "[youtube] No supported JavaScript runtime could be found. Only deno is enabled by default; to use another runtime add "
-    "--js-runtimes RUNTIME[:PATH] to your command/config."
+    "--js-runtimes RUNTIME[:PATH] to your command/config.",
+    "[youtube] abc: n challenge solving failed: Some formats may be missing. Ensure you have a supported JavaScript runtime and "
+    "challenge solver script distribution installed. Review any warnings presented before this message.",
 )
 
 
@@ -109,12 +111,13 @@ def test_the_status_of_the_answer_wins_over_general_words() -> None:
     assert classify("Sign in to confirm you\u2019re not a bot", status=403).name == "bot_check"
 
 
-def test_a_missing_javascript_runtime_is_not_the_clips_fault() -> None:
+@pytest.mark.parametrize("warning", WARNINGS)
+def test_a_missing_javascript_runtime_is_not_the_clips_fault(warning: str) -> None:
     message = "[youtube] abc: Requested format is not available. Use --list-formats for a list of available formats"
-    assert classify(message, warnings=[WARNING]).kind is Kind.STOP
+    assert classify(message, warnings=[warning]).kind is Kind.STOP
     assert classify(message, warnings=["[youtube] something else"]).kind is Kind.RETRY
     # A video that is private stays private, whatever else was said.
-    assert classify("[youtube] abc: Private video", warnings=[WARNING]).kind is Kind.PERMANENT
+    assert classify("[youtube] abc: Private video", warnings=[warning]).kind is Kind.PERMANENT
 
 
 def test_exceptions_without_words_are_told_by_their_type() -> None:

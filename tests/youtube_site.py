@@ -55,6 +55,7 @@ def settings(server: YouTubeServer, state: Path, **more: Any) -> DownloadSetting
         "retries": 2,
         "retry_seconds": 0.01,
         "session_wait_seconds": 0.3,
+        "failures_in_a_row": 100,
         "socket_timeout_seconds": 10.0,
         "clip_limit_seconds": 60.0,
         "javascript_runtime": "node",

@@ -38,7 +38,7 @@ _LOOK_SECONDS = 2.0
 
 
 class DownloadsStopped(RuntimeError):
-    """The site refuses this machine, or yt-dlp no longer understands it; going on would only make it worse."""
+    """The site refuses this machine, or nothing works; going on would only make it worse."""
 
 
 @dataclass
@@ -80,7 +80,7 @@ def download(
         asked for: its media are deleted then.
 
     Raises:
-        DownloadsStopped: when the site refuses one video after another and pauses do not help.
+        DownloadsStopped: when the site refuses one video after another and pauses do not help, or everything fails.
         ValueError: when the cookies file is missing or open to other people of the machine.
     """
     check_cookies(settings)
@@ -106,6 +106,8 @@ class _Downloader:
         self.queue = deque(_videos(clips, staging))
         self.running: dict[int, _Video] = {}
         self.refusals = _Refusals()
+        self.failures = 0
+        """Videos in a row that failed for reasons that should pass."""
         self.quota = Quota(settings.state_folder, per_hour=settings.videos_per_hour, burst=settings.burst_videos)
         self.announced = ""
 
@@ -153,29 +155,18 @@ class _Downloader:
     def _settle(self, video: _Video, ended: Ended) -> Iterator[tuple[str, Members | Rejection]]:
         """Yield what a video's process has left."""
         outcome = _outcome(video, ended, self.settings)
-        refused = bool(outcome.error) and CLASSES[outcome.error].kind in (Kind.SESSION, Kind.STOP)
-        stop = self._note_refusal(video, outcome) if refused else None
-        if not refused:
-            self.refusals = _Refusals()
+        kind = CLASSES[outcome.error].kind if outcome.error else None
+        refused = kind in (Kind.SESSION, Kind.STOP)
+        stop = self._note_refusal(video, outcome) if refused else self._note_answer(kind, outcome)
         again = (refused and video.refusals < self.settings.session_pauses) or (
             outcome.error == "http_403" and not video.extracted_again
         )
         for key, start in list(video.keys.items()):
             done = read_clip(video.folder, start)
-            if done is not None:
-                clip, media = done
-                facts = {"path": "", "start_s": 0, "bytes": len(media), "sha256": hashlib.sha256(media).hexdigest()}
-                self._append(video, key, clip.error, clip.message, done)
+            self._append(video, key, outcome, done)
+            if done is not None or not again:
                 del video.keys[key]
-                if clip.error:
-                    yield key, Rejection(key, clip.error, clip.message)
-                else:
-                    yield key, {"json": json.dumps(facts).encode(), "mp4": media}
-                continue
-            self._append(video, key, outcome.error, outcome.message, None)
-            if not again:
-                del video.keys[key]
-                yield key, Rejection(key, outcome.error, outcome.message)
+                yield key, _end_of(key, outcome, done)
         if video.keys:
             video.extracted_again |= outcome.error == "http_403"
             self.queue.append(video)
@@ -184,19 +175,19 @@ class _Downloader:
         if stop is not None:
             raise stop
 
-    def _append(
-        self, video: _Video, key: str, error: str, message: str, done: tuple[ClipOutcome, bytes] | None
-    ) -> None:
+    def _append(self, video: _Video, key: str, outcome: VideoOutcome, done: tuple[ClipOutcome, bytes] | None) -> None:
+        """Write an attempt down."""
         clip, media = done or (None, b"")
+        decided = clip or outcome
         tried = self.log.this_round(key)
-        if done and tried and tried[-1].error == error == "":
+        if clip and tried and tried[-1].error == clip.error == "":
             return  # Written down by a run that was killed before the shard had the clip.
         self.log.append(
             Attempt(
                 key=key,
                 round=self.log.round,
-                error=error,
-                message=message,
+                error=decided.error,
+                message=decided.message,
                 started=video.started,
                 ended=time.time(),
                 access=access(self.settings),
@@ -206,6 +197,17 @@ class _Downloader:
                 sha256=hashlib.sha256(media).hexdigest() if media else "",
                 facts=clip.facts if clip else {},
             )
+        )
+
+    def _note_answer(self, kind: Kind | None, outcome: VideoOutcome) -> DownloadsStopped | None:
+        """The site has answered; returns what ends the run when nothing but passing failures come."""
+        self.refusals = _Refusals()
+        self.failures = self.failures + 1 if kind is Kind.RETRY else 0
+        if self.failures < self.settings.failures_in_a_row:
+            return None
+        return DownloadsStopped(
+            f"{self.failures} videos in a row failed, the last one with {outcome.error}: {outcome.message}; look at the "
+            "network, the disk and ffmpeg, then start the run again"
         )
 
     def _note_refusal(self, video: _Video, outcome: VideoOutcome) -> DownloadsStopped | None:
@@ -249,6 +251,16 @@ def _videos(clips: Mapping[str, Mapping[str, Any]], staging: Path) -> list[_Vide
         _Video(number, name, keys, staging / hashlib.sha256(name.encode()).hexdigest()[:24])
         for number, (name, keys) in enumerate(by_video.items())
     ]
+
+
+def _end_of(key: str, outcome: VideoOutcome, done: tuple[ClipOutcome, bytes] | None) -> Members | Rejection:
+    """What the shard takes of a clip."""
+    clip, media = done or (None, b"")
+    decided = clip or outcome
+    if decided.error:
+        return Rejection(key, decided.error, decided.message)
+    facts = {"path": "", "start_s": 0, "bytes": len(media), "sha256": hashlib.sha256(media).hexdigest()}
+    return {"json": json.dumps(facts).encode(), "mp4": media}
 
 
 def _outcome(video: _Video, ended: Ended, settings: DownloadSettings) -> VideoOutcome:

@@ -68,6 +68,11 @@ _TABLE = (
     ("hidden_frames", Kind.RETRY, "the clip carries frames from before its start, hidden by an edit list"),
     ("long_clip", Kind.RETRY, "the cut is longer than a clip"),
     ("ffmpeg", Kind.RETRY, "ffmpeg ended with an error"),
+    (
+        "unexplained",
+        Kind.RETRY,
+        "the site refuses without a reason; seen for videos that are there (yt-dlp 13583, 17497)",
+    ),
     ("format", Kind.RETRY, "the video is not offered in any format of the setting format"),
     ("live", Kind.RETRY, "the video is still being broadcast, or has not begun"),
     ("unsafe_name", Kind.PERMANENT, "the server asked for a file outside the staging folder"),
@@ -114,6 +119,7 @@ _RULES = (
             "the following content is not available on this app",
         ),
     ),
+    ("unexplained", ("this content isn't available", "playback on other websites has been disabled")),
     (
         "removed",
         (
@@ -126,7 +132,6 @@ _RULES = (
             "does not exist",
             "removed by the uploader",
             "recording is not available",
-            "this content isn't available",
         ),
     ),
     ("login", ("please sign in", "sign in to", "login required", "only available for registered users")),

@@ -148,7 +148,7 @@ def _download(request: VideoRequest, starts: list[int], folder: Path, ffmpeg: st
             with YoutubeDL(options | _section_options(work, wanted)) as asker:
                 fetched = asker.process_ie_result(info, download=True)
     except YoutubeDLError as error:
-        raise _refusal(error, log) from error
+        raise _refusal(error, log, settings) from error
     files = _downloaded_files(fetched, work, log)
     if sections:
         for start in wanted:
@@ -254,11 +254,14 @@ def _only(expected: Path | None, files: list[Path]) -> Path:
     return found[0]
 
 
-def _refusal(error: YoutubeDLError, log: "_Log") -> _Refused:
+def _refusal(error: YoutubeDLError, log: "_Log", settings: DownloadSettings) -> _Refused:
     """The class of yt-dlp's error, from its words and from the exception at its bottom."""
     bottom = _bottom(error)
     status = bottom.status if isinstance(bottom, HTTPError) else None
     message = str(error).replace("\r", "").removeprefix("ERROR: ")
+    if settings.proxy:
+        # Its address may hold a password, and messages stay in the ledger.
+        message = message.replace(settings.proxy, "<proxy>")
     fault = Fault(classify(message, status=status, cause=type(bottom).__name__, warnings=log.warnings), message)
     after = bottom.response.headers.get("Retry-After", "") if isinstance(bottom, HTTPError) else ""
     return _Refused(fault, float(after) if after.isdigit() else None)

@@ -48,6 +48,9 @@ class DownloadSettings:
     """Pause of all downloads of this machine after a session error, unless the site says how long (Retry-After)."""
     session_pauses: int = 3
     """Session errors in a row after which a run ends and asks for help instead of waiting once more."""
+    failures_in_a_row: int = 20
+    """Videos that fail one after another for reasons that should pass (network, disk, ffmpeg) after which a run ends: an
+    outage must not use up the attempts of a whole list."""
     socket_timeout_seconds: float = 20.0
     clip_limit_seconds: float = 300.0
     """Wall clock that fetching and cutting may take for each clip of a video."""
@@ -83,7 +86,14 @@ class DownloadSettings:
                 f"{PREFIX}SLEEP_MOST_SECONDS is {self.sleep_most_seconds:g}, expected at least "
                 f"{PREFIX}SLEEP_SECONDS, {self.sleep_seconds:g}; raise it"
             )
-        for name in ("workers", "attempts", "clip_limit_seconds", "most_bytes", "session_pauses"):
+        for name in (
+            "workers",
+            "attempts",
+            "clip_limit_seconds",
+            "most_bytes",
+            "session_pauses",
+            "failures_in_a_row",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{PREFIX}{name.upper()} is {getattr(self, name)}, expected more than 0")
 
