@@ -16,7 +16,15 @@ from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.mel import log_mel
 from drawaudio_model.pretrain import load_backbone, main, pretrain, share_steps
 from drawaudio_model.pretrain_autoencoder import AutoencoderConfig, train_autoencoder
-from drawaudio_model.pretrain_cavp import frame_loss
+from drawaudio_model.pretrain_cavp import (
+    COARSE_BANDS,
+    CavpConfig,
+    Corpus,
+    Questions,
+    View,
+    centre,
+    coarse_spectrum,
+)
 from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for
 from drawaudio_model.pretrain_loop import TrainClips, fit
 from drawaudio_model.shard import ShardWriter
@@ -139,11 +147,55 @@ def test_cavp_folder_opens_again(root, tmp_path):
     assert json.loads((tmp_path / "cavp/report.json").read_text())["steps"] == 2
 
 
-def test_frame_loss_is_zero_for_moments_that_match_and_log_count_for_equal_ones():
-    steps = torch.eye(8)[None]
-    assert frame_loss(steps, steps, torch.tensor(5.0)).item() == pytest.approx(0, abs=1e-3)
-    equal = torch.ones(1, 8, 8) / 8**0.5
-    assert frame_loss(equal, equal, torch.tensor(2.0)).item() == pytest.approx(np.log(8), abs=1e-4)
+def small_corpus() -> Corpus:
+    random = np.random.default_rng(0)
+    frames = torch.from_numpy(random.integers(0, 256, (2, 40, 3, 32, 32), dtype=np.uint8))
+    spectrograms = torch.from_numpy(random.random((3, 128, 640), dtype=np.float32))
+    whole, right = (np.tile(np.array(box, float), (40, 1)) for box in ((0, 0, 1, 1), (0.5, 0, 1, 1)))
+    views = [View(0, None, 0, 1, (0, 1)), View(0, right, 1, 1, (1,)), View(1, whole, 2, -1, ())]
+    return Corpus(frames, spectrograms, views, ["bell", "drum"])
+
+
+def test_questions_have_no_loss_for_an_encoder_that_knows_the_answers():
+    corpus = small_corpus()
+    questions = Questions(2 + COARSE_BANDS, corpus)
+    with torch.no_grad():
+        for head, columns in ((questions.kind, slice(0, 2)), (questions.spectrum, slice(2, None))):
+            head.weight.zero_()
+            head.bias.zero_()
+            head.weight[:, columns] = torch.eye(head.out_features)
+    views, _, sounds = corpus.draw(np.random.default_rng(1), 3, 2, 4)
+    assert [view.heard for view in views].count(-1) == 2
+    bands = (coarse_spectrum(sounds) - questions.mean) / questions.deviation
+    seen = torch.tensor([[40.0 if kind in view.seen else -40.0 for kind in range(2)] for view in views])
+    heard = torch.tensor([[40.0 if kind == view.heard else -40.0 for kind in range(2)] for view in views])
+    video, sound = (torch.cat([kinds[:, None].expand(-1, 4, -1), bands], dim=2) for kinds in (seen, heard))
+    assert questions.loss(views, video, sound, sounds).item() == pytest.approx(0, abs=1e-4)
+    # What is unknown is not asked: only the other views' answers count.
+    unknown = torch.tensor([view.heard < 0 for view in views])
+    turned = torch.where(unknown[:, None, None], torch.cat([-video[..., :2], bands], dim=2), video)
+    assert questions.loss(views, turned, sound, sounds).item() == pytest.approx(0, abs=1e-4)
+    turned = torch.where(unknown[:, None, None], video, torch.cat([-video[..., :2], bands], dim=2))
+    assert questions.loss(views, turned, sound, sounds).item() > 40
+
+
+def test_a_view_of_one_thing_is_black_elsewhere():
+    corpus = small_corpus()
+    frames, sounds = corpus.windows([1, 0], [[3], [3]], 4)
+    assert frames.shape == (2, 4, 3, 32, 32) and sounds.shape == (2, 128, 64)
+    assert not frames[0, ..., :16].any()
+    torch.testing.assert_close(frames[0, ..., 16:], frames[1, ..., 16:])
+    torch.testing.assert_close(sounds[0], corpus.spectrograms[1, :, 48:112])
+
+
+def test_centring_takes_away_what_all_features_share():
+    corpus, config = small_corpus(), CavpConfig.tiny()
+    torch.manual_seed(0)
+    model = CAVP(video_width=4, video_blocks=(1, 1, 1, 1), audio_width=2, embed_dim=16, image_size=32)
+    centre(model, corpus, config, np.random.default_rng(5), torch.device("cpu"))
+    _, frames, sounds = corpus.draw(np.random.default_rng(5), config.first_views, 1, config.window_frames)
+    for features in (model.encode_video(frames, normalize=False), model.encode_spectrogram(sounds, normalize=False)):
+        torch.testing.assert_close(features.mean(dim=(0, 1)), torch.zeros(16), atol=1e-5, rtol=0)
 
 
 def test_text_encoders_learn_and_open_again(root, tmp_path):
