@@ -3,8 +3,10 @@
     python -m drawaudio_model.evaluate --model data/demo/model --shards data/demo/training_shards --split test \
         --media data/demo/clip_media --output data/demo/evaluation
 
-In the output folder: `metrics.json` (every figure with its count and interval), `clips.json` (the figures of each clip),
-`index.html` with `page/` (a folder that can be copied anywhere) and `clips/` (what was generated, kept for the next run).
+The paper's metrics (FD, IS, KL, FAD, CS-AV) and the CLAP score are measured where their extractors' weights lie, and named
+as missing where not. In the output folder: `metrics.json` (every figure with its count and interval), `clips.json` (the
+figures of each clip), `index.html` with `page/` (a folder that can be copied anywhere) and `clips/` (what was generated,
+kept for the next run).
 
 Each clip is the first 8 s of its sample, generated from the sample's own features with all instructions. Two bounds
 stand beside it: the real sound through autoencoder and vocoder (no model can be better than its decoder), and the mean
@@ -18,8 +20,9 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +39,10 @@ from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform, vocode
 from drawaudio_model.model_folder import model_sha256
+from drawaudio_model.paper_tables import PAPER, beside_the_paper, table_html
 from drawaudio_model.pipeline import STEPS, Conditions, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
+from drawaudio_model.published_metrics import DEFAULT_FOLDER, Clip, published_metrics
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
     ShardReader,
@@ -79,6 +84,8 @@ class Evaluation:
     steps: int
     guidance_text: float
     guidance_video: float
+    instructions: str = "all"
+    """Which instructions were given: "all", or a fingerprint of what the control benchmark gave instead."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,6 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             guidance_video=options.guidance_video,
             page_clips=options.page_clips,
             device=torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")),
+            weights=options.weights,
+            fetch_weights=options.fetch_weights,
+            dataset=options.dataset,
+            part=_part(options.part),
         )
     except (ValueError, FileNotFoundError) as error:
         sys.stderr.write(f"evaluate: {error}\n")
@@ -121,8 +132,15 @@ def evaluate(
     guidance_video: float,
     page_clips: int,
     device: torch.device,
+    weights: Path,
+    fetch_weights: bool = False,
+    dataset: str | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> dict[str, Any]:
     """Generates, measures and writes everything; returns the content of metrics.json.
+
+    With a part of several, only that part's clips are generated, nothing is measured and {} is returned; once all parts
+    are done, a call without one finds every clip there and measures.
 
     Raises:
         ValueError: when the split has no finished shard, its samples have no sound, or the model does not fit them.
@@ -133,7 +151,10 @@ def evaluate(
     pipe = DrawAudioPipeline.from_pretrained(model).to(device)
     pipe.set_progress_bar_config(disable=True)
     with Reporter("evaluate", total=len(samples), log=output / "log.jsonl") as report:
-        generated = generate_clips(pipe, samples, run, output / "clips", batch=batch, report=report)
+        generated = generate_clips(pipe, samples, run, output / "clips", batch=batch, report=report, part=part)
+        if part[1] > 1:
+            report.finish({"clips": len(generated), "part": f"{part[0] + 1} of {part[1]}"})
+            return {}
         real = {sample.key: real_waveform(sample) for sample in samples}
         sounds = {
             "generated": generated,
@@ -151,8 +172,25 @@ def evaluate(
                 "name": FRECHET,
                 "count": len(features),
             }
+        pictures = listening_page.Pictures(media)
+        compared = [
+            Clip(
+                real[sample.key],
+                generated[sample.key],
+                sample.facts["caption"],
+                partial(pictures.find_one_a_second, sample.key),
+            )
+            for sample in samples
+        ]
+        published = published_metrics(compared, folder=weights, device=device, seed=seed, fetch=fetch_weights)
+        for entry in published.values():
+            if "missing" in entry:
+                report.note(f"{entry['name']} is not measured: {entry['missing']}")
         result = {
             **asdict(run),
+            "dataset": dataset,
+            "published": published,
+            "beside_the_paper": beside_the_paper(published, dataset),
             "clips": len(samples),
             "seconds_of_sound": len(samples) * CLIP_SECONDS,
             "wall_seconds": round(time.monotonic() - started, 1),
@@ -164,7 +202,12 @@ def evaluate(
         write_atomically(output / "metrics.json", json.dumps(result, indent=1).encode())
         shown = [page_clip(sample, real, sounds, clips) for sample in samples[:page_clips]]
         page = listening_page.write_page(
-            output, title=f"Draw an Audio: {split} split", result=result, clips=shown, media=media
+            output,
+            title=f"Draw an Audio: {split} split",
+            result=result,
+            clips=shown,
+            media=media,
+            below=None if dataset is None else table_html(result["beside_the_paper"]),
         )
         report.finish({"clips": len(samples), "page": page, **_figures(table["generated"]["metrics"])})
     return result
@@ -213,58 +256,79 @@ def generate_clips(
     *,
     batch: int,
     report: Reporter,
+    conditions: Callable[[DrawAudioPipeline, Sequence[TrainingSample]], Conditions] | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> dict[str, np.ndarray]:
     """Key -> (128000,) generated waveform, as read back from the FLACs in `folder`; those that are there are kept.
 
     Clips of another model, seed or setting are removed first.
+
+    Args:
+        pipe: the model.
+        samples: clips, in an order that decides which are sampled together.
+        run: what decides the sounds.
+        folder: receives `<key>.flac`.
+        batch: clips sampled together.
+        report: counts the clips.
+        conditions: the instructions of some clips; None: all of their own, from their features.
+        part: (i, n): only every n-th batch from the i-th, so that n processes share the work. Of the others nothing is
+            returned.
     """
+    conditions = conditions or batch_conditions
     marker = folder / "run.json"
     if not marker.is_file() or json.loads(marker.read_text()) != asdict(run):
         for old in folder.glob("*.flac"):
             old.unlink()
         write_atomically(marker, json.dumps(asdict(run), indent=1).encode())
-    for start in range(0, len(samples), batch):
+    mine = range(part[0] * batch, len(samples), part[1] * batch)
+    for start in mine:
         # A batch with one clip missing is sampled as a whole, for the same bytes as in a run that was not interrupted:
         # matrix products round differently in batches of another size.
-        part = samples[start : start + batch]
-        if all((folder / f"{sample.key}.flac").is_file() for sample in part):
-            report.step(len(part))
+        together = samples[start : start + batch]
+        if all((folder / f"{sample.key}.flac").is_file() for sample in together):
+            report.step(len(together))
             continue
         latents = pipe.sample(
-            batch_conditions(pipe, part),
-            seeds=[clip_seed(run.seed, sample.key) for sample in part],
+            conditions(pipe, together),
+            seeds=[clip_seed(run.seed, sample.key) for sample in together],
             num_inference_steps=run.steps,
             guidance_text=run.guidance_text,
             guidance_video=run.guidance_video,
         )
-        for sample, latent in zip(part, latents, strict=True):
+        for sample, latent in zip(together, latents, strict=True):
             path = folder / f"{sample.key}.flac"
             if not path.is_file():
                 write_atomically(path, encode_flac(pipe.decode(latent[None])[0]))
             report.step()
-    return {sample.key: decode_flac((folder / f"{sample.key}.flac").read_bytes()) for sample in samples}
+    keys = [sample.key for start in mine for sample in samples[start : start + batch]]
+    return {key: decode_flac((folder / f"{key}.flac").read_bytes()) for key in keys}
 
 
 def batch_conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> Conditions:
     """The first 8 s of B samples' instructions, from their precomputed features."""
-
-    def stacked(arrays: Iterator[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack([array.astype(np.float32) for array in arrays]))
-
-    t5, t5_mask = pad_text([torch.from_numpy(sample.t5.astype(np.float32)) for sample in samples])
-    text = TextEmbeddings(
-        clap=stacked(sample.clap for sample in samples),
-        t5=t5,
-        t5_mask=t5_mask,
-        gpt=stacked(sample.gpt for sample in samples),
-    )
     return pipe.conditions(
-        text,
+        text_embeddings(samples),
         pipe.text([""] * len(samples)),
         cavp=stacked(sample.cavp[:VIDEO_FRAMES] for sample in samples),
         cavp_masked=stacked(sample.cavp_masked[:VIDEO_FRAMES] for sample in samples),
         loudness=stacked(sample.loudness[:LOUDNESS_POINTS] for sample in samples),
     )
+
+
+def text_embeddings(samples: Sequence[TrainingSample]) -> TextEmbeddings:
+    """The captions of B samples as the text encoders gave them."""
+    t5, t5_mask = pad_text([torch.from_numpy(sample.t5.astype(np.float32)) for sample in samples])
+    return TextEmbeddings(
+        clap=stacked(sample.clap for sample in samples),
+        t5=t5,
+        t5_mask=t5_mask,
+        gpt=stacked(sample.gpt for sample in samples),
+    )
+
+
+def stacked(arrays: Iterable[np.ndarray]) -> Tensor:
+    """(B, ...) float32 of B arrays of one shape."""
+    return torch.from_numpy(np.stack([array.astype(np.float32) for array in arrays]))
 
 
 @torch.no_grad()
@@ -345,6 +409,14 @@ def page_clip(
     )
 
 
+def _part(text: str) -> tuple[int, int]:
+    """(i, n) from 0 of "I/N" from 1."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"--part is {text!r}, expected I/N such as 2/8")
+    return int(number) - 1, int(count)
+
+
 def _figures(row: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Metric -> value."""
     return {metric: entry["value"] for metric, entry in row.items()}
@@ -368,6 +440,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--guidance-text", type=float, default=TEXT_SCALE, help="s_text of Eq. (12)")
     parser.add_argument("--guidance-video", type=float, default=VIDEO_SCALE, help="s_video of Eq. (12)")
     parser.add_argument("--page-clips", type=int, default=40, help="clips on the page")
+    parser.add_argument("--dataset", choices=sorted(PAPER), help="test set of the paper whose table is ours to fill")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=DEFAULT_FOLDER,
+        help="folder of extractor weights for the paper's metrics; what is missing is named (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fetch-weights", action="store_true", help="download missing weights where they are published"
+    )
+    parser.add_argument(
+        "--part",
+        default="1/1",
+        metavar="I/N",
+        help="only generate the I-th of N parts; run once more without it to measure",
+    )
     parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
     return parser
 

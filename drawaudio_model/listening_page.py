@@ -55,7 +55,14 @@ class PageClip:
 
 
 def write_page(
-    output: Path, *, title: str, result: Mapping[str, Any], clips: Sequence[PageClip], media: Path | None
+    output: Path,
+    *,
+    title: str,
+    result: Mapping[str, Any],
+    clips: Sequence[PageClip],
+    media: Path | None,
+    above: str | None = None,
+    below: str | None = None,
 ) -> Path:
     """Writes `output/index.html` and `output/page/`; returns the path of the first.
 
@@ -65,21 +72,26 @@ def write_page(
         result: content of metrics.json.
         clips: what to show, in order.
         media: folder of shards with the clips' pictures (`clip_media` or `raw_clips`); None: sounds only.
+        above: HTML that stands above the clips; None: the table of the result's rows.
+        below: HTML below the table, such as a second one; None: nothing.
     """
     folder = output / "page"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    pictures = _Pictures(media)
+    pictures = Pictures(media)
     cards = [_card(folder, clip, pictures) for clip in clips]
     template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     body = template.substitute(
-        title=html.escape(title), facts=_facts(result), table=_table(result["rows"]), cards="\n".join(cards)
+        title=html.escape(title),
+        facts=_facts(result),
+        table=(_table(result["rows"]) if above is None else above) + (below or ""),
+        cards="\n".join(cards),
     )
     write_atomically(output / "index.html", body.encode())
     return output / "index.html"
 
 
-class _Pictures:
+class Pictures:
     """Frames of clips by key, out of shards of JPEGs or of videos."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -105,8 +117,13 @@ class _Pictures:
             return (np.stack(frames), VIDEO_FPS) if frames else None
         return None
 
+    def find_one_a_second(self, key: str) -> np.ndarray | None:
+        """(seconds, H, W, 3) uint8; None where the clip has no pictures."""
+        found = self.find(key)
+        return None if found is None else found[0][:: found[1]]
 
-def _card(folder: Path, clip: PageClip, pictures: _Pictures) -> str:
+
+def _card(folder: Path, clip: PageClip, pictures: Pictures) -> str:
     """One clip's HTML; writes its files into `folder`."""
     found = pictures.find(clip.key)
     sounds = {**clip.sounds, "real sound": clip.real}
@@ -129,7 +146,7 @@ def _card(folder: Path, clip: PageClip, pictures: _Pictures) -> str:
             f'<figure><img src="page/{stem}.png" alt="log-mel"><figcaption>{html.escape(name)}</figcaption></figure>'
         )
     figures = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{_number(value)}</td></tr>" for name, value in clip.figures.items()
+        f"<tr><td>{html.escape(name)}</td><td>{figure_text(value)}</td></tr>" for name, value in clip.figures.items()
     )
     return _CARD.format(
         key=html.escape(clip.key),
@@ -233,14 +250,15 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         cells = []
         for row in rows.values():
             value = row["metrics"][metric]
-            interval = f"{_number(value['low'])} to {_number(value['high'])}, " if "low" in value else ""
-            cells.append(f"<td>{_number(value['value'])}<small>{interval}n = {value['count']}</small></td>")
+            interval = f"{figure_text(value['low'])} to {figure_text(value['high'])}, " if "low" in value else ""
+            cells.append(f"<td>{figure_text(value['value'])}<small>{interval}n = {value['count']}</small></td>")
         note = f"<small>{html.escape(entry['statistic'])}</small>" if "statistic" in entry else ""
         lines.append(f"<tr><th>{html.escape(entry['name'])}{note}</th>{''.join(cells)}</tr>")
     return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def _number(value: float | None) -> str:
+def figure_text(value: float | None) -> str:
+    """A figure for people: two or three digits that count."""
     if value is None or not np.isfinite(value):
         return "undefined"
     return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"

@@ -58,6 +58,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(root: Path, output: Path, *more: str) -> int:
     arguments = ["--model", root / "model", "--shards", root / "training_shards", "--output", output]
+    arguments += ["--weights", output / "no_weights"]
     return main([*map(str, arguments), "--steps", "1", "--device", "cpu", "--batch", "2", *more])
 
 
@@ -104,6 +105,21 @@ def test_a_second_run_keeps_what_is_there_and_another_seed_starts_anew(
         assert (path.stat().st_mtime_ns == written) == (path != clip)
     assert json.loads((evaluated / "metrics.json").read_text())["rows"] == before
     assert "audio" in (evaluated / "index.html").read_text()
+
+
+def test_parts_together_make_what_one_process_makes(root: Path, evaluated: Path, tmp_path: Path) -> None:
+    for part in ("2/2", "1/2"):
+        assert run(root, tmp_path, "--seed", "5", "--part", part) == 0
+        assert not (tmp_path / "metrics.json").exists()
+    made = {path.name: path.read_bytes() for path in (tmp_path / "clips").glob("*.flac")}
+    assert made == {path.name: path.read_bytes() for path in (evaluated / "clips").glob("*.flac")}
+    assert run(root, tmp_path, "--seed", "5", "--part", "3/2") == 2
+
+
+def test_the_papers_metrics_are_named_as_missing_without_weights(evaluated: Path) -> None:
+    published = json.loads((evaluated / "metrics.json").read_text())["published"]
+    assert set(published) == {"fd", "is", "kl", "fad", "cs_av", "clap"}
+    assert "Cnn14_16k_mAP=0.438.pth is missing; put there what https://" in published["fd"]["missing"]
 
 
 def test_a_clips_noise_depends_on_seed_and_key_only() -> None:

@@ -163,3 +163,47 @@ def test_bootstrap_interval_covers_the_mean_and_leaves_undefined_values_out() ->
     assert metrics.bootstrap_interval([float("nan")]).count == 0
     with pytest.raises(ValueError, match="level"):
         metrics.bootstrap_interval(values, level=95)
+
+
+def test_bootstrap_of_a_statistic_of_sets_is_that_of_the_resampled_sets() -> None:
+    values = np.random.default_rng(0).normal(3, 1, 200)
+    interval = metrics.bootstrap_statistic(lambda places: float(values[places].mean()), 200, seed=1)
+    half_width = 1.96 * values.std() / np.sqrt(200)
+    assert interval.value == pytest.approx(values.mean()) and interval.count == 200
+    assert interval.low == pytest.approx(values.mean() - half_width, abs=0.03)
+    assert interval.high == pytest.approx(values.mean() + half_width, abs=0.03)
+    with pytest.raises(ValueError, match="no clip"):
+        metrics.bootstrap_statistic(lambda places: 0.0, 0)
+
+
+def test_envelope_l1_of_steady_tones_is_the_difference_of_their_rms() -> None:
+    time = np.arange(CLIP_SAMPLES) / SAMPLE_RATE
+    # 500 Hz: sixteen whole periods in a frame of 512 samples.
+    tone = np.sin(2 * np.pi * 500 * time)
+    assert metrics.envelope_l1(0.5 * tone, 0.2 * tone) == pytest.approx(0.3 / np.sqrt(2), rel=2e-3)
+    assert metrics.envelope_l1(tone, tone) == 0
+    rng = np.random.default_rng(0)
+    first, second = 0.1 * rng.standard_normal((2, 4000))
+    frames = [np.pad(wave, 192, mode="reflect") for wave in (first, second)]
+    rms = [
+        [np.sqrt(np.mean(wave[start : start + 512] ** 2)) for start in range(0, len(wave) - 511, 128)]
+        for wave in frames
+    ]
+    assert metrics.envelope_l1(first, second) == pytest.approx(np.abs(np.subtract(*rms)).mean(), rel=1e-4)
+    with pytest.raises(ValueError, match="equal length"):
+        metrics.envelope_l1(first, second[:-1])
+
+
+def test_silence_is_judged_where_the_curve_is_silent() -> None:
+    commanded = np.where(np.arange(LOUDNESS_POINTS) < 20, 0.0, 0.3)
+    loud_everywhere = np.full(LOUDNESS_POINTS, 0.2)
+    assert metrics.silence_db(commanded, loud_everywhere) == pytest.approx(0)
+    obeying = np.where(commanded > 0, 0.2, 0.002)
+    assert metrics.silence_db(commanded, obeying) == pytest.approx(-40)
+    assert metrics.silence_db(commanded, np.where(commanded > 0, 0.2, 0.0)) == -80
+    # 39 dB below the peak is quiet, not silent.
+    assert np.isnan(metrics.silence_db(np.where(commanded > 0, 0.3, 0.3 * 10 ** (-39 / 20)), obeying))
+    assert np.isnan(metrics.silence_db(np.full(LOUDNESS_POINTS, 0.3), obeying))
+    assert np.isnan(metrics.silence_db(commanded, np.zeros(LOUDNESS_POINTS)))
+    with pytest.raises(ValueError, match="floor_db"):
+        metrics.silence_db(commanded, obeying, floor_db=3)

@@ -47,3 +47,28 @@ def bootstrap_interval(
     draws = np.random.default_rng(seed).integers(0, defined.size, (resamples, defined.size))
     low, high = np.quantile(statistic(defined[draws], axis=1), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(statistic(defined, axis=0)), float(low), float(high), int(defined.size))
+
+
+def bootstrap_statistic(
+    statistic: Callable[[np.ndarray], float], count: int, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """A statistic of whole clips, such as a Frechet distance, with its percentile bootstrap interval.
+
+    Args:
+        statistic: of the clips at some places, (n,) int64 with repetitions.
+        count: clips.
+        level: share of the resampled statistics inside the interval.
+        resamples: how often the clips are drawn with replacement.
+        seed: of the draws.
+
+    Raises:
+        ValueError: when level is not between 0 and 1, or there is no clip.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, expected a share between 0 and 1 such as 0.95")
+    if count < 1:
+        raise ValueError("there is no clip to draw from; measure at least one")
+    rng = np.random.default_rng(seed)
+    drawn = [statistic(rng.integers(0, count, count)) for _ in range(resamples)]
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(statistic(np.arange(count))), float(low), float(high), count)

@@ -1,0 +1,86 @@
+"""Where an extractor's weights come from: a file or folder on this machine, put there by hand or fetched when asked."""
+
+import os
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from drawaudio_model.shard import file_sha256, fingerprint
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A published checkpoint."""
+
+    name: str
+    """File or folder name below the weights folder."""
+    place: str
+    """Where it is published."""
+    is_folder: bool = False
+    """Whether it is a folder as transformers saves it; such a one is not fetched here."""
+
+
+class MissingWeights(ValueError):
+    """The weights are not there; the message says which file belongs into which folder and where it is published."""
+
+
+def find(weights: Weights, folder: Path, *, fetch: bool = False) -> Path:
+    """The weights' path below `folder`.
+
+    Args:
+        weights: which.
+        folder: where weights lie.
+        fetch: download a missing file from its published place.
+
+    Raises:
+        MissingWeights: when there are none and they may not or cannot be fetched.
+    """
+    path = folder / weights.name
+    if path.is_dir() if weights.is_folder else path.is_file():
+        return path
+    if not fetch or weights.is_folder:
+        raise MissingWeights(f"{path} is missing; put there what {weights.place} publishes")
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{weights.name}.partial"
+    try:
+        with urllib.request.urlopen(weights.place, timeout=60) as source, partial.open("wb") as sink:
+            while content := source.read(_CHUNK):
+                sink.write(content)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise MissingWeights(f"{path} is missing and could not be fetched from {weights.place}: {error}") from error
+    os.replace(partial, path)
+    return path
+
+
+def weights_sha256(path: Path) -> str:
+    """Of a file; of a folder, the fingerprint of its weight files and configs."""
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.suffix in {".safetensors", ".bin", ".json"})
+    return fingerprint({str(file.relative_to(path)): file_sha256(file) for file in files})
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a checkpoint file: at its top, or below "model" or "state_dict".
+
+    Only tensors and numpy arrays are read (PANNs' checkpoints carry their sampler's indices); nothing is executed.
+
+    Raises:
+        ValueError: when the file holds something else.
+    """
+    arrays = [np.ndarray, np.dtype, np.dtypes.Int64DType, np.dtypes.Int32DType, np.dtypes.Float64DType]
+    with torch.serialization.safe_globals([np._core.multiarray._reconstruct, np._core.multiarray.scalar, *arrays]):
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    for name in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise ValueError(f"{path} holds no state dict of tensors; fetch the checkpoint again")
+    return content

@@ -1,0 +1,39 @@
+"""Is it quiet where the curve says silence?"""
+
+import numpy as np
+
+from drawaudio_model.metrics.loudness_correlation import check_curves
+from drawaudio_model.metrics.loudness_error_db import FLOOR_DB
+
+FEWEST_POINTS = 3
+"""Silent points a curve needs, and loud ones: fewer say nothing about silence."""
+_QUIETEST_DB = -80.0
+
+
+def silence_db(commanded: np.ndarray, measured: np.ndarray, *, floor_db: float = FLOOR_DB) -> float:
+    """Mean power of the sound where the command is silent, in dB relative to its mean power elsewhere; lower is better.
+
+    0 dB: as loud in the commanded silence as in the rest. A point is silent when its command lies at least `-floor_db`
+    below the curve's peak, for a measured curve is hardly ever exactly zero.
+
+    Args:
+        commanded: (P,) the curve the model was given, linear amplitude >= 0.
+        measured: (P,) `loudness_signal` of the generated waveform.
+        floor_db: level relative to the curve's peak that counts as silence, < 0.
+
+    Returns:
+        dB, at least -80; NaN when the curve has fewer than FEWEST_POINTS silent or loud points, or the sound is silent.
+
+    Raises:
+        ValueError: when the shapes differ, values are negative or not finite, or the floor is not below 0.
+    """
+    commanded, measured = check_curves(commanded, measured)
+    if commanded.min() < 0 or measured.min() < 0:
+        raise ValueError("a loudness curve holds negative values; expected linear amplitudes of 0 or more")
+    if floor_db >= 0:
+        raise ValueError(f"floor_db is {floor_db}, expected a level below the peak such as {FLOOR_DB}")
+    silent = commanded <= commanded.max() * 10 ** (floor_db / 20)
+    if min(silent.sum(), (~silent).sum()) < FEWEST_POINTS or not measured[~silent].any():
+        return float("nan")
+    ratio = np.square(measured[silent]).mean() / np.square(measured[~silent]).mean()
+    return float(max(10 * np.log10(max(ratio, 1e-30)), _QUIETEST_DB))
