@@ -15,6 +15,7 @@ from pipelines import (  # noqa: E402
     cavp_features,
     clip_list,
     clip_media,
+    control_report,
     dataset_card,
     evaluation,
     loudness_curves,
@@ -46,6 +47,7 @@ defs = dg.Definitions(
             dataset_card,
             train_model,
             evaluation,
+            control_report,
         ]
     ),
     resources={"data_root": DataRoot(path=str(data_root())), "trainer": Trainer()},

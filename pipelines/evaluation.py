@@ -20,8 +20,7 @@ from pipelines.train_model import count_samples, model_sha256, train_model
 def evaluation_report(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """`evaluation/metrics.json` and `evaluation/index.html`: every metric with its bounds, and the sounds to listen to."""
     root, profile = Path(data_root.path), current_profile()
-    if not (root / "model" / "model_index.json").exists():
-        raise dg.Failure(f"no trained model in {root / 'model'}; materialize train_model first", allow_retries=False)
+    require_model(root)
     samples = count_samples(root, "test")
     trainer.run(
         context,
@@ -41,6 +40,12 @@ def evaluation_report(context: dg.AssetExecutionContext, data_root: DataRoot, tr
         },
         data_version=dg.DataVersion(model_sha256(root / "model")),
     )
+
+
+def require_model(root: Path) -> None:
+    """Raises dagster.Failure where no model was trained."""
+    if not (root / "model" / "model_index.json").exists():
+        raise dg.Failure(f"no trained model in {root / 'model'}; materialize train_model first", allow_retries=False)
 
 
 def _figures(report: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class Profile:
     """Test clips that the evaluation generates, at most."""
     sampling_steps: int = 25
     """Steps of the sampler in the evaluation."""
+    control_clips: int = 40
+    """Test clips that each row of the control benchmark generates, at most."""
+    classifier_steps: int = 300
+    """Training steps of the classifier that hears which thing sounds."""
     seed: int = 0
     world_clips: int = 0
     """Rendered clips on which the object detector is trained where the source has no true boxes of its own."""
@@ -82,7 +86,7 @@ PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("demo", "demo", (160, 16, 40), (2, 1, 1), "demo", 1.0, 0.5, 24),
-        Profile("tiny", "demo", (8, 2, 2), (2, 1, 1), "tiny", 1.0, None, 2, sampling_steps=3),
+        Profile("tiny", "demo", (8, 2, 2), (2, 1, 1), "tiny", 1.0, None, 2, sampling_steps=3, classifier_steps=2),
         Profile("folder", "folder", (0, 0, 0), (1, 1, 1), "demo", 0.0, None, 40, world_clips=120),
         # About 1000 clips a shard: 49,838 + 495 + 975 in AudioCaps, 183,730 + 0 + 15,446 in VGGSound.
         _youtube("audiocaps", ("audiocaps",), (50, 1, 1)),
@@ -146,6 +150,7 @@ def layout() -> str:
         ("training/", "checkpoints, log.jsonl, TensorBoard events"),
         ("model/", "the trained DrawAudioPipeline"),
         ("evaluation/", "metrics.json, and index.html: open it and listen"),
+        ("control/", "control.json, and index.html: which instruction steers, and how well"),
     ]
     lines = [f"{root}", *(f"  {name:<20} {text}" for name, text in rows if (root / name.rstrip("/")).exists())]
     return "\n".join(lines)

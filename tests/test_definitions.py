@@ -30,6 +30,7 @@ ASSETS = {
     "dataset_card",
     "train_model",
     "evaluation_report",
+    "control_report",
 }
 PARTITIONED = {
     "raw_clips",
@@ -77,7 +78,11 @@ def test_everything_that_training_needs_is_upstream_of_it() -> None:
 
     graph = defs.resolve_asset_graph()
     upstream = dg.AssetSelection.assets("train_model").upstream().resolve(graph)
-    assert {key.to_user_string() for key in upstream} == ASSETS - {"dataset_card", "evaluation_report"}
+    assert {key.to_user_string() for key in upstream} == ASSETS - {
+        "dataset_card",
+        "evaluation_report",
+        "control_report",
+    }
 
 
 def test_loading_the_definitions_loads_no_heavy_library_and_no_trainer() -> None:
@@ -108,7 +113,9 @@ def trainer_modules() -> set[str]:
     return {
         name
         for name in names
-        if name in {"train", "evaluate", "cli", "config", "dataset", "pipeline"} or "pretrain" in name
+        if name in {"evaluate", "cli", "config", "dataset", "pipeline"}
+        or "pretrain" in name
+        or name.startswith(("control", "train"))
     }
 
 

@@ -1,0 +1,336 @@
+"""Does each instruction steer the sound? The control benchmark on the demo world's test split.
+
+    python -m drawaudio_model.control --model data/demo/model --shards data/demo/training_shards \
+        --raw-clips data/demo/raw_clips --media data/demo/clip_media --output data/demo/control
+
+Every row of `control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them stand the
+real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the
+train split's stems hears which thing sounds. In the output folder: `control.json` (every figure with count, interval
+and seed), `clips.json` (the figures of each clip), `index.html` with `page/`, and `clips/<row>/` (what was generated,
+kept for the next run).
+
+Legend: N clips, P loudness points.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from drawaudio_model import control_page, metrics, sound_classifier
+from drawaudio_model.clip_format import CLIP_SECONDS
+from drawaudio_model.control_goals import comparisons, goals
+from drawaudio_model.control_rows import ROWS, Row, Scene, read_scenes, row_conditions
+from drawaudio_model.evaluate import (
+    Evaluation,
+    generate_clips,
+    mean_sound,
+    read_samples,
+    real_waveform,
+    through_autoencoder,
+)
+from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.loudness import loudness_signal
+from drawaudio_model.model_folder import model_sha256
+from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
+from drawaudio_model.progress import Reporter
+from drawaudio_model.shard import fingerprint, write_atomically
+
+MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two"})
+"""Metrics whose mean is reported; of the others the median, for a single clip may be off by any amount."""
+METRICS = {
+    "loudness_pearson": "loudness correlation (Pearson)",
+    "loudness_spearman": "loudness correlation (Spearman)",
+    "loudness_error_db": "loudness error, level-free (dB)",
+    "envelope_l1": "E-L1",
+    "silence_db": "level in commanded silence (dB)",
+    "onset_f1": "onset F1 (0.1 s)",
+    "lag_seconds": "lag (s)",
+    "right_kind": "right thing sounds",
+    "right_kind_of_two": "right thing of two sounds",
+}
+BOUNDS = {
+    "real": Row("real", "real sound"),
+    "autoencoder": Row("autoencoder", "real sound through autoencoder and vocoder (upper bound)"),
+    "mean": Row("mean", "mean of all real sounds (lower bound)"),
+}
+BESIDE = ("signal", "all", "shuffled_signal")
+"""Rows of a second model: those in which its loudness control can differ."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the benchmark is run."""
+
+    split: str = "test"
+    limit: int | None = None
+    seed: int = 0
+    batch: int = 8
+    steps: int = STEPS
+    guidance_text: float = TEXT_SCALE
+    guidance_video: float = VIDEO_SCALE
+    classifier_steps: int = sound_classifier.STEPS
+    page_clips: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """What was heard in one row of one model."""
+
+    row: Row
+    words: str
+    sounds: dict[str, np.ndarray]
+    """Key -> waveform."""
+    clips: dict[str, dict[str, Any]]
+    """Key -> metric -> value."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; returns the exit code: 2 with one sentence on bad input."""
+    options = _parser().parse_args(arguments)
+    settings = Settings(**{name: getattr(options, name) for name in asdict(Settings())})
+    try:
+        beside = dict(_named_folder(text) for text in options.beside)
+        device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        run_benchmark(
+            {"": options.model, **beside},
+            shards=options.shards,
+            raw_clips=options.raw_clips,
+            media=options.media,
+            output=options.output,
+            settings=settings,
+            device=device,
+        )
+    except (ValueError, FileNotFoundError) as error:
+        sys.stderr.write(f"control: {error}\n")
+        return 2
+    return 0
+
+
+def run_benchmark(
+    models: Mapping[str, Path],
+    *,
+    shards: Path,
+    raw_clips: Path,
+    media: Path,
+    output: Path,
+    settings: Settings,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Generates, measures and writes everything; returns the content of control.json.
+
+    Args:
+        models: words -> pipeline folder; the one without words is judged, of the others the rows BESIDE are measured.
+        shards: training shards, with sound.
+        raw_clips: the demo world's clips with truth and stems.
+        media: their pictures (clip_media).
+        output: folder.
+        settings: clips, seed, sampling.
+        device: of the models.
+
+    Raises:
+        ValueError: when something is missing or does not fit.
+    """
+    started = time.monotonic()
+    samples = read_samples(shards, settings.split, limit=settings.limit, seed=settings.seed)
+    classifier = sound_classifier.trained_classifier(
+        raw_clips, output / "classifier", steps=settings.classifier_steps, seed=settings.seed
+    )
+    held_out = [stem for split in ("val", "test") for stem in sound_classifier.read_stems(raw_clips, split)]
+    heard_right = sound_classifier.accuracy(classifier, held_out)
+    real = {sample.key: real_waveform(sample) for sample in samples}
+    tables: dict[str, Table] = {}
+    with Reporter("control", total=None, log=output / "log.jsonl") as report:
+        for words, folder in models.items():
+            pipe = DrawAudioPipeline.from_pretrained(folder).to(device)
+            pipe.set_progress_bar_config(disable=True)
+            scenes = {scene.key: scene for scene in read_scenes(pipe, samples, raw_clips, media, seed=settings.seed)}
+            sha256 = model_sha256(folder)
+            for row in ROWS:
+                if words and row.name not in BESIDE:
+                    continue
+                name = f"{words}.{row.name}" if words else row.name
+                report.note(f"row {name}")
+                sounds = generate_row(pipe, row, scenes, settings, sha256, output / "clips" / name, report)
+                tables[name] = measure(
+                    row, f"{words}: {row.words}" if words else row.words, sounds, real, scenes, classifier
+                )
+            if not words:
+                bounds = bound_sounds(pipe, scenes, real)
+        for name, sounds in bounds.items():
+            tables[name] = measure(BOUNDS[name], BOUNDS[name].words, sounds, real, scenes, classifier)
+        rows = {
+            name: {"name": table.words, "metrics": summarise(table, settings.seed)} for name, table in tables.items()
+        }
+        judged = {name: table.clips for name, table in tables.items()}
+        result = {
+            **asdict(settings),
+            "model_sha256": model_sha256(models[""]),
+            "models_beside": {words: model_sha256(folder) for words, folder in models.items() if words},
+            "clips": len(samples),
+            "clips_with_two_things": sum(scene.other_kind is not None for scene in scenes.values()),
+            "classifier": {
+                "kinds": list(classifier.kinds),
+                "held_out_stems": len(held_out),
+                "accuracy_on_held_out_stems": heard_right,
+                "steps": settings.classifier_steps,
+            },
+            "rows": rows,
+            "comparisons": comparisons(judged, settings.seed),
+            "goals": goals(rows, heard_right, comparisons(judged, settings.seed)),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+            "torch": torch.__version__,
+            "wall_seconds": round(time.monotonic() - started, 1),
+        }
+        write_atomically(output / "clips.json", _json(judged))
+        write_atomically(output / "control.json", _json(result))
+        page = control_page.write(output, result, tables, scenes, real, media, clips=settings.page_clips)
+        report.finish({"page": page, "goals": {goal["name"]: goal["reached"] for goal in result["goals"]}})
+    return result
+
+
+def generate_row(
+    pipe: DrawAudioPipeline,
+    row: Row,
+    scenes: Mapping[str, Scene],
+    settings: Settings,
+    model: str,
+    folder: Path,
+    report: Reporter,
+) -> dict[str, np.ndarray]:
+    """Key -> sound of the row's instructions; what lies in `folder` from the same model and settings is kept."""
+    asked = [scene for scene in scenes.values() if scene.other_kind is not None or not row.asks_for_the_other]
+    if not asked:
+        return {}
+    # A scene's curve and caption decide its sound as much as the row's words do.
+    given = [(scene.key, scene.donor.key, scene.other_caption, asdict(row)) for scene in asked]
+    run = Evaluation(
+        model_sha256=model,
+        split=settings.split,
+        seed=settings.seed,
+        steps=settings.steps,
+        # Without a text its branch equals the unconditional one: a third of the work for nothing.
+        guidance_text=settings.guidance_text if row.text else 0.0,
+        guidance_video=settings.guidance_video,
+        instructions=fingerprint(given, settings.batch),
+    )
+    return generate_clips(
+        pipe,
+        [scene.sample for scene in asked],
+        run,
+        folder,
+        batch=settings.batch,
+        report=report,
+        conditions=row_conditions(row, scenes),
+    )
+
+
+def bound_sounds(
+    pipe: DrawAudioPipeline, scenes: Mapping[str, Scene], real: dict[str, np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The bounds' sounds by name and key."""
+    mean = mean_sound(pipe, list(real.values()))
+    decoded = through_autoencoder(pipe, [scene.sample for scene in scenes.values()])
+    return {"real": real, "autoencoder": decoded, "mean": dict.fromkeys(real, mean)}
+
+
+def measure(
+    row: Row,
+    words: str,
+    sounds: dict[str, np.ndarray],
+    real: Mapping[str, np.ndarray],
+    scenes: Mapping[str, Scene],
+    classifier: sound_classifier.SoundClassifier,
+) -> Table:
+    """Every metric of every clip: against the commanded curve, or the clip's own where none was commanded."""
+    heard = dict(zip(sounds, classifier.classify(list(sounds.values())), strict=True))
+    clips = {}
+    for key, sound in sounds.items():
+        scene = scenes[key]
+        commanded, measured = scene.curve(row), loudness_signal(sound, seconds=CLIP_SECONDS)
+        correlation = metrics.loudness_correlation(commanded, measured)
+        reference = real.get(scene.reference_key(row))
+        right = float(heard[key] == scene.expected_kind(row))
+        clips[key] = {
+            "loudness_pearson": correlation.pearson,
+            "loudness_spearman": correlation.spearman,
+            "loudness_error_db": metrics.loudness_error_db(commanded, measured),
+            "envelope_l1": float("nan") if reference is None else metrics.envelope_l1(reference, sound),
+            "silence_db": metrics.silence_db(commanded, measured),
+            "onset_f1": float("nan") if reference is None else metrics.onset_f1(reference, sound).f1,
+            "lag_seconds": metrics.lag_seconds(commanded, measured),
+            "right_kind": right,
+            "right_kind_of_two": right if scene.other_kind is not None else float("nan"),
+            "heard": heard[key],
+            "expected": scene.expected_kind(row),
+        }
+    return Table(row, words, sounds, clips)
+
+
+def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
+    """Metric -> statistic over clips with its interval and count; undefined values are left out."""
+    summary = {}
+    for metric, name in METRICS.items():
+        statistic = np.mean if metric in MEAN_OVER_CLIPS else np.median
+        values = [clip[metric] for clip in table.clips.values()]
+        interval = metrics.bootstrap_interval(values, statistic=statistic, seed=seed)
+        summary[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
+    return summary
+
+
+def _json(values: Any) -> bytes:
+    """JSON in which an undefined value is null: NaN is no JSON."""
+
+    def defined(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: defined(entry) for name, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [defined(entry) for entry in value]
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    return json.dumps(defined(values), indent=1, allow_nan=False).encode()
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise ValueError(f"--beside is {text!r}, expected NAME=FOLDER such as additive=data/demo/model_additive")
+    return name, Path(folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m drawaudio_model.control",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add, usual = parser.add_argument, Settings()
+    add("--model", type=Path, required=True, help="folder of a DrawAudioPipeline")
+    add("--beside", action="append", default=[], metavar="NAME=FOLDER", help="another model, measured on a few rows")
+    add("--shards", type=Path, required=True, help="folder of training shards (with sound)")
+    add("--raw-clips", type=Path, required=True, help="the demo world's clips, with truth and stems")
+    add("--media", type=Path, required=True, help="clip_media: their pictures")
+    add("--output", type=Path, required=True, help="folder for figures, sounds and page")
+    add("--split", default=usual.split)
+    add("--limit", type=int, help="at most this many clips, drawn with the seed")
+    add("--seed", type=int, default=usual.seed, help="of the noise, the shuffled curves, the classifier, the intervals")
+    add("--batch", type=int, default=usual.batch, help="clips sampled together")
+    add("--steps", type=int, default=usual.steps, help="sampling steps")
+    add("--guidance-text", type=float, default=usual.guidance_text, help="s_text of Eq. (12)")
+    add("--guidance-video", type=float, default=usual.guidance_video, help="s_video of Eq. (12)")
+    add("--classifier-steps", type=int, default=usual.classifier_steps, help="training steps of the classifier")
+    add("--page-clips", type=int, default=usual.page_clips, help="clips on the page")
+    add("--device", help="cuda, cpu, ...; default: a GPU where there is one")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

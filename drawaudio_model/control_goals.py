@@ -1,0 +1,87 @@
+"""What the control benchmark shall reach, and whether each instruction improves its own metric."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from drawaudio_model import metrics
+
+CLASSIFIER_ACCURACY = 0.95
+"""Least share of held-out real stems that the classifier must tell apart, or its word counts for nothing."""
+
+PAIRS = (
+    ("text", "right_kind_of_two", (("none", "text"), ("signal", "text_signal"))),
+    ("mask", "right_kind_of_two", (("none", "mask"), ("signal", "mask_signal"))),
+    (
+        "signal",
+        "loudness_pearson",
+        (("none", "signal"), ("text", "text_signal"), ("mask", "mask_signal"), ("text_mask", "all")),
+    ),
+)
+"""An instruction, its own metric, and the rows without and with it. Text and mask both say which of two things sounds, so
+one is judged in the other's absence."""
+
+
+def comparisons(clips: Mapping[str, Mapping[str, Mapping[str, Any]]], seed: int) -> list[dict[str, Any]]:
+    """For each pair of rows: both values with their intervals, the paired difference's, and whether the first two overlap.
+
+    Args:
+        clips: row -> key -> metric -> value.
+        seed: of the bootstrap.
+    """
+    found = []
+    for instruction, metric, pairs in PAIRS:
+        statistic = np.median if metric == "loudness_pearson" else np.mean
+        for without, given in pairs:
+            before, after = ({key: clip[metric] for key, clip in clips[row].items()} for row in (without, given))
+            shared = [key for key in before if key in after]
+            sides = [
+                metrics.bootstrap_interval([values[key] for key in shared], statistic=statistic, seed=seed)
+                for values in (before, after)
+            ]
+            change = metrics.bootstrap_interval([after[key] - before[key] for key in shared], seed=seed)
+            found.append(
+                {
+                    "instruction": instruction,
+                    "metric": metric,
+                    "without": {"row": without, **sides[0]._asdict()},
+                    "with": {"row": given, **sides[1]._asdict()},
+                    "mean_change": change._asdict(),
+                    "improves": bool(sides[1].low > sides[0].high),
+                }
+            )
+    return found
+
+
+def goals(rows: Mapping[str, Any], accuracy: float, compared: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The figures that were set as goals: {"name", "value", "goal", "reached"}; False where a value is undefined."""
+
+    def value(row: str, metric: str) -> float:
+        return rows[row]["metrics"][metric]["value"]
+
+    onsets = value("all", "onset_f1")
+    checked = [
+        _at_least("classifier: accuracy on held-out stems", accuracy, CLASSIFIER_ACCURACY),
+        _at_least("loudness correlation, all instructions", value("all", "loudness_pearson"), 0.90),
+        _at_least("loudness correlation, another clip's curve", value("shuffled_signal", "loudness_pearson"), 0.85),
+        _at_most("loudness error (dB), all instructions", value("all", "loudness_error_db"), 3.0),
+        _at_least("onset F1, all instructions", onsets, 0.75),
+        _at_least("onset F1 gained by the signal", onsets - value("text_mask", "onset_f1"), 0.2),
+        _at_least("mask obedience, two things, no text", value("mask", "right_kind_of_two"), 0.80),
+        _at_least("swapped mask swaps the sound, no text", value("other_mask", "right_kind_of_two"), 0.75),
+        _at_least("text obedience, two things, no mask", value("text", "right_kind_of_two"), 0.90),
+    ]
+    for instruction in dict.fromkeys(row["instruction"] for row in compared):
+        mine = [row for row in compared if row["instruction"] == instruction]
+        share = float(np.mean([row["improves"] for row in mine]))
+        checked.append(_at_least(f"{instruction} improves its own metric (share of row pairs)", share, 1.0))
+    return checked
+
+
+def _at_least(name: str, value: float, limit: float) -> dict[str, Any]:
+    return {"name": name, "value": value, "goal": f">= {limit:g}", "reached": bool(value >= limit)}
+
+
+def _at_most(name: str, value: float, limit: float) -> dict[str, Any]:
+    return {"name": name, "value": value, "goal": f"<= {limit:g}", "reached": bool(value <= limit)}

@@ -1,0 +1,242 @@
+"""The control benchmark: what each row instructs, how goals are judged, and a whole run on three tiny scenes."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from drawaudio_model.clip_format import LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES, VIDEO_FRAMES
+from drawaudio_model.control import METRICS, main
+from drawaudio_model.control_goals import comparisons, goals
+from drawaudio_model.control_rows import ROWS, Scene, other_caption, read_scenes, read_truths, row_conditions
+from drawaudio_model.evaluate import read_samples
+from drawaudio_model.masks import Box, apply_mask, rasterize
+from drawaudio_model.media import decode_jpeg, encode_jpeg
+from drawaudio_model.pipeline import DrawAudioPipeline
+from drawaudio_model.shard import ShardReader, ShardWriter, encode_sample
+from tests.test_evaluate import KEYS, sample
+from tests.test_sound_classifier import write_raw_clips
+from tests.tiny_pipeline import tiny_pipeline
+
+BY_NAME = {row.name: row for row in ROWS}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model, shards, raw clips and pictures of three scenes; the first has one thing, the others two."""
+    root = tmp_path_factory.mktemp("control")
+    tiny_pipeline().save_pretrained(root / "model")
+    assert write_raw_clips(root / "raw_clips", "test", range(3)) == KEYS
+    write_raw_clips(root / "raw_clips", "train", range(3, 7))
+    write_raw_clips(root / "raw_clips", "val", range(7, 8))
+    with ShardWriter(root / "training_shards", "test-000000", inputs={}) as shard:
+        for number, key in enumerate(KEYS):
+            shard.add(key, encode_sample(sample(number)))
+        shard.commit()
+    with ShardWriter(root / "clip_media", "test-000000", inputs={}) as shard:
+        for number, key in enumerate(KEYS):
+            noise = np.random.default_rng(number).integers(0, 255, (SOURCE_VIDEO_FRAMES, 48, 64, 3), dtype=np.uint8)
+            shard.add(key, {f"{frame:03d}.jpg": encode_jpeg(picture) for frame, picture in enumerate(noise)})
+        shard.commit()
+    return root
+
+
+@pytest.fixture(scope="module")
+def pipe() -> DrawAudioPipeline:
+    return tiny_pipeline()
+
+
+@pytest.fixture(scope="module")
+def scenes(root: Path, pipe: DrawAudioPipeline) -> dict[str, Scene]:
+    samples = read_samples(root / "training_shards", "test", limit=None, seed=0)
+    found = read_scenes(pipe, samples, root / "raw_clips", root / "clip_media", seed=0)
+    return {scene.key: scene for scene in found}
+
+
+def test_a_scene_knows_the_other_thing_and_another_clips_curve(
+    root: Path, pipe: DrawAudioPipeline, scenes: dict[str, Scene]
+) -> None:
+    assert [scene.kind for scene in scenes.values()] == ["drum", "horn", "drum"]
+    assert [scene.other_kind for scene in scenes.values()] == [None, "drum", "horn"]
+    assert sorted(scene.donor.key for scene in scenes.values()) == KEYS
+    assert all(scene.donor.key != key for key, scene in scenes.items())
+
+    reader = ShardReader(root / "clip_media", "test-000000")
+    frames = np.stack([decode_jpeg(reader.member(KEYS[1], f"{i:03d}.jpg")) for i in range(SOURCE_VIDEO_FRAMES)])
+    boxes = [Box(frame, 0, 1.0, 0.6, 0.2, 0.9, 0.9) for frame in range(SOURCE_VIDEO_FRAMES)]
+    masked = apply_mask(frames, rasterize(boxes, 48, 64))
+    expected = pipe.encode_frames(np.asarray(masked))[0, :VIDEO_FRAMES].numpy()
+    np.testing.assert_array_equal(scenes[KEYS[1]].other_cavp_masked, expected)
+
+
+def test_the_other_caption_names_the_other_thing_with_its_own_phrase(root: Path) -> None:
+    truths = read_truths(KEYS, root / "raw_clips")
+    truth = truths[KEYS[1]]
+    # Clip 2 is the next that is about a drum; its caption gets this scene's phrase, and the article that it wants.
+    assert other_caption(truth["objects"][1], truth, truths) == "an orange drum makes itself heard"
+    alone = {KEYS[1]: truth}
+    assert other_caption(truth["objects"][1], truth, alone) == "an orange drum makes itself heard"
+
+
+def test_each_row_gives_what_its_name_says_and_withholds_the_rest(
+    pipe: DrawAudioPipeline, scenes: dict[str, Scene]
+) -> None:
+    two = [scenes[key] for key in KEYS[1:]]
+    samples = [scene.sample for scene in two]
+    null = pipe.text(["", ""])
+    others = pipe.text([scene.other_caption for scene in two])
+    own_curves = np.stack([scene.sample.loudness[:LOUDNESS_POINTS] for scene in two])
+    for row in ROWS:
+        given = row_conditions(row, scenes)(pipe, samples)
+        np.testing.assert_array_equal(
+            given.cavp, np.stack([s.sample.cavp[:VIDEO_FRAMES] for s in two]).astype(np.float32)
+        )
+        assert given.has_video.tolist() == [1, 1]
+        if row.text == "own":
+            np.testing.assert_array_equal(given.text.gpt, np.stack([s.sample.gpt for s in two]).astype(np.float32))
+        else:
+            torch.testing.assert_close(given.text.gpt, (others if row.text else null).gpt)
+        masked = {
+            None: given.cavp.numpy(),
+            "own": np.stack([s.sample.cavp_masked[:VIDEO_FRAMES] for s in two]).astype(np.float32),
+            "other": np.stack([s.other_cavp_masked for s in two]),
+        }[row.mask]
+        np.testing.assert_array_equal(given.cavp_masked, masked)
+        assert given.has_loudness.tolist() == [float(row.signal is not None)] * 2
+        curves = {
+            None: np.zeros_like(own_curves),
+            "own": own_curves,
+            "shuffled": np.stack([s.donor.loudness[:LOUDNESS_POINTS] for s in two]),
+            "inverted": own_curves.max(axis=1, keepdims=True) + own_curves.min(axis=1, keepdims=True) - own_curves,
+        }[row.signal]
+        np.testing.assert_allclose(given.loudness, curves, atol=1e-6)
+    subsets = {(row.text, row.mask, row.signal) for row in ROWS[:8]}
+    assert len(subsets) == 8 and all(value in (None, "own") for subset in subsets for value in subset)
+
+
+def test_what_a_row_is_judged_by(scenes: dict[str, Scene]) -> None:
+    scene = scenes[KEYS[1]]
+    assert scene.expected_kind(BY_NAME["all"]) == "horn" and scene.expected_kind(BY_NAME["other_mask"]) == "drum"
+    assert scene.reference_key(BY_NAME["shuffled_signal"]) == scene.donor.key
+    assert scene.reference_key(BY_NAME["inverted_signal"]) is None
+    assert scene.reference_key(BY_NAME["none"]) == scene.key
+    own, inverted = scene.curve(BY_NAME["none"]), scene.curve(BY_NAME["inverted_signal"])
+    assert np.corrcoef(own, inverted)[0, 1] == pytest.approx(-1)
+    assert inverted.min() == pytest.approx(own.min(), rel=1e-4) and inverted.max() == pytest.approx(own.max(), rel=1e-4)
+
+
+def judged(pearson: float, kind: float) -> dict[str, dict[str, float]]:
+    """Twelve clips with a little spread."""
+    spread = np.linspace(-0.01, 0.01, 12)
+    return {f"clip{i}": {"loudness_pearson": pearson + d, "right_kind_of_two": kind} for i, d in enumerate(spread)}
+
+
+def test_an_instruction_improves_its_metric_only_where_the_intervals_are_apart() -> None:
+    clips = {row.name: judged(0.2, 0.5) for row in ROWS}
+    for name in ("signal", "text_signal", "mask_signal", "all"):
+        clips[name] = judged(0.95, 0.5)
+    clips["text"] = judged(0.2, 1.0)
+    found = {(row["instruction"], row["without"]["row"], row["with"]["row"]): row for row in comparisons(clips, seed=0)}
+    assert [key for key, row in found.items() if row["improves"]] == [
+        ("text", "none", "text"),
+        ("signal", "none", "signal"),
+        ("signal", "text", "text_signal"),
+        ("signal", "mask", "mask_signal"),
+        ("signal", "text_mask", "all"),
+    ]
+    change = found["signal", "text_mask", "all"]["mean_change"]
+    assert change["value"] == pytest.approx(0.75) and change["count"] == 12
+    assert not found["mask", "none", "mask"]["improves"]
+
+
+def test_goals_are_reached_at_their_limit_and_missed_when_undefined() -> None:
+    def row(**values: float) -> dict[str, object]:
+        usual = {"loudness_pearson": 0.9, "loudness_error_db": 3.0, "onset_f1": 0.75, "right_kind_of_two": 0.9}
+        return {"metrics": {name: {"value": value} for name, value in (usual | values).items()}}
+
+    rows = {name: row() for name in BY_NAME} | {"text_mask": row(onset_f1=0.5)}
+    compared = [{"instruction": "signal", "improves": True}, {"instruction": "signal", "improves": False}]
+    checked = goals(rows, 0.95, compared)
+    assert [goal["reached"] for goal in checked] == [True] * 9 + [False]
+    rows["mask"] = row(right_kind_of_two=float("nan"))
+    rows["all"] = row(loudness_error_db=3.01)
+    missed = {goal["name"] for goal in goals(rows, 0.94, []) if not goal["reached"]}
+    assert missed == {
+        "classifier: accuracy on held-out stems",
+        "loudness error (dB), all instructions",
+        "mask obedience, two things, no text",
+    }
+
+
+def arguments(root: Path, output: Path, *more: str) -> list[str]:
+    folders = {"model": "model", "shards": "training_shards", "raw-clips": "raw_clips", "media": "clip_media"}
+    given = [part for name, folder in folders.items() for part in (f"--{name}", str(root / folder))]
+    run = ["--steps", "1", "--classifier-steps", "2", "--batch", "2", "--device", "cpu", "--page-clips", "2"]
+    return [*given, "--output", str(output), *run, *more]
+
+
+@pytest.fixture(scope="module")
+def report(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("report")
+    assert main(arguments(root, output, "--seed", "3", "--beside", f"additive={root / 'model'}")) == 0
+    return output
+
+
+def test_the_report_has_every_row_with_intervals_and_counts(report: Path) -> None:
+    result = json.loads((report / "control.json").read_text())
+    beside = {"additive.signal", "additive.all", "additive.shuffled_signal"}
+    assert set(result["rows"]) == {*BY_NAME, *beside, "real", "autoencoder", "mean"}
+    assert result["seed"] == 3 and result["clips"] == 3 and result["clips_with_two_things"] == 2
+    for name, row in result["rows"].items():
+        assert set(row["metrics"]) == set(METRICS)
+        assert row["metrics"]["right_kind"]["count"] == (2 if name.startswith("other") else 3), name
+        assert row["metrics"]["right_kind_of_two"]["count"] == 2
+    # The bound that is the reference itself.
+    real = result["rows"]["real"]["metrics"]
+    assert real["onset_f1"]["value"] == 1 and real["envelope_l1"]["value"] == 0
+    assert result["rows"]["inverted_signal"]["metrics"]["onset_f1"]["value"] is None
+    # The same model beside itself gives the same sounds.
+    assert result["rows"]["additive.all"]["metrics"] == result["rows"]["all"]["metrics"]
+    assert result["classifier"]["held_out_stems"] == 7
+    clips = json.loads((report / "clips.json").read_text())
+    assert {clip["heard"] for clip in clips["all"].values()} <= {"horn", "drum"}
+    assert clips["other_mask"][KEYS[1]]["expected"] == "drum"
+
+
+def test_instructions_reach_the_sound(report: Path) -> None:
+    sounds = {row.name: (report / "clips" / row.name / f"{KEYS[1]}.flac").read_bytes() for row in ROWS}
+    assert len(set(sounds.values())) == len(ROWS)
+
+
+def test_the_page_stands_alone(report: Path) -> None:
+    page = (report / "index.html").read_text()
+    links = re.findall(r'(?:src|poster|href)="([^"]+)"', page)
+    files = [link for link in links if not link.startswith("data:image/png;base64,")]
+    assert len(links) == len(files) + 1
+    assert all(link.startswith("page/") and (report / link).stat().st_size > 100 for link in files)
+    assert page.count("<article") == 2 and "heard as" in page and "missed" in page
+
+
+def test_a_second_run_keeps_what_is_there(root: Path, report: Path) -> None:
+    kept = {path: path.stat().st_mtime_ns for path in (report / "clips").rglob("*.flac")}
+    before = json.loads((report / "control.json").read_text())
+    lost = report / "clips" / "mask" / f"{KEYS[0]}.flac"
+    content = lost.read_bytes()
+    lost.unlink()
+    assert main(arguments(root, report, "--seed", "3", "--beside", f"additive={root / 'model'}")) == 0
+    assert lost.read_bytes() == content
+    assert {path for path, written in kept.items() if path.stat().st_mtime_ns != written} == {lost}
+    after = json.loads((report / "control.json").read_text())
+    assert after["rows"] == before["rows"] and after["goals"] == before["goals"]
+
+
+def test_clips_without_truth_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = arguments(root, tmp_path)
+    other[other.index("--raw-clips") + 1] = str(root / "clip_media")
+    assert main(other) == 2
+    assert "no finished shard of the split 'train'" in capsys.readouterr().err
+    assert main([*arguments(root, tmp_path), "--beside", "additive"]) == 2
+    assert "expected NAME=FOLDER" in capsys.readouterr().err
