@@ -35,7 +35,13 @@ _VERIFY_EXAMPLE = """example:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["train"]:
+        # The trainer reads its own arguments, and is the same program under `accelerate launch`.
+        from drawaudio_model.train import main as train
+
+        return train(given[1:])
+    options = build_parser().parse_args(given)
     try:
         options.run(options)
     except (ValueError, FileNotFoundError) as error:
@@ -86,6 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     info = _command(commands, "info", "say what a model folder holds", _INFO_EXAMPLE, run_info)
     info.add_argument("model", type=Path, metavar="MODEL")
+
+    commands.add_parser("train", help="train the denoiser on a folder of shards", add_help=False)
 
     dataset = commands.add_parser("dataset", help="look after a dataset").add_subparsers(
         required=True, metavar="COMMAND"

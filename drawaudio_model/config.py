@@ -5,6 +5,7 @@ here too, and `train.py` hands them over.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
@@ -108,6 +109,10 @@ class TrainConfig:
     """Largest number of validation samples; the first ones, on the same noise each time."""
     validation_bands: int = 5
     """Bands of equal width into which the 1000 timesteps are cut for the validation loss."""
+    audio_samples: int = 2
+    """Validation clips that are made into sound at each validation; 0: none."""
+    audio_sample_steps: int = 25
+    """Sampling steps of those sounds."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "micro_batch_size", "checkpoint_every", "validate_every"):
@@ -193,6 +198,8 @@ class TrainConfig:
             checkpoint_every=100,
             validate_every=100,
             validation_samples=16,
+            audio_samples=1,
+            audio_sample_steps=10,
         )
 
     @classmethod
@@ -217,7 +224,39 @@ class TrainConfig:
             validate_every=2,
             validation_samples=2,
             validation_bands=2,
+            audio_samples=1,
+            audio_sample_steps=1,
         )
+
+
+RUN_NAMES = ("demo", "tiny", "paper", "improved")
+
+
+def changed(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:
+    """`config` with other values, each given as "name=value" with the value in JSON (a word needs no quotes).
+
+    Raises:
+        ValueError: when there is no such setting, or the value has another type.
+    """
+    values: dict[str, Any] = {}
+    kinds = {field.name: getattr(config, field.name) for field in fields(TrainConfig)}
+    for text in settings:
+        name, equals, word = text.partition("=")
+        if not equals or name not in kinds:
+            raise ValueError(
+                f"setting {text!r} is no NAME=VALUE with a name of config.py; one is loudness_mode=additive"
+            )
+        try:
+            value = json.loads(word)
+        except json.JSONDecodeError:
+            value = word
+        current = kinds[name]
+        if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if current is not None and value is not None and not isinstance(value, list | type(current)):
+            raise ValueError(f"setting {name} is {value!r}, expected a {type(current).__name__} such as {current!r}")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return replace(config, **values)
 
 
 def named_run(run: str, dataset: str = "vggsound_caption") -> TrainConfig:
@@ -239,7 +278,7 @@ def named_run(run: str, dataset: str = "vggsound_caption") -> TrainConfig:
 
 FREE_TO_CHANGE = frozenset(
     {"run", "steps", "compile", "gradient_checkpointing", "workers", "checkpoint_every", "keep_checkpoints"}
-    | {"validate_every", "validation_samples", "validation_bands"}
+    | {"validate_every", "validation_samples", "validation_bands", "audio_samples", "audio_sample_steps"}
 )
 """Settings that a stopped run may be continued with other values of."""
 

@@ -1,10 +1,13 @@
 """Pictures of a training run from its step-by-step logs."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from drawaudio_model.shard import write_atomically
 
 
 def plot_learning_curves(folder: Path) -> Path:
@@ -38,9 +41,10 @@ def plot_learning_curves(folder: Path) -> Path:
 
     right.plot(steps, [row["gradient_norm"] for row in rows], linewidth=0.7)
     right.set(title="gradient norm before clipping", xlabel="step", yscale="log")
-    picture = folder / "learning_curves.png"
-    figure.savefig(picture, dpi=90)
-    return picture
+    content = io.BytesIO()
+    figure.savefig(content, dpi=90, format="png")
+    write_atomically(folder / "learning_curves.png", content.getvalue())
+    return folder / "learning_curves.png"
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

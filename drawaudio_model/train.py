@@ -32,7 +32,8 @@ from transformers import SpeechT5HifiGan
 
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.checkpoint import keep_lines, newest_checkpoint, save_checkpoint, set_aside
-from drawaudio_model.config import Prediction, TrainConfig, differences, named_run
+from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.config import RUN_NAMES, Prediction, TrainConfig, changed, differences, named_run
 from drawaudio_model.dataset import (
     TrainingBatch,
     TrainingShards,
@@ -55,6 +56,8 @@ from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import finished_shards
 from drawaudio_model.text import TextConditioner
+from drawaudio_model.train_estimate import estimate
+from drawaudio_model.train_samples import AudioSamples, first_samples, write_sounds
 
 
 class MovingAverage:
@@ -99,6 +102,7 @@ class Training:
         folder: receives checkpoints, logs and TensorBoard files.
         accelerator: the processes and devices.
         report: where progress goes.
+        samples: makes sounds at each validation, or None for none; its pipeline holds `denoiser`'s networks.
     """
 
     def __init__(
@@ -112,8 +116,9 @@ class Training:
         folder: Path,
         accelerator: Accelerator,
         report: Reporter,
+        samples: AudioSamples | None = None,
     ) -> None:
-        self.config, self.shards, self.validation = config, shards, validation
+        self.config, self.shards, self.validation, self.samples = config, shards, validation, samples
         self.denoiser, self.scaling_factor, self.folder = denoiser, scaling_factor, folder
         self.accelerator, self.report = accelerator, report
         self.schedule = DDPMScheduler(**NOISE_SCHEDULE | {"prediction_type": config.prediction})
@@ -214,7 +219,7 @@ class Training:
 
     @torch.no_grad()
     def _validate(self, logs: "_Logs") -> None:
-        """MSE of the averaged weights per timestep band, on the same samples and noise each time."""
+        """MSE of the averaged weights per timestep band, and their sounds: same samples, same noise each time."""
         if self.validation is None or not self.accelerator.is_main_process:
             return
         config, device = self.config, self.accelerator.device
@@ -232,10 +237,13 @@ class Training:
                 with self.accelerator.autocast():
                     losses = noise_loss(self.denoiser, self.schedule, *moved, self.scaling_factor)
                 sums[band] += float(losses.sum())
+        sounds = self.samples.generate() if self.samples is not None else {}
         self.denoiser.train()
         self.average.swap()
         names = [f"{low}-{high - 1}" for low, high in pairwise(edges)]
         logs.validation(self.step, dict(zip(names, (sums / count).tolist(), strict=True)))
+        logs.sounds(self.step, sounds)
+        plot_learning_curves(self.folder)
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
@@ -297,6 +305,15 @@ class _Logs:
     def validation(self, step: int, bands: dict[str, float]) -> None:
         mean = sum(bands.values()) / len(bands)
         self._write("validation", step, {"loss": mean, "bands": bands})
+
+    def sounds(self, step: int, sounds: dict[str, np.ndarray]) -> None:
+        """Into `samples/` and TensorBoard; the log lines of this step are on disk before."""
+        self.flush()
+        if self.folder is None:
+            return
+        write_sounds(self.folder / "samples", step, sounds)
+        for key, waveform in sounds.items():
+            self._board.add_audio(f"samples/{key}", waveform[None].clip(-1, 1), step, SAMPLE_RATE)
 
     def _write(self, name: str, step: int, values: dict[str, object]) -> None:
         if self.folder is None:
@@ -409,16 +426,24 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
             TrainingShards(validation_folder, "val") if finished_shards(validation_folder, split="val") else None
         )
         report.note(f"{len(shards)} training and {len(validation or ())} validation samples, run {config.run}")
+        denoiser = build_denoiser(config, arguments.backbones, shards)
+        samples = None
+        if accelerator.is_main_process and validation is not None and config.audio_samples:
+            clips = first_samples(validation_folder, "val", config.audio_samples)
+            pipeline = build_pipeline(denoiser, arguments.backbones, config.prediction).to(accelerator.device)
+            samples = AudioSamples(pipeline, clips, steps=config.audio_sample_steps, seed=config.seed)
+            denoiser.train()
         training = Training(
             config,
             shards,
             validation,
-            build_denoiser(config, arguments.backbones, shards),
+            denoiser,
             load_null_text(arguments.backbones),
             AutoencoderKL.load_config(arguments.backbones / "audio_autoencoder")["scaling_factor"],
             state,
             accelerator,
             report,
+            samples,
         )
         training.run()
         if accelerator.is_main_process:
@@ -464,24 +489,49 @@ def run_settings(arguments: argparse.Namespace) -> TrainConfig:
     given = {name: value for name, value in chosen.items() if value is not None}
     if "batch_size" in given and "micro_batch_size" not in given:
         given["micro_batch_size"] = min(config.micro_batch_size, given["batch_size"])
-    return replace(config, **given)
+    return changed(replace(config, **given), arguments.set)
+
+
+def print_estimate(arguments: argparse.Namespace, config: TrainConfig) -> None:
+    """`--estimate`: what the run will take, and nothing else."""
+    folder = arguments.shards
+    has_shards = folder is not None and bool(finished_shards(folder, split="train"))
+    accelerator = Accelerator(mixed_precision=config.precision)
+    found = estimate(
+        config, folder if has_shards else None, arguments.backbones, accelerator, devices=arguments.devices
+    )
+    sys.stdout.write("\n".join(found.lines()) + "\n")
+
+
+_EXAMPLE = """example:
+  drawaudio train --run demo --shards data/demo/training_shards --backbones data/demo/backbones --output data/demo/model
+  drawaudio train --run paper --dataset mixed --estimate --devices 4
+  accelerate launch -m drawaudio_model.train --run paper ...       several processes or machines"""
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m drawaudio_model.train", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="drawaudio train",
+        description=__doc__.split("\n")[0],
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
-    add("--shards", type=Path, required=True, help="folder of training shards; its train-* are learnt from")
+    add("--shards", type=Path, help="folder of training shards; its train-* are learnt from")
     add("--val-shards", type=Path, help="folder whose val-* shards validate (default: --shards)")
-    add("--backbones", type=Path, required=True, help="folder of audio_autoencoder, text_encoders, cavp_backbone")
-    add("--output", type=Path, required=True, help="DrawAudioPipeline folder to write")
+    add("--backbones", type=Path, help="folder of audio_autoencoder, text_encoders, cavp_backbone")
+    add("--output", type=Path, help="DrawAudioPipeline folder to write")
     add("--state", type=Path, help="folder of checkpoints and logs (default: training, beside --output)")
-    add("--run", choices=("demo", "tiny", "paper", "improved"), required=True, help="named settings (config.py)")
+    add("--run", choices=RUN_NAMES, required=True, help="named settings (config.py)")
     add("--dataset", default="vggsound_caption", help="audiocaps, vggsound_caption or mixed: steps of paper, improved")
     add("--steps", type=int, help="optimiser steps instead of the run's")
     add("--batch-size", type=int, help="samples of one optimiser step over all processes")
     add("--micro-batch-size", type=int, help="samples of one forward pass in one process")
     add("--seed", type=int, help="of everything that is random")
     add("--workers", type=int, help="loader processes; changes no result")
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of config.py, VALUE as JSON")
+    add("--estimate", action="store_true", help="only print steps, samples, disk and hours, from a short measured run")
+    add("--devices", type=int, default=1, help="devices like this one that will train, for --estimate")
     add(
         "--resume",
         choices=("auto", "must", "never"),
@@ -493,9 +543,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code, 2 with one sentence when the input is wrong."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    missing = [name for name in ("shards", "backbones", "output") if getattr(arguments, name) is None]
+    if missing and not arguments.estimate:
+        parser.error(f"these arguments are required: {', '.join(f'--{name}' for name in missing)}")
     try:
-        train(arguments, run_settings(arguments))
+        config = run_settings(arguments)
+        if arguments.estimate:
+            print_estimate(arguments, config)
+        else:
+            train(arguments, config)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -2,13 +2,17 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import dagster as dg
 
 # Taken at import: ultralytics sets OMP_NUM_THREADS=1 for the process that loads it, and a trainer must not inherit that.
 _THREADS = os.environ.get("OMP_NUM_THREADS")
+_SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class DataRoot(dg.ConfigurableResource):
@@ -28,8 +32,21 @@ class DataRoot(dg.ConfigurableResource):
 class Trainer(dg.ConfigurableResource):
     """Starts a module of drawaudio_model as a process of its own and streams its metrics back (Dagster Pipes)."""
 
-    def run(self, context: dg.AssetExecutionContext, module: str, arguments: Sequence[object]) -> None:
+    def run(
+        self,
+        context: dg.AssetExecutionContext,
+        module: str,
+        arguments: Sequence[object],
+        watch: Callable[[], Mapping[str, Any] | None] | None = None,
+    ) -> None:
         """Run `python -m drawaudio_model.<module> <arguments>` to its end.
+
+        Args:
+            context: of the asset.
+            module: in drawaudio_model.
+            arguments: of its command line.
+            watch: asked every few seconds while the process runs; metadata that it returns is shown on the asset's page at
+                once, as an observation.
 
         Raises:
             dagster.Failure: when the process ends with an error.
@@ -38,10 +55,43 @@ class Trainer(dg.ConfigurableResource):
         threads = _THREADS or str(os.cpu_count() or 1)
         client = dg.PipesSubprocessClient()
         try:
-            client.run(context=context, command=command, env={"OMP_NUM_THREADS": threads})
+            with _watching(context, watch):
+                client.run(context=context, command=command, env={"OMP_NUM_THREADS": threads})
         except dg.DagsterExecutionInterruptedError:
             raise
         except Exception as error:
             raise dg.Failure(
                 f"{' '.join(command[2:4])} failed: {error}; its own words stand above", allow_retries=False
             ) from error
+
+
+@contextmanager
+def _watching(
+    context: dg.AssetExecutionContext, watch: Callable[[], Mapping[str, Any] | None] | None
+) -> Iterator[None]:
+    """Reports what `watch` finds while the block runs, and once more at its end.
+
+    The events are written past the run: a run's own are kept back until its asset is done.
+    """
+    ended = Event()
+
+    def look() -> None:
+        metadata = watch()
+        if metadata:
+            context.instance.report_runless_asset_event(dg.AssetObservation(context.asset_key, metadata=metadata))
+
+    def keep_looking() -> None:
+        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+            look()
+
+    if watch is None:
+        yield
+        return
+    thread = Thread(target=keep_looking, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    look()

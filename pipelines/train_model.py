@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.shard import file_sha256, fingerprint, finished_shards, read_manifest
+from pipelines import pictures
 from pipelines.backbones import audio_autoencoder, cavp_backbone, text_encoders
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import current_profile, materialize_command
@@ -39,11 +40,13 @@ def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer:
             *("--run", profile.run, "--seed", profile.seed),
             *(("--dataset", profile.name) if profile.source == "youtube" else ()),
         ],
+        watch=TrainingWatch(root / "training"),
     )
     return dg.MaterializeResult(
         metadata={
             "train_samples": samples,
             **_curves(root / "training"),
+            **_sounds(root / "training"),
             "folder": dg.MetadataValue.path(root / "model"),
         },
         data_version=dg.DataVersion(model_sha256(root / "model")),
@@ -73,9 +76,54 @@ def model_sha256(folder: Path) -> str:
     return fingerprint({str(path.relative_to(folder)): file_sha256(path) for path in paths})
 
 
-def _curves(training: Path) -> dict[str, Any]:
-    from pipelines import pictures
+class TrainingWatch:
+    """Metadata of a running training at each new validation: curves, gradient norm, and the newest sounds."""
 
+    def __init__(self, training: Path) -> None:
+        self.picture = training / "learning_curves.png"
+        self._seen = self._written()
+
+    def __call__(self) -> dict[str, Any] | None:
+        """What there is to see; None when nothing was validated since the last call."""
+        written = self._written()
+        if written == self._seen:
+            return None
+        self._seen = written
+        training = self.picture.parent
+        check = json.loads((training / "validation.jsonl").read_text().splitlines()[-1])
+        return {
+            "step": check["step"],
+            "validation_loss": float(check["loss"]),
+            "learning_curves": dg.MetadataValue.md(pictures.picture(self.picture.read_bytes())),
+            **_sounds(training),
+        }
+
+    def _written(self) -> int:
+        """When the curves were drawn: the last thing that a validation does."""
+        return self.picture.stat().st_mtime_ns if self.picture.exists() else 0
+
+
+def _sounds(training: Path) -> dict[str, Any]:
+    """The sounds of the last validation: their files, and the first one's log-mel with its loudness signal."""
+    newest = sorted((training / "samples").glob("step-*.flac"))
+    if not newest:
+        return {}
+    from drawaudio_model.clip_format import CLIP_SECONDS
+    from drawaudio_model.loudness import loudness_signal
+    from drawaudio_model.media import decode_flac
+    from drawaudio_model.mel import log_mel
+
+    step = newest[-1].name.split("-")[1]
+    paths = [path for path in newest if path.name.split("-")[1] == step]
+    waveform = decode_flac(paths[0].read_bytes())
+    picture = pictures.mel_with_loudness(log_mel(waveform).numpy(), loudness_signal(waveform, seconds=CLIP_SECONDS))
+    return {
+        "sounds": dg.MetadataValue.json([str(path) for path in paths]),
+        "sound": dg.MetadataValue.md(pictures.picture(picture)),
+    }
+
+
+def _curves(training: Path) -> dict[str, Any]:
     rows = [json.loads(line) for line in (training / "losses.jsonl").read_text().splitlines()]
     metadata: dict[str, Any] = {"steps": rows[-1]["step"], "last_loss": float(rows[-1]["loss"])}
     if len(rows) > 1:

@@ -43,7 +43,7 @@ def test_named_runs_are_found_and_survive_json(run: str) -> None:
 
 def test_every_setting_is_read_and_documented() -> None:
     read = set()
-    for name in ("config", "train", "denoiser"):
+    for name in ("config", "train", "train_estimate", "denoiser"):
         for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
                 owner = ast.unparse(node.value)

@@ -92,6 +92,29 @@ def test_training_streams_its_loss_into_dagster(tiny: Path) -> None:
 
 
 @pytest.mark.slow
+def test_training_shows_its_curves_and_a_sound_while_it_runs(tiny: Path) -> None:
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(tiny / "home")) as instance:
+        seen = instance.fetch_observations(dg.AssetKey("train_model"), limit=20).records
+        (made,) = instance.fetch_materializations(dg.AssetKey("train_model"), limit=1).records
+        assert seen and min(record.storage_id for record in seen) < made.storage_id
+        metadata = seen[0].asset_observation.metadata
+    assert metadata["learning_curves"].value.startswith("![](data:image/png")
+    assert metadata["sound"].value.startswith("![](data:image/png")
+    assert all(Path(path).exists() for path in metadata["sounds"].value)
+
+
+@pytest.mark.slow
+def test_the_control_benchmark_has_its_table_page_and_json(tiny: Path) -> None:
+    done = materialize(tiny, "--select", "control_report")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    report = json.loads((tiny / "data" / "control" / "control.json").read_text())
+    assert {"none", "text", "mask", "signal", "all", "shuffled_signal", "real", "mean"} <= set(report["rows"])
+    assert "<video" in (tiny / "data" / "control" / "index.html").read_text()
+
+
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_again(tiny: Path) -> None:
     folder = tiny / "data" / "training_shards"
     before = {name: (folder / f"{name}.tar").stat().st_mtime_ns for name in finished_shards(folder)}

@@ -200,6 +200,13 @@ def test_min_snr_weights_are_the_closed_form() -> None:
     assert torch.equal(min_snr_weights(schedule, timesteps, None), torch.ones(4))
 
 
+def test_the_pipeline_samples_what_the_network_was_taught_to_predict(world: Path, tmp_path: Path) -> None:
+    assert main(arguments(world, tmp_path / "model", "--steps", "1", "--set", "prediction=v_prediction")) == 0
+    pipeline = DrawAudioPipeline.from_pretrained(tmp_path / "model")
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    assert pipeline._solver(3).config.prediction_type == "v_prediction"
+
+
 def test_the_moving_average_warms_up_as_documented() -> None:
     weight = torch.nn.Parameter(torch.zeros(3))
     average = MovingAverage({"w": weight}, decay=0.3)

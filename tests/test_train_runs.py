@@ -1,0 +1,141 @@
+"""How a training is run: several processes, bf16, compiled, estimated; and the sounds it leaves on its way."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from drawaudio_model.cli import main as drawaudio
+from drawaudio_model.clip_format import CLIP_SAMPLES
+from drawaudio_model.media import decode_flac
+from drawaudio_model.train import main
+from tests.test_train import arguments, world
+
+__all__ = ["world"]
+
+ROOT = Path(__file__).parent.parent
+SLOW_RATE = ("--set", "learning_rate=1e-4", "--set", "final_learning_rate=1e-4")
+"""Adam divides small gradients by themselves; a larger rate would show their rounding, not our mistakes."""
+FEW = ("--set", "validate_every=99", "--set", "checkpoint_every=99", "--set", "audio_samples=0")
+
+
+def run_alone(command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own: an Accelerator's precision and number of processes are fixed once in each."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | variables
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_two_processes_with_half_the_batch_give_the_weights_of_one(world: Path, tmp_path: Path) -> None:
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    more = ("--steps", "20", "--workers", "1", *SLOW_RATE, *FEW)
+    done = run_alone([*together, "-m", "drawaudio_model.train", *arguments(world, tmp_path / "two" / "model", *more)])
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert main(arguments(world, tmp_path / "one" / "model", *more)) == 0
+    for name in ("model", "average"):
+        file = Path("training") / "checkpoints" / "step-00000020" / f"{name}.safetensors"
+        one, two = (load_file(tmp_path / side / file) for side in ("one", "two"))
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, atol=1e-5, rtol=0, msg=key)
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / side / "training" / "losses.jsonl").read_text().splitlines()]
+        for side in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 20
+
+
+def test_bf16_trains_without_a_gradient_scaler(world: Path, tmp_path: Path) -> None:
+    asked = arguments(world, tmp_path / "model", "--steps", "2", "--set", "precision=bf16", *FEW)
+    code = f"""
+import torch
+from drawaudio_model import train
+seen = []
+original = train.Training._optimise
+def optimise(self, *given):
+    assert self.accelerator.scaler is None and self.accelerator.mixed_precision == "bf16"
+    hook = self.denoiser.unet.conv_in.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    try:
+        return original(self, *given)
+    finally:
+        hook.remove()
+train.Training._optimise = optimise
+assert train.main({asked!r}) == 0
+assert set(seen) == {{torch.bfloat16}}, seen
+"""
+    done = run_alone([sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr[-4000:]
+    weights = load_file(tmp_path / "training" / "checkpoints" / "step-00000002" / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_compiled_training_gives_the_same_weights(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = ("--steps", "2", *SLOW_RATE, *FEW)
+    assert main(arguments(world, tmp_path / "plain" / "model", *more)) == 0
+    # The graph is captured as on a GPU; what would be generated from it needs a C compiler and minutes.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    assert main(arguments(world, tmp_path / "compiled" / "model", *more, "--set", "compile=true")) == 0
+    file = Path("training") / "checkpoints" / "step-00000002" / "model.safetensors"
+    plain, compiled = (load_file(tmp_path / side / file) for side in ("plain", "compiled"))
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, atol=1e-5, rtol=0, msg=name)
+
+
+def test_each_validation_leaves_sounds_and_curves(world: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert main(arguments(world, tmp_path / "model", "--steps", "4", "--set", "audio_samples=2")) == 0
+    training = tmp_path / "training"
+    keys = ("clip0006_000000", "clip0007_000000")
+    expected = {f"step-{step:08d}-{key}.flac" for step in (2, 4) for key in keys}
+    assert {path.name for path in (training / "samples").iterdir()} == expected
+    sounds = {name: decode_flac((training / "samples" / name).read_bytes()) for name in expected}
+    assert all(sound.shape == (CLIP_SAMPLES,) for sound in sounds.values())
+    assert (training / "learning_curves.png").stat().st_size > 5000
+    board = EventAccumulator(str(training / "tensorboard"))
+    board.Reload()
+    assert set(board.Tags()["audio"]) == {f"samples/{key}" for key in keys}
+    assert {"losses/gradient_norm", "losses/loss", "validation/bands 0-499"} <= set(board.Tags()["scalars"])
+
+
+def test_the_estimate_says_what_a_run_takes_and_writes_nothing(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, backbones = str(world / "shards"), str(world / "backbones")
+    before = sorted(world.rglob("*"))
+    given = ["train", "--run", "tiny", "--steps", "1000", "--estimate", "--shards", shards, "--backbones", backbones]
+    assert drawaudio([*given, "--devices", "4"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["run"] == "tiny" and lines["steps"] == "1,000" and lines["samples"].startswith("4,000 (4 a step")
+    assert "real samples" in lines["measured"] and "GB a checkpoint" in lines["disk"]
+    assert "wall" in lines and lines["wall"].endswith("on 4 such devices")
+    assert sorted(world.rglob("*")) == before
+
+
+def test_the_estimate_of_the_paper_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--set", "unet_channels=[16,32]", "--set", "unet_heads=2", "--set", "video_width=16"]
+    assert drawaudio(["train", "--run", "paper", "--dataset", "mixed", "--estimate", *small]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["steps"] == "200,000" and lines["samples"].startswith("57,600,000 (288 a step")
+    assert "random samples of the published shapes" in lines["measured"]
+
+
+def test_settings_are_changed_by_name_and_checked(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong, message in (
+        ("loudness=additive", "no NAME=VALUE with a name of config.py"),
+        ("steps=many", "setting steps is 'many', expected a int"),
+        ("micro_batch_size=3", "batch_size 4 is no multiple of micro_batch_size 3"),
+    ):
+        assert main(arguments(world, tmp_path / "model", "--set", wrong)) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--run", "tiny"])
+    assert "required: --shards, --backbones, --output" in capsys.readouterr().err
