@@ -109,6 +109,7 @@ def test_the_page_lists_and_links_our_assets_and_nothing_covers_it(address: str)
         assert {name for name in asset_names() if name in graph} >= asset_names() - {
             "dataset_card",
             "evaluation_report",
+            "control_report",
         }
         assert "Join the Dagster community" not in graph
         browser.close()
