@@ -1,13 +1,15 @@
 """Clips a second of media.py, beside FFmpeg's command decoding the same files, on one thread each.
 
-Two baselines, run in turn with media.py, file by file:
+Three baselines, run in turn with media.py, file by file:
 
 - `ffmpeg -threads 1 ... -f null`: picture and sound decoded, thrown away. It does less: no scaling, no resampling.
-- `ffmpeg -threads 1 ... -f rawvideo` piping 4 fps, 224 x 224 RGB: what a dataset script would start.
+- `ffmpeg -threads 1 ... -f rawvideo` piping 4 fps, 224 x 224 RGB: what a dataset script would start. No sound.
+- the same with a second output, the sound as 16 kHz mono: the work that media.py does.
 
-media.py decodes picture and sound of the whole file, and makes the frames of all its clips at 224 x 224 and their sound at
-16 kHz. Times are CPU seconds (user and system, children included), so that other work on the machine does not count;
-wall-clock ratios are kept beside them. Each figure is the least of --repeats runs, summed over the files.
+media.py reads picture and sound of the whole file, and makes the frames of all its clips at 224 x 224 and their sound at
+16 kHz; frames that no clip shows and no other frame is predicted from it leaves undecoded (media_skipping.py). Times are
+CPU seconds (user and system, children included), so that other work on the machine does not count; wall-clock ratios are
+kept beside them. Each figure is the least of --repeats runs, summed over the files.
 
     python benchmarks/decode.py [--clips FOLDER] [--repeats 3]
 """
@@ -30,11 +32,11 @@ import av
 import numpy as np
 
 from drawaudio_model import media
-from drawaudio_model.clip_format import FRAME_SIZE, SOURCE_SECONDS, VIDEO_FPS
+from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "decode.json"
-GOALS = {"ffmpeg_decode": 0.8, "ffmpeg_pipe": 1.0}
+GOALS = {"ffmpeg_decode": 0.8, "ffmpeg_pipe": 1.0, "ffmpeg_both": 1.0}
 """Least clips/s of media.py, as a multiple of each baseline's."""
 
 
@@ -47,22 +49,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         real = arguments.clips.is_dir()
         files = sorted(arguments.clips.iterdir()) if real else encode_clips(Path(folder))
-        result = measure(files, arguments.repeats)
+        result = measure(files, arguments.repeats, Path(folder))
     result["files"] = "real clips" if real else "encoded test pictures"
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     report(result)
 
 
-def measure(files: list[Path], repeats: int) -> dict:
-    """Seconds of each way on each file, and the ratios of their clips/s."""
+def measure(files: list[Path], repeats: int, folder: Path) -> dict:
+    """Seconds of each way on each file, and the ratios of their clips/s; `folder` takes what FFmpeg writes."""
     ffmpeg = find_ffmpeg()
     shrink = ["-map", "0:v:0", "-filter_threads", "1", "-vf", f"fps={VIDEO_FPS},scale={FRAME_SIZE}:{FRAME_SIZE}"]
     shrink += ["-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    sound = ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "f32le", "-y", str(folder / "sound.f32")]
     ways: dict[str, Callable[[Path], None]] = {
         "media": read_with_media,
         "ffmpeg_decode": lambda path: run([ffmpeg, "-threads", "1", "-i", f"file:{path}", "-f", "null", "-"]),
         "ffmpeg_pipe": lambda path: run([ffmpeg, "-threads", "1", "-i", f"file:{path}", *shrink]),
+        "ffmpeg_both": lambda path: run([ffmpeg, "-threads", "1", "-i", f"file:{path}", *shrink, *sound]),
     }
     clips = {path.name: len(starts(path)) for path in files}
     read_with_media(files[0])  # the first call loads libraries

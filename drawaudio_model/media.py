@@ -23,6 +23,7 @@ from av.stream import Discard, Disposition
 from PIL import Image
 
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
+from drawaudio_model.media_skipping import read_skipping
 from drawaudio_model.media_tracks import MARGIN_SECONDS, MediaError, PictureTrack, SoundTrack
 from drawaudio_model.media_tracks import REASONS as REASONS
 
@@ -80,7 +81,8 @@ class DecodedMedia:
     frames_decoded: int
     """Frames presented, over the whole file; edit lists applied."""
     corrupt_frames: int
-    """Frames that were damaged or missing, within MAX_CORRUPT_SHARE."""
+    """Frames that were damaged or missing, within MAX_CORRUPT_SHARE; damage in frames that no clip shows and no other
+    frame is predicted from may stay unseen."""
     video_seconds: float
     """From the first frame to the end of the last, over the whole file."""
     audio_seconds_decoded: float
@@ -135,14 +137,19 @@ def read_clips(
     if not starts_seconds or min(starts_seconds) < 0:
         raise ValueError(f"starts_seconds is {tuple(starts_seconds)}, expected at least one start, none below 0")
     times = _moments(seconds, fps)
-    with _open(source) as container:
-        video, audio = _require(container, "video"), _require(container, "audio")
-        _set_threads(video, threads)
-        picture = PictureTrack(video, [start + times for start in starts_seconds], longer_side, size)
-        sound = SoundTrack([float(start) for start in starts_seconds], float(seconds))
-        _decode(container, {video.index: picture, audio.index: sound})
-        info = _media_info(container)
-        _check_complete(container, picture, sound)
+
+    def read(skipping: bool) -> tuple[PictureTrack, SoundTrack, MediaInfo]:
+        with _open(source) as container:
+            video, audio = _require(container, "video"), _require(container, "audio")
+            _set_threads(video, threads)
+            picture = PictureTrack(video, [start + times for start in starts_seconds], longer_side, size, skipping)
+            sound = SoundTrack([float(start) for start in starts_seconds], float(seconds))
+            _decode(container, {video.index: picture, audio.index: sound})
+            info = _media_info(container)
+            _check_complete(container, picture, sound)
+        return picture, sound, info
+
+    picture, sound, info = read_skipping(read)
     clips = [_clip(picture, sound, index, start, seconds) for index, start in enumerate(starts_seconds)]
     _check_usable(clips)
     return DecodedMedia(
@@ -170,13 +177,17 @@ def read_frames(
     Arguments and errors as read_clips, the sound's left out. A shorter picture holds its last frame.
     """
     times = _moments(seconds, fps)
-    with _open(source) as container:
-        video = _require(container, "video")
-        _set_threads(video, threads)
-        picture = PictureTrack(video, [times], longer_side, size)
-        _decode(container, {video.index: picture})
-        _check_complete(container, picture, None)
-    return picture.clips[0]
+
+    def read(skipping: bool) -> np.ndarray:
+        with _open(source) as container:
+            video = _require(container, "video")
+            _set_threads(video, threads)
+            picture = PictureTrack(video, [times], longer_side, size, skipping)
+            _decode(container, {video.index: picture})
+            _check_complete(container, picture, None)
+        return picture.clips[0]
+
+    return read_skipping(read)
 
 
 def read_waveform(source: Path | bytes, *, seconds: float | None = None) -> np.ndarray:
@@ -329,11 +340,12 @@ def _decode(container: av.container.InputContainer, tracks: "dict[int, PictureTr
         except av.error.FFmpegError as error:
             raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
         track = tracks[packet.stream.index]
-        try:
-            for frame in packet.decode():
-                track.add(frame)
-        except av.error.FFmpegError:
-            track.corrupt += 1  # FFmpeg goes on with the next packet; _check_complete holds the limit.
+        for due in track.due(packet):
+            try:
+                for frame in due.decode():
+                    track.add(frame)
+            except av.error.FFmpegError:
+                track.corrupt += 1  # FFmpeg goes on with the next packet; _check_complete holds the limit.
         if sound is not None and sound.zero is None:
             sound.zero = picture.zero if picture is not None else sound.start
     for track in tracks.values():

@@ -4,6 +4,8 @@ Legend: V video frames, H/W pixels. Both tracks are fed frame by frame while a f
 what the clips need. Time zero of the clips is the moment the first picture is shown.
 """
 
+from collections.abc import Iterable
+
 import av
 import numpy as np
 from av.audio.resampler import AudioResampler
@@ -11,6 +13,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.media_skipping import CannotSkip, FrameSkipping, can_skip
 
 REASONS = {
     "no_video_stream": "there is no moving picture (a cover picture does not count)",
@@ -52,10 +55,19 @@ class MediaError(ValueError):
 
 
 class PictureTrack:
-    """Picks, from frames in presentation order, the one shown at each asked moment; converts no other."""
+    """Picks, from frames in presentation order, the one shown at each asked moment; converts no other.
+
+    With `skipping`, frames that are not looked at may stay undecoded; then everything but the corrupt ones is as without,
+    or CannotSkip is raised (media_skipping.py).
+    """
 
     def __init__(
-        self, stream: av.VideoStream, times: list[np.ndarray], longer_side: int | None, size: tuple[int, int] | None
+        self,
+        stream: av.VideoStream,
+        times: list[np.ndarray],
+        longer_side: int | None,
+        size: tuple[int, int] | None,
+        skipping: bool,
     ) -> None:
         self.count = self.corrupt = 0
         self.zero: float | None = None
@@ -69,8 +81,18 @@ class PictureTrack:
         self._held_rgb: np.ndarray | None = None
         self._reformatter = VideoReformatter()
         self._clock = _FrameClock(stream)
+        self._skipping: FrameSkipping | None = None
+        if skipping and can_skip(stream):
+            moments = [moment for moment, _, _ in self._targets]
+            self._skipping = FrameSkipping(stream, moments, self._clock.ticks, self._clock.tolerance)
+
+    def due(self, packet: av.Packet) -> Iterable[av.Packet]:
+        """The packets to decode after this one was read, each before the next is asked for."""
+        return (packet,) if self._skipping is None else self._skipping.due(packet)
 
     def add(self, frame: av.VideoFrame) -> None:
+        if self._skipping is not None:
+            self._skipping.check(frame)
         self.count += 1
         self.corrupt += frame.is_corrupt
         time, duration = self._clock.time(frame)
@@ -85,6 +107,12 @@ class PictureTrack:
         if self._held is not None:
             self._show_until(np.inf)
         self._held = None
+        if self._skipping is not None:
+            if self.corrupt:
+                raise CannotSkip(f"{self.corrupt} packets cannot be decoded")
+            for time, duration in self._skipping.left_out():
+                self.count += 1
+                self.end = max(self.end, time * self._clock.ticks + self._clock.duration(duration))
 
     def _show_until(self, time: float) -> None:
         """The held frame is what is seen at every asked moment before `time`."""
@@ -128,8 +156,8 @@ class _FrameClock:
     def __init__(self, stream: av.VideoStream) -> None:
         rate = stream.average_rate or stream.guessed_rate
         self._interval = 1 / float(rate) if rate else 1 / 25
-        self._ticks = float(stream.time_base)
-        self.tolerance = min(self._ticks, CLOCK_TOLERANCE_SECONDS)
+        self.ticks = float(stream.time_base)
+        self.tolerance = min(self.ticks, CLOCK_TOLERANCE_SECONDS)
         self._last_pts = self._last_dts = None
         self._bad_pts = self._bad_dts = 0
         self._last: float | None = None
@@ -150,14 +178,18 @@ class _FrameClock:
             self._last_dts = dts
         value = pts if pts is not None and (self._bad_pts <= self._bad_dts or dts is None) else dts
         if value is not None:
-            time = value * self._ticks
+            time = value * self.ticks
         else:
             time = 0.0 if self._last is None else self._last + self._last_duration
         if self._last is not None:
             time = max(time, self._last)
-        self._last_duration = frame.duration * self._ticks if frame.duration else self._interval
+        self._last_duration = self.duration(frame.duration)
         self._last = time
         return time, self._last_duration
+
+    def duration(self, stated: int | None) -> float:
+        """Seconds of a frame, from what its packet states in ticks."""
+        return stated * self.ticks if stated else self._interval
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
@@ -190,9 +222,15 @@ class SoundTrack:
         self._covered: list[list[tuple[int, int]]] = [[] for _ in starts_seconds]
         self._batch: list[av.AudioFrame] = []
         self._batch_position = 0
+        self._batch_kind: tuple[str, str] | None = None
+        """Sample format and layout that all frames of the batch have."""
         self._waiting: list[tuple[int, np.ndarray]] = []
         self._position = 0
         self._weights: dict[str, np.ndarray] = {}
+
+    def due(self, packet: av.Packet) -> Iterable[av.Packet]:
+        """The packet itself: sound is decoded as it comes."""
+        return (packet,)
 
     def add(self, frame: av.AudioFrame) -> None:
         if not self.rate:
@@ -208,10 +246,11 @@ class SoundTrack:
             if abs(stated - self._position) > AUDIO_GAP_SECONDS * self.rate:
                 self._mix_batch()
                 self._position = stated
-        if self._batch and (len(self._batch) == _BATCH_FRAMES or _kind(frame) != _kind(self._batch[0])):
+        kind = frame.format.name, frame.layout.name
+        if self._batch and (len(self._batch) == _BATCH_FRAMES or kind != self._batch_kind):
             self._mix_batch()
         if not self._batch:
-            self._batch_position = self._position
+            self._batch_position, self._batch_kind = self._position, kind
         self._batch.append(frame)
         self._position += frame.samples
         self.end = self._position / self.rate
@@ -235,8 +274,11 @@ class SoundTrack:
         dtype = np.dtype(_SAMPLE_TYPES[form.packed.name])
         per_plane = 1 if form.is_planar else channels
         # The planes are padded behind their samples.
+        pieces = [f.planes for f in frames]
         planes = [
-            np.concatenate([np.frombuffer(f.planes[i], dtype, f.samples * per_plane) for f in frames])
+            np.concatenate(
+                [np.frombuffer(p[i], dtype, f.samples * per_plane) for f, p in zip(frames, pieces, strict=True)]
+            )
             for i in range(channels if form.is_planar else 1)
         ]
         parts = planes if form.is_planar else list(planes[0].reshape(-1, channels).T)
@@ -276,10 +318,6 @@ class SoundTrack:
         waveform = waveform[MARGIN_SECONDS * SAMPLE_RATE :][:wanted]
         assert len(waveform) == wanted, (len(waveform), wanted)
         return np.ascontiguousarray(waveform), held / self.rate
-
-
-def _kind(frame: av.AudioFrame) -> tuple[str, str]:
-    return frame.format.name, frame.layout.name
 
 
 def _extend(intervals: list[tuple[int, int]], first: int, last: int) -> None:
