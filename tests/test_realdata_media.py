@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drawaudio_model import media
+from drawaudio_model import media, media_tracks
 from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_SECONDS, SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import MediaError
 from pipelines.sources import folder
@@ -50,6 +50,25 @@ def test_counts_of_every_real_clip_agree_with_the_manifest(name):
     assert np.abs(clip.waveform).max() > 0.01
     if clip.flags:
         assert clip.video_seconds == pytest.approx(6.56, abs=0.05)
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_leaving_out_frames_changes_nothing_in_any_real_clip(name, monkeypatch):
+    decoded = []
+    add = media_tracks.PictureTrack.add
+    monkeypatch.setattr(
+        media_tracks.PictureTrack, "add", lambda track, frame: (decoded.append(frame.pts), add(track, frame))
+    )
+    skipping = media.read_clips(REALDATA / name, longer_side=64)
+    count = len(decoded)
+    monkeypatch.setattr(media_tracks, "can_skip", lambda stream: False)
+    full = media.read_clips(REALDATA / name, longer_side=64)
+    np.testing.assert_array_equal(skipping.clips[0].frames, full.clips[0].frames)
+    np.testing.assert_array_equal(skipping.clips[0].waveform, full.clips[0].waveform)
+    assert len(decoded) - count == full.frames_decoded == skipping.frames_decoded
+    assert (skipping.video_seconds, skipping.audio_offset_seconds) == (full.video_seconds, full.audio_offset_seconds)
+    b_frames = full.info.video_codec == "h264" and not name.endswith("flipping_a_pancake.mkv")
+    assert count < 0.7 * full.frames_decoded if b_frames else count == full.frames_decoded
 
 
 def test_all_real_clips_are_there():
