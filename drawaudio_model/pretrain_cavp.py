@@ -423,7 +423,7 @@ def measure_recall(model: CAVP, corpus: Corpus, views: list[int], device: torch.
 
 @torch.no_grad()
 def draw_similarity(model: CAVP, corpus: Corpus, path: Path, *, clips: int = 3) -> None:
-    """Cosine of every frame with the sound at every moment, whole clips, as PNG; a trained model shows a diagonal."""
+    """Cosine of every frame with the sound at every moment, whole clips, as PNG: bright where both say the same."""
     from matplotlib.figure import Figure
 
     views = corpus.whole_frame_views()
