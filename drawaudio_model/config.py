@@ -194,6 +194,8 @@ class TrainConfig:
             loudness_mode="per_channel",
             loudness_scale="decibel",
             prediction="v_prediction",
+            # Captions are learnt first and explain the sound; without them it is left to picture and mask.
+            null_text_rate=0.35,
             workers=0,
             checkpoint_every=100,
             validate_every=100,
