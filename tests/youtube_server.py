@@ -40,6 +40,7 @@ BEHAVIOURS = (
     "good",  # video and sound in one file of 14 s
     "pair",  # the same as two formats, to be merged
     "long",  # 20 minutes, also as m3u8
+    "holes",  # the same, some of its segments cannot be had
     "short",  # 7 s
     "mute",  # no sound
     "403",
@@ -54,6 +55,7 @@ BEHAVIOURS = (
     "early",  # the body ends before its Content-Length
     "cut",  # the body ends early and there was no Content-Length
     "slow",  # endless, a byte at a time
+    "flood",  # endless and fast
     "html",  # a page instead of media
     "no_format",
     "evil",  # names that point elsewhere
@@ -171,7 +173,7 @@ class YouTubeServer:
                 plain | {"format_id": "133", "url": f"{address}/picture.mp4", "acodec": "none"},
                 plain | {"format_id": "140", "url": f"{address}/sound.mp4", "vcodec": "none", "ext": "m4a"},
             ]
-        if behaviour == "long":
+        if behaviour in ("long", "holes"):
             formats.append(plain | {"format_id": "93", "url": f"{address}/long.m3u8", "protocol": "m3u8_native"})
         if behaviour == "no_format":
             formats = [plain | {"format_id": "313", "url": f"{address}/good.mp4", "vcodec": "vp9", "ext": "webm"}]
@@ -183,11 +185,17 @@ class YouTubeServer:
 
 
 def _file(behaviour: str) -> str:
-    return f"{behaviour}.mp4" if behaviour in ("short", "mute", "long") else "good.mp4"
+    return (
+        f"{behaviour}.mp4"
+        if behaviour in ("short", "mute", "long")
+        else "long.mp4"
+        if behaviour == "holes"
+        else "good.mp4"
+    )
 
 
 def _seconds(behaviour: str) -> int:
-    return {"short": 7, "long": 1200}.get(behaviour, 14)
+    return {"short": 7, "long": 1200, "holes": 1200}.get(behaviour, 14)
 
 
 class _Http(ThreadingHTTPServer):
@@ -237,14 +245,16 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.site.media[name]
         if behaviour in ("403", "404", "500"):
             self._answer(int(behaviour), b"")
+        elif behaviour == "holes" and re.fullmatch(r"long6\d\.ts", name) and name != "long60.ts":
+            self._answer(404, b"")
         elif behaviour == "403_once" and first:
             self._answer(403, b"")
         elif behaviour == "503_once" and first:
             self._answer(503, b"")
         elif behaviour == "html":
             self._answer(200, b"<!DOCTYPE html><title>Sorry</title>" + b" " * 2000, {"Content-Type": "text/html"})
-        elif behaviour == "slow":
-            self._endless(body)
+        elif behaviour in ("slow", "flood"):
+            self._endless(body, 1 if behaviour == "slow" else 1 << 14)
         elif behaviour == "cut":
             self._answer(200, body[: len(body) * 2 // 3], length=False)
         elif behaviour in ("reset", "early") or (behaviour == "reset_once" and first):
@@ -300,16 +310,16 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
 
-    def _endless(self, body: bytes) -> None:
+    def _endless(self, body: bytes, step: int) -> None:
         self.send_response(200)
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
         place = 0
         try:
-            while not self.site.closing.wait(0.1):
-                self.wfile.write(body[place : place + 1])
+            while not self.site.closing.wait(0.1 if step == 1 else 0.001):
+                self.wfile.write(body[place : place + step])
                 self.wfile.flush()
-                place = (place + 1) % len(body)
+                place = (place + step) % len(body)
         except OSError:
             return

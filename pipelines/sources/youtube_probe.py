@@ -62,6 +62,9 @@ def probe(path: Path) -> Probe | Fault:
 
 def source_fault(facts: Probe) -> Fault | None:
     """What is wrong with a whole downloaded video, or None."""
+    picture, sound = bool(facts.video_codec), bool(facts.audio_codec)
+    if (picture and not facts.frames) or (sound and not facts.audio_seconds) or not (picture or sound):
+        return Fault(CLASSES["truncated"], "the file has a header, and nothing of what it announces")
     if not facts.frames:
         return Fault(CLASSES["no_video"], "the file has no moving picture")
     if not facts.audio_seconds:
