@@ -32,6 +32,12 @@ _INFO_EXAMPLE = """example:
 _VERIFY_EXAMPLE = """example:
   drawaudio dataset verify data/demo/training_shards"""
 
+_PUBLISH_EXAMPLE = """example:
+  drawaudio dataset publish data/demo/training_shards demo-dataset
+  drawaudio dataset publish data/demo/training_shards hf://datasets/me/demo     after `hf auth login`
+
+  What is there already is not written or sent again: interrupted, it continues."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
@@ -102,6 +108,11 @@ def build_parser() -> argparse.ArgumentParser:
         dataset, "verify", "check every shard of a folder against its manifest", _VERIFY_EXAMPLE, run_verify
     )
     verify.add_argument("folder", type=Path, metavar="DIR")
+    share = _command(
+        dataset, "publish", "copy a dataset without its sound to a folder or the hub", _PUBLISH_EXAMPLE, run_publish
+    )
+    share.add_argument("folder", type=Path, metavar="DIR", help="training shards, or a dataset's folder")
+    share.add_argument("destination", metavar="DEST", help="a folder, or hf://datasets/<owner>/<name>")
     return parser
 
 
@@ -195,29 +206,23 @@ def run_info(options: argparse.Namespace) -> None:
 
 def run_verify(options: argparse.Namespace) -> None:
     """`drawaudio dataset verify`."""
-    from tqdm import tqdm
+    from drawaudio_model.verify import verify_shards
 
-    from drawaudio_model.shard import SAMPLE_MEMBERS, ShardReader, decode_sample, file_sha256, finished_shards
+    found = verify_shards(options.folder)
+    for damage in found.damages:
+        print(damage, file=sys.stderr)
+    if found.damages:
+        raise ValueError(f"{options.folder}: {len(found.damages)} damages in {found.shards} shards, each named above")
+    print(f"{options.folder}: {found.shards} shards, {found.clips} clips, all as their manifests say")
 
-    names = finished_shards(options.folder)
-    if not names:
-        raise ValueError(f"{options.folder} has no finished shard (no manifests/*.json); materialize it first")
-    clips = 0
-    for name in tqdm(names, desc="verify", unit="shard", dynamic_ncols=True, disable=None):
-        reader = ShardReader(options.folder, name)
-        found = file_sha256(options.folder / f"{name}.tar")
-        if found != reader.manifest.sha256:
-            raise ValueError(
-                f"{name}.tar has sha256 {found[:12]}..., its manifest says {reader.manifest.sha256[:12]}..."
-            )
-        if len(reader) != reader.manifest.count:
-            raise ValueError(f"{name} has {len(reader)} clips, its manifest says {reader.manifest.count}")
-        for key, members in reader.items():
-            if set(SAMPLE_MEMBERS) - {"flac"} <= set(members):
-                decode_sample(key, members)
-        clips += len(reader)
-        reader.close()
-    print(f"{options.folder}: {len(names)} shards, {clips} clips, all as their manifests say")
+
+def run_publish(options: argparse.Namespace) -> None:
+    """`drawaudio dataset publish`."""
+    from drawaudio_model.publish import publish
+
+    done = publish(options.folder, options.destination)
+    card = "" if done.has_card else "; without a card, materialize dataset_card first and publish again"
+    print(f"{done.place}: {done.shards} shards, {done.clips} clips, {done.megabytes:.1f} MB without sound{card}")
 
 
 def parse_mask(options: argparse.Namespace) -> object:

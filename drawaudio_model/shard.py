@@ -1,8 +1,9 @@
 """Shards: what one training sample is, and tars that are either whole or not there.
 
 A shard is a WebDataset tar with two sidecars. Next to `<folder>/<shard>.tar` lie `<folder>/index/<shard>.parquet` (key,
-member, offset, size: random access without scanning the tar) and `<folder>/manifests/<shard>.json` (count, bytes,
-sha256, inputs, rejected clips), which is written last. Readers trust manifests only: a tar without one does not exist.
+member, offset, size, crc32: random access without scanning the tar, and the name of whatever is damaged) and
+`<folder>/manifests/<shard>.json` (count, bytes, sha256, inputs, rejected clips), which is written last. Readers trust
+manifests only: a tar without one does not exist.
 
 Shapes: V video frames of the 10 s clip (40), D CAVP width, C latent channels, F x K latent grid of the 10 s clip, L text
 tokens.
@@ -16,6 +17,7 @@ import os
 import re
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -258,10 +260,10 @@ class ShardWriter:
             os.fsync(journal.fileno())
         self._journal[row["key"]] = row
 
-    def _write_tar(self, tar: Path, kept: list[dict[str, Any]]) -> tuple[str, list[tuple[str, str, int, int]]]:
+    def _write_tar(self, tar: Path, kept: list[dict[str, Any]]) -> tuple[str, list[tuple[str, str, int, int, int]]]:
         samples = self.staging / "samples.bin"
         samples.touch()
-        index: list[tuple[str, str, int, int]] = []
+        index: list[tuple[str, str, int, int, int]] = []
         temporary = tar.with_suffix(".tar.partial")
         with samples.open("rb") as source, temporary.open("wb") as raw:
             with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as archive:
@@ -270,8 +272,10 @@ class ShardWriter:
                     for extension, size in row["sizes"].items():
                         header = tarfile.TarInfo(f"{row['key']}.{extension}")
                         header.size, header.mode = size, 0o644
-                        archive.addfile(header, io.BytesIO(source.read(size)))
-                        index.append((row["key"], extension, archive.offset - -(-size // 512) * 512, size))
+                        content = source.read(size)
+                        archive.addfile(header, io.BytesIO(content))
+                        start = archive.offset - -(-size // 512) * 512
+                        index.append((row["key"], extension, start, size, zlib.crc32(content)))
             raw.flush()
             os.fsync(raw.fileno())
         sha256 = file_sha256(temporary)
@@ -464,12 +468,12 @@ def _check_array(key: str, name: str, array: np.ndarray) -> None:
         raise ValueError(f"{name} of {key} holds values that are not finite; compute it again")
 
 
-def _write_index(path: Path, rows: list[tuple[str, str, int, int]]) -> None:
+def _write_index(path: Path, rows: list[tuple[str, str, int, int, int]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
-    types = {"key": pa.string(), "member": pa.string(), "offset": pa.int64(), "size": pa.int64()}
+    types = {"key": pa.string(), "member": pa.string(), "offset": pa.int64(), "size": pa.int64(), "crc32": pa.uint32()}
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(types)
     arrays = [pa.array(column, kind) for column, kind in zip(columns, types.values(), strict=True)]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(arrays, names=list(types)), buffer, compression="zstd")

@@ -149,7 +149,15 @@ class CaptionModels:
         rate = self.scorer_features.sampling_rate
         sounds = [resample_poly(waveform, rate, SAMPLE_RATE).astype(np.float32) for waveform in waveforms]
         heard = self.scorer_features(sounds, sampling_rate=rate, return_tensors="pt").to(self.device)
-        read = self.scorer_tokenizer([text for own in texts for text in own], padding=True, return_tensors="pt")
+        # RoBERTa counts positions from its padding id + 1 on; a captioner may ramble on past the last of them.
+        room = self.scorer.config.text_config.max_position_embeddings - 2
+        read = self.scorer_tokenizer(
+            [text for own in texts for text in own],
+            padding=True,
+            truncation=True,
+            max_length=min(room, self.scorer_tokenizer.model_max_length),
+            return_tensors="pt",
+        )
         with torch.inference_mode(), autocast(float16_is_enough=True):
             sound = _pooled(self.scorer.get_audio_features(**heard)).float()
             text = _pooled(self.scorer.get_text_features(**read.to(self.device))).float()

@@ -129,7 +129,7 @@ def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, 
     import csv
     import io
 
-    from pipelines.pictures import table
+    from drawaudio_model.markdown import table
     from pipelines.sources import youtube_lists
 
     lists = _read_lists(profile)
@@ -206,6 +206,6 @@ def _folder_paths() -> tuple[Path, Path]:
 
 
 def _markdown(rows: list[dict[str, Any]]) -> str:
-    from pipelines.pictures import table
+    from drawaudio_model.markdown import table
 
     return table([{name: row[name] or "" for name in ("key", "split", "shard", "label", "caption")} for row in rows])

@@ -1,92 +1,17 @@
-"""What a finished dataset says about itself: card, index, Croissant, shard list, checksums, pictures and notices.
+"""The asset that describes the finished dataset: `datasets_cards/<profile>/`."""
 
-The folder `datasets_cards/<name>/` is laid out like the dataset's repository: beside README.md and croissant.json
-stands `data`, a link to the training shards, so the same relative paths hold here and after publishing.
-"""
-
-import hashlib
-import io
 import json
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from string import Template
-from typing import Any
 
 import dagster as dg
 
-from drawaudio_model.clip_format import LOUDNESS_FPS, SOURCE_SECONDS, VIDEO_FPS
-from drawaudio_model.shard import (
-    SAMPLE_MEMBERS,
-    ShardManifest,
-    ShardReader,
-    decode_array,
-    fingerprint,
-    finished_shards,
-    read_manifest,
-    write_atomically,
-)
+from drawaudio_model.card import CARD_LINK, TEMPLATE, About, write_card
+from drawaudio_model.shard import ShardReader, decode_array, fingerprint, finished_shards, read_manifest
 from pipelines.partitions import ALL_SHARDS
-from pipelines.profiles import SPLITS, current_profile, materialize_command
+from pipelines.profiles import Profile, current_profile, materialize_command
 from pipelines.resources import DataRoot
 from pipelines.training_shards import ledger_rows, training_shards
-
-TEMPLATE = Path(__file__).parent.parent / "datasets_cards" / "template.md"
-INDEX_COLUMNS = (
-    "key",
-    "shard",
-    "split",
-    "source",
-    "source_id",
-    "start_s",
-    "label",
-    "caption",
-    "caption_source",
-    "noun_phrases",
-)
-"""Columns of index/clips.parquet: the shard, and what each sample's json says."""
-TEMPLATE = Path(__file__).parent.parent / "datasets_cards" / "template.md"
-DROPPED_COLUMNS = ("key", "source", "source_id", "stage", "reason", "message")
-
-_MEMBER_TEXT = {
-    "json": "facts: source, start, label, split, caption and its source, noun phrases, quality scores, flags",
-    "txt": "the caption",
-    "flac": "sound, mono",
-    "boxes.json": "per frame: phrase index, confidence, corners x0 y0 x1 y1 in [0, 1]",
-    "cavp.npy": "CAVP features of the frames",
-    "cavp_masked.npy": "CAVP features of the frames, black outside the boxes",
-    "loudness.npy": "loudness signal (RMS, smoothed)",
-    "latent.npy": "autoencoder posterior of the log-mel: mean, then log-variance",
-    "clap.npy": "CLAP embedding of the caption",
-    "t5.npy": "T5 states of the caption",
-    "gpt.npy": "GPT-2 tokens made from both",
-}
-_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**12, "n>1M"))
-
-
-@dataclass(frozen=True)
-class About:
-    """What a dataset's files do not say themselves."""
-
-    pretty_name: str
-    description: str
-    licence: str
-    """Licence identifier of the Hugging Face Hub; "other" where clips belong to different people."""
-    licence_place: str
-    """Address of the licence's text, or the file beside the card that says what holds: "NOTICE"."""
-    provenance: str
-    """Where clips and captions come from, in sentences."""
-    notices: tuple[tuple[str, str], ...]
-    """(what, its licence and what that asks for), one line each."""
-    citation: str = ""
-    url: str | None = None
-    """Where the dataset is published, if anywhere."""
-    published: str = "2026-01-01"
-    """Date of this version, ISO 8601."""
-    version: str = "1.0.0"
-
 
 ABOUT_CODE = ("the code that made it", "AGPL-3.0 (with ultralytics, AGPL-3.0)")
 ABOUT_DEMO = About(
@@ -107,17 +32,48 @@ ABOUT_FOLDER = About(
 )
 
 
-@dataclass(frozen=True)
-class CardStatistics:
-    """Totals over all shards of a card."""
+_VIDEOS = (
+    "videos and their sound",
+    "their uploaders'; no right to them is given here. A clip is taken back on request: it goes to exclude.txt",
+)
+_MODELS = (
+    "features",
+    "computed with AudioLDM2 (CC BY-NC-SA 4.0), Diff-Foley's CAVP (terms of its authors), YOLO-World v2 (AGPL-3.0) and "
+    "OpenAI's CLIP (MIT); not for commercial use",
+)
+_LISTS = {
+    "audiocaps": ("AudioCaps' captions", "MIT (Kim, Kim, Lee and Kim, NAACL 2019)"),
+    "vggsound": ("VGGSound's list and labels", "CC BY 4.0 (Chen, Xie, Vedaldi and Zisserman, ICASSP 2020)"),
+}
+_SOURCES = {
+    "audiocaps": "The clips and captions of AudioCaps.",
+    "vggsound": "The clips of VGGSound; each caption is its label as a sentence, or a captioning model's sentence, "
+    "whichever CLAP finds nearest to the sound (`caption_source` says which).",
+}
+_NAMES = {
+    "audiocaps": "Draw an Audio: AudioCaps with features",
+    "vggsound_caption": "Draw an Audio: VGGSound-Caption",
+    "mixed": "Draw an Audio: VGGSound-Caption and AudioCaps",
+}
 
-    folder: Path
-    clips: int
-    hours: float
-    megabytes: float
-    clips_per_split: dict[str, int]
-    dropped_per_reason: dict[str, int]
-    """By "asset: reason"."""
+
+def about(profile: Profile) -> About:
+    """What the card of a profile says beside its numbers."""
+    if profile.source != "youtube":
+        return ABOUT_DEMO if profile.source == "demo" else ABOUT_FOLDER
+    return About(
+        pretty_name=_NAMES[profile.name],
+        description="Clips of ten seconds with captions, boxes, loudness curves and the features that train the model.",
+        licence="other",
+        licence_place="NOTICE",
+        provenance=" ".join(
+            [
+                *(_SOURCES[name] for name in profile.lists),
+                "They were fetched from YouTube; what could not be had is listed.",
+            ]
+        ),
+        notices=(*(_LISTS[name] for name in profile.lists), _VIDEOS, _MODELS, ABOUT_CODE),
+    )
 
 
 @dg.asset(
@@ -139,10 +95,14 @@ def dataset_card(data_root: DataRoot) -> dg.MaterializeResult:
         profile.name,
         folder,
         manifests,
-        ABOUT_DEMO if profile.source == "demo" else ABOUT_FOLDER,
+        about(profile),
         ledger=[row for manifest in manifests for row in ledger_rows(root, manifest.shard)],
         pictures=_example_pictures(root, manifests[-1].shard),
     )
+    # So that `drawaudio dataset publish` finds the card from the shards.
+    link = root / CARD_LINK
+    link.unlink(missing_ok=True)
+    link.symlink_to(os.path.relpath(statistics.folder.resolve(), root.resolve()), target_is_directory=True)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": statistics.clips,
@@ -155,70 +115,6 @@ def dataset_card(data_root: DataRoot) -> dg.MaterializeResult:
         },
         data_version=dg.DataVersion(fingerprint([manifest.sha256 for manifest in manifests])),
     )
-
-
-def write_card(
-    cards_dir: Path,
-    name: str,
-    shards_folder: Path,
-    manifests: Sequence[ShardManifest],
-    about: About,
-    *,
-    ledger: Sequence[Mapping[str, str]] = (),
-    pictures: Mapping[str, bytes] | None = None,
-    template: Path = TEMPLATE,
-) -> CardStatistics:
-    """Write `<cards_dir>/<name>/` and return its totals.
-
-    Args:
-        cards_dir: folder of all cards.
-        name: the dataset's name, also of its folder.
-        shards_folder: training shards; the card links to it as `data`.
-        manifests: of the shards that the card covers.
-        about: what the files do not say.
-        ledger: one row per clip with DROPPED_COLUMNS and `status`; rows whose status is "dropped" are counted as lost.
-        pictures: caption of a picture -> PNG bytes.
-        template: Markdown with the placeholders of `_texts`.
-
-    Raises:
-        ValueError: when there is no shard, or no template.
-    """
-    if not sum(manifest.count for manifest in manifests):
-        raise ValueError(
-            f"no clip in the {len(manifests)} shards of {shards_folder}; materialize training_shards first"
-        )
-    if not template.exists():
-        raise ValueError(f"{template} does not exist; it stands beside the cards in the repository")
-    folder = Path(cards_dir) / name
-    folder.mkdir(parents=True, exist_ok=True)
-    _link(folder / "data", Path(shards_folder))
-    manifests = sorted(manifests, key=lambda manifest: (SPLITS.index(split_of(manifest)), manifest.shard))
-    clips = _index_rows(Path(shards_folder), manifests)
-    dropped = [row for row in ledger if row["status"] == "dropped"]
-    shown = {f"pictures/{i:02d}.png": (caption, png) for i, (caption, png) in enumerate((pictures or {}).items())}
-    for path, (_, png) in shown.items():
-        write_atomically(folder / path, png)
-    write_atomically(folder / "index" / "clips.parquet", _parquet(clips, INDEX_COLUMNS))
-    write_atomically(folder / "index" / "dropped.parquet", _parquet(dropped, DROPPED_COLUMNS))
-    write_atomically(folder / "shards.json", _as_json(wids_index(name, about, Path(shards_folder), manifests)))
-    sums = "".join(f"{manifest.sha256}  data/{manifest.shard}.tar\n" for manifest in manifests)
-    write_atomically(folder / "SHA256SUMS", sums.encode())
-    write_atomically(folder / "NOTICE", _notice(about).encode())
-    statistics = _statistics(folder, manifests, dropped)
-    body = Template(template.read_text()).substitute(
-        _texts(
-            about,
-            statistics,
-            manifests,
-            clips,
-            dropped,
-            Path(shards_folder),
-            {path: text for path, (text, _) in shown.items()},
-        )
-    )
-    write_atomically(folder / "README.md", (front_matter(about, statistics) + body).encode())
-    write_atomically(folder / "croissant.json", _as_json(croissant(name, about, folder, manifests)))
-    return statistics
 
 
 def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes]:
@@ -242,233 +138,3 @@ def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes
         curve = decode_array(samples.member(key, "loudness.npy"))
         found[f"{key}: log-mel and loudness signal"] = pictures.mel_with_loudness(mel, curve)
     return found
-
-
-def split_of(manifest: ShardManifest) -> str:
-    """ "train", "val" or "test", from the shard's name."""
-    return manifest.shard.partition("-")[0]
-
-
-def front_matter(about: About, statistics: CardStatistics) -> str:
-    """The YAML head by which the Hugging Face Hub and `datasets` know licence, size and files."""
-    import yaml
-
-    size = next(text for limit, text in _SIZES if statistics.clips < limit)
-    files = [
-        {"split": "validation" if split == "val" else split, "path": f"data/{split}-*.tar"}
-        for split, count in statistics.clips_per_split.items()
-        if count
-    ]
-    head: dict[str, Any] = {"license": about.licence}
-    if about.licence == "other":
-        head |= {"license_name": "see-notice", "license_link": about.licence_place}
-    head |= {
-        "pretty_name": about.pretty_name,
-        "language": ["en"],
-        "size_categories": [size],
-        "task_categories": ["text-to-audio"],
-        "tags": ["webdataset", "croissant", "audio", "video", "video-to-audio", "foley"],
-        # One format for all configs: `datasets` chooses a single reader for a folder, so the index is none of them.
-        "configs": [{"config_name": "default", "default": True, "data_files": files}],
-    }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
-
-
-def wids_index(name: str, about: About, shards_folder: Path, manifests: Sequence[ShardManifest]) -> dict[str, Any]:
-    """The shard list that `wids.ShardListDataset` reads (wids-shard-index-v1)."""
-    from tqdm import tqdm
-
-    shards = []
-    for manifest in tqdm(
-        sorted(manifests, key=lambda row: row.shard), desc="dataset_card checksums", unit="shard", delay=5
-    ):
-        with (shards_folder / f"{manifest.shard}.tar").open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        row = {"url": f"data/{manifest.shard}.tar", "md5sum": digest, "nsamples": manifest.count}
-        shards.append({**row, "filesize": manifest.bytes})
-    head = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "name": name, "info": about.description}
-    return {**head, "shardlist": shards}
-
-
-def croissant(name: str, about: About, folder: Path, manifests: Sequence[ShardManifest]) -> dict[str, Any]:
-    """Croissant 1.0 metadata with two record sets: `clips` reads the index, `captions` reads the tars themselves."""
-    import mlcroissant as mlc
-
-    def describe(path: str, kind: str, sha256: str, size: int) -> Any:
-        text = f"{size} B"
-        return mlc.FileObject(
-            id=path, name=path, content_url=path, encoding_formats=[kind], sha256=sha256, content_size=text
-        )
-
-    index = (folder / "index" / "clips.parquet").read_bytes()
-    index_file = "index/clips.parquet"
-    tars = [describe(f"data/{row.shard}.tar", "application/x-tar", row.sha256, row.bytes) for row in manifests]
-    distribution = [
-        describe(index_file, "application/x-parquet", hashlib.sha256(index).hexdigest(), len(index)),
-        *tars,
-        mlc.FileSet(
-            id="caption-files",
-            name="caption-files",
-            contained_in=[tar.id for tar in tars],
-            encoding_formats=["text/plain"],
-            includes=["*.txt"],
-        ),
-    ]
-    types = {"start_s": mlc.DataType.INTEGER}
-    fields = [
-        mlc.Field(
-            id=f"clips/{column}",
-            name=column,
-            data_types=[types.get(column, mlc.DataType.TEXT)],
-            is_array=True if column == "noun_phrases" else None,
-            array_shape="-1" if column == "noun_phrases" else None,
-            source=mlc.Source(file_object=index_file, extract=mlc.Extract(column=column)),
-        )
-        for column in INDEX_COLUMNS
-    ]
-    captions = [
-        mlc.Field(
-            id=f"captions/{label}",
-            name=label,
-            data_types=[mlc.DataType.TEXT],
-            source=mlc.Source(file_set="caption-files", extract=mlc.Extract(file_property=what)),
-        )
-        for label, what in (("file", mlc.FileProperty.filename), ("caption", mlc.FileProperty.content))
-    ]
-    metadata = mlc.Metadata(
-        name=name,
-        description=about.description,
-        license=[about.licence_place],
-        url=about.url,
-        version=about.version,
-        cite_as=about.citation or about.pretty_name,
-        date_published=about.published,
-        distribution=distribution,
-        record_sets=[
-            mlc.RecordSet(id="clips", name="clips", key="clips/key", fields=fields),
-            mlc.RecordSet(id="captions", name="captions", fields=captions),
-        ],
-    )
-    return metadata.to_json()
-
-
-def _index_rows(shards_folder: Path, manifests: Sequence[ShardManifest]) -> list[dict[str, Any]]:
-    rows = []
-    for manifest in manifests:
-        reader = ShardReader(shards_folder, manifest.shard)
-        for key in reader.keys:
-            facts = json.loads(reader.member(key, "json"))
-            rows.append({**{column: facts.get(column, "") for column in INDEX_COLUMNS}, "shard": manifest.shard})
-        reader.close()
-    return rows
-
-
-def _parquet(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    types = {"start_s": pa.int64(), "noun_phrases": pa.list_(pa.string())}
-    arrays = {column: pa.array([row[column] for row in rows], types.get(column, pa.string())) for column in columns}
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(arrays), buffer, compression="zstd", write_page_index=True)
-    return buffer.getvalue()
-
-
-def _statistics(
-    folder: Path, manifests: Sequence[ShardManifest], dropped: Sequence[Mapping[str, str]]
-) -> CardStatistics:
-    clips = sum(manifest.count for manifest in manifests)
-    per_split = {split: sum(row.count for row in manifests if split_of(row) == split) for split in SPLITS}
-    return CardStatistics(
-        folder=folder,
-        clips=clips,
-        hours=clips * SOURCE_SECONDS / 3600,
-        megabytes=sum(manifest.bytes for manifest in manifests) / 1e6,
-        clips_per_split=per_split,
-        dropped_per_reason=dict(Counter(f"{row['stage']}: {row['reason']}" for row in dropped).most_common()),
-    )
-
-
-def _texts(
-    about: About,
-    statistics: CardStatistics,
-    manifests: Sequence[ShardManifest],
-    clips: Sequence[Mapping[str, Any]],
-    dropped: Sequence[Mapping[str, str]],
-    shards_folder: Path,
-    shown: Mapping[str, str],
-) -> dict[str, str]:
-    """Values of the template's placeholders."""
-    from pipelines.pictures import table
-
-    splits = []
-    for split, count in statistics.clips_per_split.items():
-        rows = [row for row in manifests if split_of(row) == split]
-        if not rows:
-            continue
-        hours, megabytes = count * SOURCE_SECONDS / 3600, sum(row.bytes for row in rows) / 1e6
-        splits.append(f"| {split} | {count} | {hours:.2f} | {len(rows)} | {megabytes:.1f} |")
-    asked = len(dropped) + statistics.clips
-    losses = [{"where and why": reason, "clips": count} for reason, count in statistics.dropped_per_reason.items()]
-    return {
-        "pretty_name": about.pretty_name,
-        "description": about.description,
-        "totals": f"{statistics.clips} clips, {statistics.hours:.2f} hours, {statistics.megabytes:.1f} MB.",
-        "split_rows": "\n".join(splits),
-        "pictures": "\n\n".join(f"![{text}]({path})\n*{text}*" for path, text in shown.items()),
-        "seconds": str(SOURCE_SECONDS),
-        "video_fps": str(VIDEO_FPS),
-        "loudness_fps": str(LOUDNESS_FPS),
-        "member_rows": "\n".join(_member_rows(shards_folder, manifests)),
-        "loss_text": f"{len(dropped)} of {asked} clips ({len(dropped) / asked:.1%}) did not make it.",
-        "loss_table": table(losses) if losses else "",
-        "label_table": _count_table("label", clips),
-        "caption_table": _count_table("caption_source", clips),
-        "provenance": about.provenance,
-        "licences": "\n".join(f"- {what}: {text}" for what, text in about.notices),
-    }
-
-
-def _count_table(column: str, clips: Sequence[Mapping[str, Any]], most: int = 20) -> str:
-    from pipelines.pictures import table
-
-    counts = Counter(str(clip[column]) for clip in clips)
-    rows = [{column: value or "(none)", "clips": count} for value, count in counts.most_common(most)]
-    rest = len(counts) - len(rows)
-    return table(rows) + (f"\n\n... and {rest} more values of {column}." if rest else "")
-
-
-def _member_rows(shards_folder: Path, manifests: Sequence[ShardManifest]) -> list[str]:
-    """Table rows with mean size, and with dtype and shape of the first clip's arrays."""
-    reader = ShardReader(shards_folder, next(manifest.shard for manifest in manifests if manifest.count))
-    members = reader.members(reader.keys[0])
-    sizes = {member: [len(reader.member(key, member)) for key in reader.keys[:50]] for member in members}
-    rows = []
-    for member in (name for name in SAMPLE_MEMBERS if name in members):
-        text = _MEMBER_TEXT[member]
-        if member.endswith(".npy"):
-            array = decode_array(reader.member(reader.keys[0], member))
-            shape = ", ".join(["L", *map(str, array.shape[1:])] if member == "t5.npy" else map(str, array.shape))
-            text += f"; {array.dtype.name} ({shape})"
-        rows.append(f"| `{member}` | {sum(sizes[member]) / len(sizes[member]):.0f} | {text} |")
-    reader.close()
-    return rows
-
-
-def _notice(about: About) -> str:
-    lines = [about.pretty_name, "", about.provenance, "", *(f"{what}: {text}" for what, text in about.notices)]
-    return "\n".join(lines) + "\n"
-
-
-def _link(link: Path, target: Path) -> None:
-    """Point `link` at `target` by a relative path, replacing an older link."""
-    relative = os.path.relpath(target.resolve(), link.parent.resolve())
-    if link.is_symlink():
-        link.unlink()
-    elif link.exists():
-        raise ValueError(f"{link} is no link; move it away, the card puts a link to the shards there")
-    link.symlink_to(relative, target_is_directory=True)
-
-
-def _as_json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False, default=str).encode() + b"\n"

@@ -138,27 +138,10 @@ def loss_curve(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ("loss"
     return _png(figure)
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a Markdown table; columns in order of first appearance, numbers to four digits, missing values empty."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    if not columns:
-        return "(nothing)"
-    numeric = {name for name in columns if all(isinstance(row.get(name, 0), int | float) for row in rows)}
-    rule = ["---:" if name in numeric else "---" for name in columns]
-    body = [[_cell(row.get(name, "")) for name in columns] for row in rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [[_cell(name) for name in columns], rule, *body])
-
-
 def picture(content: bytes, name: str = "") -> str:
     """A PNG or JPEG as Markdown that needs no other file."""
     kind = "png" if content.startswith(b"\x89PNG") else "jpeg"
     return f"![{name}](data:image/{kind};base64,{base64.b64encode(content).decode()})"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
 
 def _running_median(values: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def recipe(root: Path) -> ShardRecipe:
 
 def show(reader: ShardReader) -> dict[str, Any]:
     """Hours, and the members with their mean sizes."""
-    from pipelines.pictures import table
+    from drawaudio_model.markdown import table
 
     sizes: dict[str, list[int]] = {}
     for _, members in reader.items():

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from drawaudio_model import card as cards
 from pipelines import dataset_card, pictures
 from tests.tiny_shards import COUNTS, write_tiny_shards
 
@@ -46,27 +47,27 @@ LEDGER = [
 ]
 
 
-def write(base: Path, about: dataset_card.About = dataset_card.ABOUT_DEMO) -> dataset_card.CardStatistics:
+def write(base: Path, about: cards.About = dataset_card.ABOUT_DEMO) -> cards.CardStatistics:
     """A card over tiny shards, in a folder laid out like the repository."""
-    cards, shards = base / "cards", base / "data" / "training_shards"
+    folder, shards = base / "cards", base / "data" / "training_shards"
     manifests = write_tiny_shards(shards)
     shown = {"Loudness": pictures.curves({"clip": [0.1] * 100})}
-    return dataset_card.write_card(cards, "tiny", shards, manifests, about, ledger=LEDGER, pictures=shown)
+    return cards.write_card(folder, "tiny", shards, manifests, about, ledger=LEDGER, pictures=shown)
 
 
 @pytest.fixture(scope="module")
-def card(tmp_path_factory: pytest.TempPathFactory) -> dataset_card.CardStatistics:
+def card(tmp_path_factory: pytest.TempPathFactory) -> cards.CardStatistics:
     return write(tmp_path_factory.mktemp("card"))
 
 
-def test_totals_are_those_of_the_manifests(card: dataset_card.CardStatistics) -> None:
+def test_totals_are_those_of_the_manifests(card: cards.CardStatistics) -> None:
     assert card.clips == sum(COUNTS.values())
     assert card.clips_per_split == {"train": 8, "val": 0, "test": 2}
     assert card.hours == pytest.approx(100 / 3600)
     assert card.dropped_per_reason == {"raw_clips: silent": 2}
 
 
-def test_front_matter_is_yaml_whose_paths_exist(card: dataset_card.CardStatistics) -> None:
+def test_front_matter_is_yaml_whose_paths_exist(card: cards.CardStatistics) -> None:
     _, head, body = (card.folder / "README.md").read_text().split("---\n", 2)
     facts = yaml.safe_load(head)
     assert facts["license"] == "cc0-1.0"
@@ -80,7 +81,7 @@ def test_front_matter_is_yaml_whose_paths_exist(card: dataset_card.CardStatistic
     assert "float16 (40, 6)" in body
 
 
-def test_datasets_opens_the_folder_and_the_index(card: dataset_card.CardStatistics, tmp_path: Path) -> None:
+def test_datasets_opens_the_folder_and_the_index(card: cards.CardStatistics, tmp_path: Path) -> None:
     import datasets
 
     found = datasets.load_dataset(str(card.folder), split="test", streaming=True)
@@ -93,7 +94,7 @@ def test_datasets_opens_the_folder_and_the_index(card: dataset_card.CardStatisti
     assert len(index) == card.clips
 
 
-def test_huggingface_hub_reads_the_card(card: dataset_card.CardStatistics) -> None:
+def test_huggingface_hub_reads_the_card(card: cards.CardStatistics) -> None:
     from huggingface_hub import DatasetCard
 
     facts = DatasetCard.load(card.folder / "README.md").data
@@ -101,7 +102,7 @@ def test_huggingface_hub_reads_the_card(card: dataset_card.CardStatistics) -> No
     assert facts.tags[:2] == ["webdataset", "croissant"]
 
 
-def test_index_has_every_clip_and_every_loss(card: dataset_card.CardStatistics) -> None:
+def test_index_has_every_clip_and_every_loss(card: cards.CardStatistics) -> None:
     clips = pq.read_table(card.folder / "index" / "clips.parquet").to_pylist()
     assert len({clip["key"] for clip in clips}) == card.clips
     assert clips[0] | {"key": "", "shard": ""} == {
@@ -120,7 +121,7 @@ def test_index_has_every_clip_and_every_loss(card: dataset_card.CardStatistics) 
     assert [row["key"] for row in dropped] == ["a_000000", "b_000000"]
 
 
-def test_shard_list_and_checksums_describe_the_tars(card: dataset_card.CardStatistics) -> None:
+def test_shard_list_and_checksums_describe_the_tars(card: cards.CardStatistics) -> None:
     shards = json.loads((card.folder / "shards.json").read_text())
     assert shards["__kind__"] == "wids-shard-index-v1"
     assert [row["url"] for row in shards["shardlist"]] == [f"data/{name}.tar" for name in sorted(COUNTS)]
@@ -134,7 +135,7 @@ def test_shard_list_and_checksums_describe_the_tars(card: dataset_card.CardStati
 
 
 @pytest.mark.parametrize("about", [dataset_card.ABOUT_DEMO, dataset_card.ABOUT_FOLDER])
-def test_croissant_validates_and_its_records_are_the_clips(about: dataset_card.About, tmp_path: Path) -> None:
+def test_croissant_validates_and_its_records_are_the_clips(about: cards.About, tmp_path: Path) -> None:
     folder = write(tmp_path, replace(about, published="2026-11-22")).folder
     program = f"""
 import json, mlcroissant
@@ -156,10 +157,10 @@ print(json.dumps([clips, captions, dataset.metadata.to_json()["conformsTo"]]))
     assert conforms == "http://mlcommons.org/croissant/1.0"
 
 
-def test_the_same_shards_give_the_same_card(card: dataset_card.CardStatistics, tmp_path: Path) -> None:
+def test_the_same_shards_give_the_same_card(card: cards.CardStatistics, tmp_path: Path) -> None:
     again = write(tmp_path).folder
     files = [path.relative_to(again) for path in sorted(again.rglob("*")) if path.is_file()]
-    assert len(files) == 8
+    assert len(files) == 10
     for path in files:
         assert (again / path).read_bytes() == (card.folder / path).read_bytes(), path
 
@@ -172,9 +173,9 @@ def test_a_second_card_replaces_the_first(tmp_path: Path) -> None:
 
 def test_nothing_to_describe_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no clip in the 0 shards"):
-        dataset_card.write_card(tmp_path, "none", tmp_path, [], dataset_card.ABOUT_DEMO)
+        cards.write_card(tmp_path, "none", tmp_path, [], dataset_card.ABOUT_DEMO)
     manifests = write_tiny_shards(tmp_path / "shards")
     with pytest.raises(ValueError, match=r"other\.md does not exist"):
-        dataset_card.write_card(
+        cards.write_card(
             tmp_path, "none", tmp_path / "shards", manifests, dataset_card.ABOUT_DEMO, template=tmp_path / "other.md"
         )

@@ -46,7 +46,20 @@ PARTITIONED = {
 }
 LEVELS = [
     {"clip_format"},
-    {"media", "media_tracks", "mel", "loudness", "masks", "cavp", "text", "shard", "progress", "detector"},
+    {
+        "media",
+        "media_tracks",
+        "mel",
+        "loudness",
+        "masks",
+        "cavp",
+        "text",
+        "shard",
+        "progress",
+        "detector",
+        "card",
+        "markdown",
+    },
     {"mask_attention", "loudness_control"},
     {"unet", "guidance"},
 ]
@@ -166,6 +179,30 @@ def test_the_clip_geometry_is_spelled_once(path: Path) -> None:
     found = {16_000, 128_000, 160_000} & {number for number in numbers if isinstance(number, int)}
     # The same digits with another meaning: the paper's training steps, and the rendered clips' AAC bit rate.
     assert found == {"config": {160_000}, "demo": {128_000}}.get(path.stem, set())
+
+
+@pytest.mark.parametrize(("profile", "partitions"), [("audiocaps", 52), ("vggsound_caption", 200), ("mixed", 247)])
+def test_the_real_profiles_load_with_one_run_a_shard(profile: str, partitions: int) -> None:
+    """Published backbones wait for no clip, and a backfill starts a run for every shard."""
+    code = """
+from pipelines import defs
+from pipelines.partitions import shards
+graph = defs.resolve_asset_graph()
+nodes = {key.to_user_string(): graph.get(key) for key in graph.get_all_asset_keys()}
+print(len(nodes), len(shards.get_partition_keys()))
+print({node.backfill_policy.max_partitions_per_run for node in nodes.values() if node.partitions_def})
+print(sorted(name for name, node in nodes.items() if not node.parent_keys))
+"""
+    environment = {**os.environ, "DRAWAUDIO_PROFILE": profile, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{len(ASSETS)} {partitions}",
+        "{1}",
+        "['audio_autoencoder', 'cavp_backbone', 'clip_list', 'object_detector', 'text_encoders']",
+    ]
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:

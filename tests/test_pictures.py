@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drawaudio_model.markdown import table
 from drawaudio_model.masks import Box
 from pipelines import pictures
 
@@ -76,13 +77,13 @@ def test_loss_curve_names_what_is_missing() -> None:
 
 def test_table_is_markdown_with_escaped_cells() -> None:
     rows = [{"phrase": "a|b", "share": 0.123456}, {"phrase": "two\nlines", "clips": 3}]
-    assert pictures.table(rows).splitlines() == [
+    assert table(rows).splitlines() == [
         "| phrase | share | clips |",
         "| --- | ---: | ---: |",
         "| a\\|b | 0.1235 |  |",
         "| two lines |  | 3 |",
     ]
-    assert pictures.table([]) == "(nothing)"
+    assert table([]) == "(nothing)"
 
 
 def test_picture_is_markdown_that_needs_no_file() -> None:
