@@ -33,7 +33,7 @@ _VERIFY_EXAMPLE = """example:
   drawaudio dataset verify data/demo/training_shards"""
 
 _PUBLISH_EXAMPLE = """example:
-  drawaudio dataset publish data/demo/training_shards demo-dataset
+  drawaudio dataset publish data/demo/training_shards data/published
   drawaudio dataset publish data/demo/training_shards hf://datasets/me/demo     after `hf auth login`
 
   What is there already is not written or sent again: interrupted, it continues."""

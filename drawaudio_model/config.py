@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from drawaudio_model.dataset import NullRates
+from drawaudio_model.dataset import NullRates, ScoreLimits
 
 PAPER_STEPS = {"audiocaps": 60_000, "vggsound_caption": 160_000, "mixed": 200_000}
 """Optimiser steps of Table I, by dataset."""
@@ -95,6 +95,17 @@ class TrainConfig:
     null_loudness_rate: float = 0.1
     """Share of samples without loudness signal, so that one may draw no curve. Our choice."""
 
+    most_silent_share: float | None = None
+    """Clips that are silent (below -60 dB) for a larger share of their time are not learnt from. Paper: no filter."""
+    most_clipped_share: float | None = None
+    """Clips with a larger share of samples at full scale are not learnt from. Paper: no filter."""
+    least_motion: float | None = None
+    """Clips whose pixels change less from frame to frame, 0 to 1, are not learnt from: stills. Paper: no filter."""
+    most_shot_cuts: int | None = None
+    """Clips with more cuts from one shot to another are not learnt from. Paper: no filter."""
+    once_per_sound: bool = False
+    """Of clips with the same sound, learn from the first only. Paper: no filter."""
+
     seed: int = 0
     """Of weights, order, crops, withheld instructions, noise and timesteps."""
     workers: int = 4
@@ -137,6 +148,16 @@ class TrainConfig:
             video=self.null_video_rate,
             mask=self.null_mask_rate,
             loudness=self.null_loudness_rate,
+        )
+
+    def score_limits(self) -> ScoreLimits:
+        """The limits as the loader takes them."""
+        return ScoreLimits(
+            most_silent_share=self.most_silent_share,
+            most_clipped_share=self.most_clipped_share,
+            least_motion=self.least_motion,
+            most_shot_cuts=self.most_shot_cuts,
+            once_per_sound=self.once_per_sound,
         )
 
     def to_json(self) -> str:

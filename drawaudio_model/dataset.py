@@ -14,7 +14,9 @@ width, L text tokens, Dt and Dg widths of T5 and GPT-2.
 
 import ast
 import functools
+import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ from drawaudio_model.clip_format import (
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
     SCHEMA_VERSION,
+    ShardReader,
     fingerprint,
     finished_shards,
     is_excluded,
@@ -67,6 +70,40 @@ class NullRates:
         for name, rate in vars(self).items():
             if not 0 <= rate <= 1:
                 raise ValueError(f"null rate of {name} is {rate}, expected a probability from 0 to 1")
+
+
+@dataclass(frozen=True)
+class ScoreLimits:
+    """Which clips are not learnt from, by the scores that the pipeline measured; None sets no limit."""
+
+    most_silent_share: float | None = None
+    most_clipped_share: float | None = None
+    least_motion: float | None = None
+    most_shot_cuts: int | None = None
+    once_per_sound: bool = False
+    """Of several clips with the same sound, the first by key stays."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return self != ScoreLimits()
+
+    def reason(self, scores: dict[str, float | str]) -> str | None:
+        """The score for which a clip is left out, or None when it stays.
+
+        Raises:
+            KeyError: when a score that is limited was not measured.
+        """
+        limits = (
+            ("silent_share", self.most_silent_share, 1),
+            ("clipped_share", self.most_clipped_share, 1),
+            ("motion", self.least_motion, -1),
+            ("shot_cuts", self.most_shot_cuts, 1),
+        )
+        for name, limit, sign in limits:
+            if limit is not None and sign * float(scores[name]) > sign * limit:
+                return name
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,26 +158,34 @@ class TrainingShards:
     Args:
         folder: holds `<split>-*.tar` with index and manifest (shard.py); clips that its exclude.txt names are skipped.
         split: "train", "val" or "test".
+        limits: clips beyond them are skipped; without limits no score is read.
 
     Raises:
-        ValueError: when there is no finished shard, or a shard does not fit its manifest or lacks members.
+        ValueError: when there is no finished shard, or a shard does not fit its manifest or lacks members or scores.
     """
 
-    def __init__(self, folder: Path, split: str = "train") -> None:
+    def __init__(self, folder: Path, split: str = "train", limits: ScoreLimits | None = None) -> None:
         self.folder, self.split = Path(folder), split
         self.shards = finished_shards(self.folder, split=split)
         if not self.shards:
             raise ValueError(f"no finished training shard '{split}-*' in {self.folder}; {HOW_TO_MAKE_SHARDS}")
         excluded = read_exclude_list(self.folder / EXCLUDE_FILE)
         self.keys: list[str] = []
+        self.skipped: Counter[str] = Counter()
+        """Clips left out, by "excluded" or the score that was beyond its limit."""
         skipped: list[str] = []
+        sounds: set[str] = set()
         shard_numbers, offsets, sizes, hashes = [], [], [], []
         for number, shard in enumerate(self.shards):
             manifest = read_manifest(self.folder, shard)
             assert manifest is not None
             self._check_shard(shard, manifest.bytes, manifest.schema_version)
             keys, offset, size = _read_index(self.folder / "index" / f"{shard}.parquet", manifest.count)
-            kept = np.array([not is_excluded(key, excluded) for key in keys], bool)
+            reasons = {key: "excluded" for key in keys if is_excluded(key, excluded)}
+            if limits is not None and limits.any:
+                reasons |= self._beyond(limits, shard, [key for key in keys if key not in reasons], sounds)
+            self.skipped.update(reasons.values())
+            kept = np.array([key not in reasons for key in keys], bool)
             skipped += [key for key, keep in zip(keys, kept, strict=True) if not keep]
             keys = [key for key, keep in zip(keys, kept, strict=True) if keep]
             offset, size = offset[kept], size[kept]
@@ -215,6 +260,25 @@ class TrainingShards:
             path = self.folder / f"{self.shards[shard_number]}.tar"
             self._files[place] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return self._files[place]
+
+    def _beyond(self, limits: ScoreLimits, shard: str, keys: Sequence[str], sounds: set[str]) -> dict[str, str]:
+        """Key -> score of the clips beyond the limits; `sounds` are those of all shards so far."""
+        reader, reasons = ShardReader(self.folder, shard), {}
+        for key in keys:
+            scores = json.loads(reader.member(key, "json"))["scores"]
+            try:
+                reason = limits.reason(scores)
+                if reason is None and limits.once_per_sound:
+                    reason = "sound_hash" if scores["sound_hash"] in sounds else None
+                    sounds.add(scores["sound_hash"])
+            except KeyError as error:
+                raise ValueError(
+                    f"{key} in {shard} has no score {error}, which the run limits; materialize clip_media again"
+                ) from None
+            if reason is not None:
+                reasons[key] = reason
+        reader.close()
+        return reasons
 
     def _check_shard(self, shard: str, manifest_bytes: int, schema_version: int) -> None:
         path = self.folder / f"{shard}.tar"

@@ -412,7 +412,7 @@ def write_pipeline(pipeline: DrawAudioPipeline, output: Path) -> None:
 def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
     """Runs or continues the training that the command line asks for, and writes its pipeline folder."""
     accelerator = Accelerator(mixed_precision=config.precision)
-    shards = TrainingShards(arguments.shards)
+    shards = TrainingShards(arguments.shards, limits=config.score_limits())
     check_backbones(config, arguments.backbones)
     state = arguments.state or arguments.output.parent / "training"
     if accelerator.is_main_process:
@@ -433,6 +433,8 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
             pipeline = build_pipeline(denoiser, arguments.backbones, config.prediction).to(accelerator.device)
             samples = AudioSamples(pipeline, clips, steps=config.audio_sample_steps, seed=config.seed)
             denoiser.train()
+        if shards.skipped:
+            report.note(f"left out: {', '.join(f'{count} by {name}' for name, count in shards.skipped.items())}")
         training = Training(
             config,
             shards,

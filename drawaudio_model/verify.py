@@ -141,6 +141,8 @@ def _verify_members(tar: Path, shard: str, places: Places) -> Iterator[Damage]:
     All arrays are decoded; the FLAC of the first, the middle and the last clip only, as their bytes were compared.
     """
     keys = list(places)
+    # The shards of single features may be verified too; they hold no whole samples.
+    is_sample = bool(keys) and sum(name in SAMPLE_MEMBERS and name.endswith(".npy") for name in places[keys[0]]) > 3
     heard = {keys[0], keys[len(keys) // 2], keys[-1]} if keys else set()
     with tar.open("rb") as file:
         for key, own in places.items():
@@ -151,7 +153,8 @@ def _verify_members(tar: Path, shard: str, places: Places) -> Iterator[Damage]:
                 block = file.read(tarfile.BLOCKSIZE + size)
                 contents[member] = block[tarfile.BLOCKSIZE :]
                 fault = fault or _member_fault(f"{key}.{member}", block, size, crc32)
-            fault = fault or _sample_fault(shard, key, contents, hear=key in heard)
+            if is_sample:
+                fault = fault or _sample_fault(shard, key, contents, hear=key in heard)
             if fault:
                 yield Damage(shard, key, f"{fault}; make the shard again")
 
@@ -167,7 +170,7 @@ def _member_fault(name: str, block: bytes, size: int, crc32: int | None) -> str:
     if (header.name, header.size) != (name, size):
         return f"the tar has {header.name} of {header.size} bytes where the index says {name} of {size}"
     if crc32 is not None and zlib.crc32(block[tarfile.BLOCKSIZE :]) != crc32:
-        return f"{name} is damaged (its checksum is another)"
+        return f"{name} is damaged: its checksum is not what its manifest says"
     return ""
 
 

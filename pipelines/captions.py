@@ -67,6 +67,12 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         chosen: list[str] = []
         for key in keys:
+            if key not in rows:
+                yield (
+                    key,
+                    Rejection(key, "not_listed", f"{key} is on the clip list no more; it may have been taken back"),
+                )
+                continue
             given, label = (rows[key]["caption"] or "").strip(), rows[key]["label"]
             if given:
                 yield key, _members(given, rows[key]["source"], [])

@@ -12,6 +12,7 @@ import numpy as np
 
 from drawaudio_model.clip_format import SOURCE_SECONDS, SOURCE_VIDEO_FRAMES, VIDEO_FPS
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader
+from pipelines.clip_scores import SCORES_VERSION, clip_scores
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
 from pipelines.raw_clips import media_of, raw_clips
@@ -44,7 +45,9 @@ def clip_media(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.Mat
 
 def recipe() -> ShardRecipe:
     """Decode every raw clip; bad media become rejected rows with a reason."""
-    return ShardRecipe("clip_media", ("raw_clips",), _decode, settings={"side": LONGER_SIDE}, batched=False)
+    return ShardRecipe(
+        "clip_media", ("raw_clips",), _decode, settings={"side": LONGER_SIDE, "scores": SCORES_VERSION}, batched=False
+    )
 
 
 def read_frames(reader: ShardReader, key: str) -> np.ndarray:
@@ -119,24 +122,11 @@ def _decode_file(raw: ShardReader, keys: list[str]) -> list[tuple[str, Members |
             "frames_decoded": media.frames_decoded,
             "audio_seconds_decoded": media.audio_seconds_decoded,
             "audio_offset_seconds": media.audio_offset_seconds,
-            "scores": _scores(clip.frames, clip.waveform),
+            "scores": clip_scores(clip.frames, clip.waveform),
         }
         frames = {f"{i:03d}.jpg": encode_jpeg(frame) for i, frame in enumerate(clip.frames)}
         outcomes.append((key, {"json": json.dumps(facts).encode(), "flac": encode_flac(clip.waveform), **frames}))
     return outcomes
-
-
-def _scores(frames: np.ndarray, waveform: np.ndarray) -> dict[str, float]:
-    """What a training run may want to filter by; nothing is dropped for a score here."""
-    thumbnails = frames[:, ::8, ::8].astype(np.float32)
-    windows = np.abs(waveform).reshape(-1, SOURCE_SECONDS * 10).max(axis=1)
-    return {
-        "peak": round(float(np.abs(waveform).max()), 4),
-        "rms": round(float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64)))), 5),
-        "clipped_share": round(float(np.mean(np.abs(waveform) > 0.999)), 6),
-        "silent_share": round(float(np.mean(windows < 1e-3)), 4),
-        "motion": round(float(np.abs(np.diff(thumbnails, axis=0)).mean() / 255), 5),
-    }
 
 
 def _share_kept(manifests: dict[str, ShardManifest]) -> dg.AssetCheckResult:

@@ -294,6 +294,13 @@ def test_captions_that_came_with_the_clip_are_kept_and_weights_make_labels_anew(
         assert captions.read_caption(reader, key) == {"caption": "A person wrote this", "caption_source": "vggsound"}
 
 
+def test_a_clip_that_was_taken_back_ends_here(root):
+    write_list(root, {"clip0_000000": "dog barking"})
+    manifest = make_shard(root, SHARD, captions.recipe(root))
+    assert manifest.count == 1
+    assert {row.reason for row in manifest.rejected} == {"not_listed"}
+
+
 def test_a_change_elsewhere_in_the_list_leaves_a_shard_as_it_is(root):
     before = make_shard(root, SHARD, captions.recipe(root))
     rows = list(clip_list.read_clip_list(root).values())

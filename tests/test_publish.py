@@ -364,7 +364,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self.answer({"transfer": "basic", "objects": [self.lfs(row) for row in json.loads(body)["objects"]]})
         elif "/commit/" in self.path:
             self.commit(body)
-            self.answer({"commitUrl": f"http://{self.headers['Host']}/c", "commitOid": "1" * 40, "hookOutput": ""})
+            url = f"http://{self.headers['Host']}/datasets/me/tiny/commit/{'1' * 40}"
+            self.answer({"commitUrl": url, "commitOid": "1" * 40, "hookOutput": ""})
         else:
             self.answer({})
 
