@@ -2,7 +2,7 @@
 
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,12 +103,11 @@ def _verify_shard(
     for key, own in places.items():
         if owners.setdefault(key, shard) != shard:
             yield Damage(shard, key, f"the key is in {owners[key]} as well; keys must be unique")
-        first = members.setdefault(tuple(own), shard)
-        if len(members) > 1 and next(iter(members)) != tuple(own):
-            yield Damage(
-                shard, key, f"its members are {', '.join(own)}, those of {first} differ; one set for all shards"
-            )
-            del members[tuple(own)]
+        if not members and _is_sample(own):
+            members[tuple(own)] = shard
+        if members and tuple(own) not in members:
+            ((expected, first),) = members.items()
+            yield Damage(shard, key, f"its members are {', '.join(own)}, in {first} they are {', '.join(expected)}")
     if not tar.exists():
         yield Damage(shard, "", "its tar is missing; make it again")
         return
@@ -141,8 +140,6 @@ def _verify_members(tar: Path, shard: str, places: Places) -> Iterator[Damage]:
     All arrays are decoded; the FLAC of the first, the middle and the last clip only, as their bytes were compared.
     """
     keys = list(places)
-    # The shards of single features may be verified too; they hold no whole samples.
-    is_sample = bool(keys) and sum(name in SAMPLE_MEMBERS and name.endswith(".npy") for name in places[keys[0]]) > 3
     heard = {keys[0], keys[len(keys) // 2], keys[-1]} if keys else set()
     with tar.open("rb") as file:
         for key, own in places.items():
@@ -153,10 +150,15 @@ def _verify_members(tar: Path, shard: str, places: Places) -> Iterator[Damage]:
                 block = file.read(tarfile.BLOCKSIZE + size)
                 contents[member] = block[tarfile.BLOCKSIZE :]
                 fault = fault or _member_fault(f"{key}.{member}", block, size, crc32)
-            if is_sample:
+            if _is_sample(own):
                 fault = fault or _sample_fault(shard, key, contents, hear=key in heard)
             if fault:
                 yield Damage(shard, key, f"{fault}; make the shard again")
+
+
+def _is_sample(members: Collection[str]) -> bool:
+    """Whether a clip is a training sample; the shards of raw clips and of single features may be verified too."""
+    return sum(name in SAMPLE_MEMBERS and name.endswith(".npy") for name in members) > 3
 
 
 def _member_fault(name: str, block: bytes, size: int, crc32: int | None) -> str:

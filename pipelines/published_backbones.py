@@ -91,8 +91,12 @@ def _detector(models: Path, target: Path) -> None:
     (checkpoint,) = (model for model in checkpoints_of("object_detector") if model.url)
     _link(models / checkpoint.name / checkpoint.files[0], target / "detector.pt")
     (target / "clip").mkdir()
-    for name in CLIP.files:
-        _link(models / CLIP.name / name, target / "clip" / name)
+    weights, config = (next(name for name in CLIP.files if name.endswith(end)) for end in (".safetensors", ".json"))
+    _link(models / CLIP.name / weights, target / "clip" / weights)
+    facts = json.loads((models / CLIP.name / config).read_text())
+    # OpenAI trained with this activation; open_clip's plain ViT-B-32 has another, and the features would differ slightly.
+    facts["model_cfg"]["quick_gelu"] = True
+    (target / "clip" / config).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
     # null: it may be asked for any phrase.
     (target / "vocabulary.json").write_text(json.dumps(None) + "\n")
 

@@ -96,7 +96,6 @@ def write_detector(folder: Path) -> None:
     torch.save({"model": model.half(), "train_args": {"imgsz": 96, "task": "detect"}}, path)
     config = {
         "embed_dim": 512,
-        "quick_gelu": True,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
     }
@@ -170,7 +169,10 @@ def test_published_folders_open_and_are_made_once(root, models):
     assert AutoencoderKL.from_pretrained(folder / "audio_autoencoder").config.latent_channels == 8
     assert SpeechT5HifiGan.from_pretrained(folder / "vocoder").config.model_in_dim == 64
     assert (folder / "unet" / "diffusion_pytorch_model.safetensors").exists()
-    assert ObjectDetector.from_pretrained(folder / "object_detector").knows("a phrase that nobody trained")
+    detector = ObjectDetector.from_pretrained(folder / "object_detector")
+    assert detector.knows("a phrase that nobody trained")
+    activations = [module for module in detector.clip.modules() if type(module).__name__ == "QuickGELU"]
+    assert activations and not [module for module in detector.clip.modules() if isinstance(module, torch.nn.GELU)]
     times = {path: path.stat().st_ino for path in folder.rglob("*.safetensors")}
     first = make_backbone(root, "text_encoders").data_version
     assert make_backbone(root, "text_encoders").data_version == first
