@@ -113,21 +113,26 @@ class CaptionModels:
     def describe_sounds(self, waveforms: Sequence[np.ndarray]) -> list[str]:
         """One sentence a sound."""
         import torch
+        from transformers import GenerationConfig
+        from transformers.generation import GenerationMixin
 
         inputs = self.audio_features(list(waveforms), sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
         prompt = self.audio_tokenizer(self.audio_prompt, add_special_tokens=False).input_ids
         start = [self.audio.config.decoder_start_token_id, *prompt]
         prefix = torch.tensor([start] * len(inputs), device=self.device)
+        # Whisper's own `generate` looks for languages and time stamps, which a captioner has not learnt.
+        settings = GenerationConfig(
+            max_new_tokens=MOST_TOKENS,
+            decoder_start_token_id=self.audio.config.decoder_start_token_id,
+            eos_token_id=self.audio.config.eos_token_id,
+            pad_token_id=self.audio.config.pad_token_id,
+        )
         with torch.inference_mode(), autocast(float16_is_enough=True):
-            tokens = self.audio.generate(
-                inputs.to(self.device),
-                decoder_input_ids=prefix,
-                max_new_tokens=MOST_TOKENS,
-                do_sample=False,
-                num_beams=1,
+            tokens = GenerationMixin.generate(
+                self.audio, inputs.to(self.device), generation_config=settings, decoder_input_ids=prefix
             )
-        texts = self.audio_tokenizer.batch_decode(tokens, skip_special_tokens=True)
-        return [_sentence(text.strip().removeprefix(self.audio_prompt.strip())) for text in texts]
+        said = tokens[:, len(start) :]
+        return [_sentence(text) for text in self.audio_tokenizer.batch_decode(said, skip_special_tokens=True)]
 
     def describe_pictures(self, pictures: Sequence[np.ndarray]) -> list[str]:
         """One sentence a picture."""
@@ -137,7 +142,10 @@ class CaptionModels:
         inputs = self.image_processor(images=[Image.fromarray(picture) for picture in pictures], return_tensors="pt")
         with torch.inference_mode(), autocast(float16_is_enough=True):
             tokens = self.image.generate(
-                inputs["pixel_values"].to(self.device), max_new_tokens=MOST_TOKENS, do_sample=False, num_beams=1
+                pixel_values=inputs["pixel_values"].to(self.device),
+                max_new_tokens=MOST_TOKENS,
+                do_sample=False,
+                num_beams=1,
             )
         return [_sentence(text) for text in self.image_processor.batch_decode(tokens, skip_special_tokens=True)]
 

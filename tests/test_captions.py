@@ -24,6 +24,7 @@ from transformers import (
     WhisperForConditionalGeneration,
     WhisperTokenizer,
 )
+from transformers.generation import GenerationMixin
 
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import encode_flac, encode_jpeg
@@ -228,13 +229,13 @@ def test_scores_are_clap_s_cosines_at_clap_s_rate(folders, inputs):
 def test_the_audio_captioner_starts_with_the_prompt_and_loses_it_again(folders, inputs, monkeypatch):
     models = CaptionModels(folders, SETTINGS.audio_prompt)
     seen = []
-    generate = type(models.audio).generate
+    generate = GenerationMixin.generate
 
-    def watched(self, features, **options):
+    def watched(self, *features, **options):
         seen.append(options["decoder_input_ids"])
-        return generate(self, features, **options)
+        return generate(self, *features, **options)
 
-    monkeypatch.setattr(type(models.audio), "generate", watched)
+    monkeypatch.setattr(GenerationMixin, "generate", watched)
     texts = models.describe_sounds(inputs[1])
     prompt = models.audio_tokenizer(SETTINGS.audio_prompt, add_special_tokens=False).input_ids
     assert seen[0].tolist() == [[models.audio.config.decoder_start_token_id, *prompt]] * 2

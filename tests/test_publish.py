@@ -267,6 +267,9 @@ print(len(list(dataset.records("clips"))), len(list(dataset.records("captions"))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["10", "10"]
+    command = [str(Path(sys.executable).parent / "mlcroissant"), "validate", "--jsonld", str(target / "croissant.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0 and "Done." in done.stderr, done.stderr
 
 
 def test_publishing_again_writes_nothing_and_an_interrupted_one_continues(
