@@ -49,6 +49,7 @@ LEVELS = [
     {
         "media",
         "media_tracks",
+        "media_skipping",
         "mel",
         "loudness",
         "masks",
