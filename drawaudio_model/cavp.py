@@ -66,7 +66,8 @@ class CAVP(ModelMixin, ConfigMixin):
         Args:
             video_width: channels after SlowOnly's first convolution; its last stage has 32 times as many.
             video_blocks: bottleneck blocks in each stage.
-            audio_width: channels of Cnn14's first block; its last has 32 times as many.
+            audio_width: channels of Cnn14's first block; its last has 32 times as many. 0: no sound tower, 323 MB less at
+                full size; making sound for a video needs the video tower only.
             embed_dim: D.
             image_size: side in pixels of the square frames.
             spectrogram_bins: M, at least 32 (halved five times).
@@ -75,7 +76,7 @@ class CAVP(ModelMixin, ConfigMixin):
         super().__init__()
         self.video_encoder = SlowOnly(video_width, video_blocks)
         self.video_project_head = nn.Linear(self.video_encoder.out_channels, embed_dim)
-        self.spec_encoder = Cnn14(audio_width, embed_dim, spectrogram_bins, dropout)
+        self.spec_encoder = Cnn14(audio_width, embed_dim, spectrogram_bins, dropout) if audio_width else None
         self.logit_scale = nn.Parameter(torch.tensor(INITIAL_LOGIT_SCALE))
 
     @classmethod
@@ -109,6 +110,14 @@ class CAVP(ModelMixin, ConfigMixin):
         except RuntimeError as error:
             raise ValueError(f"{path} does not hold the weights of the full-size CAVP: {error}") from error
         return model.eval()
+
+    def video_only(self) -> CAVP:
+        """The same model without its sound tower; the weights are shared."""
+        with torch.device("meta"):
+            model = type(self).from_config({**self.config, "audio_width": 0})
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith("spec_encoder.")}
+        model.load_state_dict(state, assign=True)
+        return model.train(self.training)
 
     def preprocess(self, frames: Tensor | np.ndarray) -> Tensor:
         """(B, V, 3, S, S) float32 in [0, 1] of uint8 RGB frames (B, V, H, W, 3); S is the model's image size.
@@ -158,6 +167,8 @@ class CAVP(ModelMixin, ConfigMixin):
             ValueError: on another shape or fewer than 16 frames.
         """
         bins = self.config.spectrogram_bins
+        if self.spec_encoder is None:
+            raise ValueError("this CAVP has no sound tower (audio_width 0); load the whole checkpoint")
         if spectrogram.ndim != 3 or spectrogram.shape[1] != bins or spectrogram.shape[2] < SPECTROGRAM_FRAMES_PER_STEP:
             raise ValueError(
                 f"spectrogram has shape {tuple(spectrogram.shape)}, expected (B, {bins}, T) with T at least "

@@ -69,18 +69,38 @@ class TrainConfig:
     """Levels of a UNet that starts from noise, from the finest, without attention. AudioLDM2: 1."""
     unet_layers_per_block: int = 2
     """Residual blocks per level of a UNet that starts from noise."""
+    base_heads: Literal["hub", "original"] = "hub"
+    """Attention heads of a UNet that starts from AudioLDM2: 8 at every level as the published diffusers config says, or
+    8, 12 and 20 as in the original code. The paper used diffusers, so "hub"."""
     unet_heads: int = 8
     """Attention heads of a UNet that starts from noise; must divide its channels."""
     video_width: int = 768
     """Channels of the video tokens. Paper: C = 768."""
+    video_projection: Literal["new", "diff_foley"] = "new"
+    """Where the projection of CAVP's 512 channels and its positions start: random, or Diff-Foley's, from
+    <backbones>/diff_foley/ldm_epoch240.ckpt. Paper: "C = 768 as Diff-Foley", not whether it is taken over."""
+    video_projection_learns: bool = True
+    """Whether that projection trains. Paper: not stated; its counts leave room for it."""
+    mask_bias: bool = True
+    """Whether W of Eq. (8) has a bias. Paper: "omitted for simplicity"; with it the counts are the paper's."""
     mask_gate: Literal["linear", "sigmoid"] = "linear"
     """Activation of GAP(F_mask) W in Eq. (8). Paper: none stated."""
     positions_follow: Literal["crop", "clip"] = "crop"
     """Whether a crop's first video frame has position 0 or its number in the clip. Paper: not stated."""
+    null_video: Literal["zeros", "skip"] = "zeros"
+    """What no video means: zeros for CAVP's features, or no video stack at all, so that Eq. (12)'s branches without video
+    are the base model's. Paper: not stated; Diff-Foley trains with zeros."""
     unit_cavp: bool = False
     """Multiply CAVP's features, of L2 norm 1, by the root of their width. Paper: not stated; helps from scratch."""
     loudness_mode: LoudnessMode = "additive"
     """How the loudness signal enters the latent: (1, F, 1) as in the paper, or a curve per channel."""
+    loudness_widths: tuple[int, ...] = (256, 256)
+    """Hidden widths of the loudness signal's MLP. Paper: "trainable MLP layers"; our choice."""
+    loudness_zero_start: bool = True
+    """Whether its last layer starts at zero, so that step 0 is the base model. Paper: not stated."""
+    loudness_branches: Literal["all", "video"] = "all"
+    """Which branches of Eq. (12) hear the loudness signal: all, as the latent is shared, or only those with video.
+    Paper: open."""
     loudness_scale: Literal["linear", "decibel"] = "linear"
     """Unit in which the loudness signal enters its MLP. Paper: amplitude, as Eqs. (10)-(11) give it."""
 
@@ -92,8 +112,9 @@ class TrainConfig:
     """Share of the others without video, the branch eps(text, 0) of Eq. (12). Our choice, AudioLDM2's rate."""
     null_mask_rate: float = 0.1
     """Share of samples whose mask is the whole frame, so that one may draw no mask. Our choice."""
-    null_loudness_rate: float = 0.1
-    """Share of samples without loudness signal, so that one may draw no curve. Our choice."""
+    null_loudness_rate: float = 0.0
+    """Share of samples without loudness signal (signal dropout), so that one may draw no curve. Paper: none stated; the
+    other runs take 0.1."""
 
     most_silent_share: float | None = None
     """Clips that are silent (below -60 dB) for a larger share of their time are not learnt from. Paper: no filter."""
@@ -138,6 +159,7 @@ class TrainConfig:
             raise ValueError(f"ema_decay is {self.ema_decay}, expected at least 0 and less than 1")
         if self.unet_channels is not None:
             object.__setattr__(self, "unet_channels", tuple(self.unet_channels))
+        object.__setattr__(self, "loudness_widths", tuple(self.loudness_widths))
         self.null_rates()
 
     def null_rates(self) -> NullRates:
@@ -179,14 +201,16 @@ class TrainConfig:
     def improved(cls, dataset: str = "vggsound_caption") -> "TrainConfig":
         """The paper's run with what we expect to obey better; for ablations beside `paper`.
 
-        Loudness is read in decibel and enters each latent channel through its own weights, the loss is weighted by
-        min-SNR with gamma 5, all attention stacks learn, and bf16 halves the time.
+        Loudness is read in decibel and enters each latent channel through its own weights, behind a projection that
+        starts at zero; a tenth of the samples goes without (signal dropout); the loss is weighted by min-SNR with gamma
+        5, all attention stacks learn, and bf16 halves the time.
         """
         return replace(
             cls.paper(dataset),
             run=f"improved-{dataset}",
             loudness_mode="per_channel",
             loudness_scale="decibel",
+            null_loudness_rate=0.1,
             min_snr_gamma=5.0,
             trainable="attention",
             precision="bf16",
@@ -219,6 +243,7 @@ class TrainConfig:
             null_text_rate=0.4,
             # Captions are learnt first and explain the sound; without them it is left to picture and mask.
             null_text_rate=0.35,
+            null_loudness_rate=0.1,
             workers=0,
             checkpoint_every=100,
             validate_every=100,
@@ -244,6 +269,7 @@ class TrainConfig:
             unet_heads=2,
             video_width=32,
             unit_cavp=True,
+            null_loudness_rate=0.1,
             workers=0,
             checkpoint_every=2,
             validate_every=2,

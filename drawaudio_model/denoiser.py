@@ -19,7 +19,7 @@ from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
-from drawaudio_model.unet import DrawAudioUNet
+from drawaudio_model.unet import ORIGINAL_HEADS, DrawAudioUNet
 
 NOISE_SCHEDULE = {
     "num_train_timesteps": 1000,
@@ -43,11 +43,25 @@ class NullText:
 
 
 class Denoiser(nn.Module):
-    """Everything that learns: the UNet, the mask attention in front of its video stacks, the loudness control."""
+    """Everything that learns: the UNet, the mask attention in front of its video stacks, the loudness control.
 
-    def __init__(self, unet: DrawAudioUNet, mask_attention: MaskAttention, loudness_control: LoudnessControl) -> None:
+    Args:
+        unet: the denoiser itself.
+        mask_attention: makes its video tokens.
+        loudness_control: makes the loudness signal's share of the latent.
+        loudness_branches: "all", or "video": then a sample without video is without loudness signal, too.
+    """
+
+    def __init__(
+        self,
+        unet: DrawAudioUNet,
+        mask_attention: MaskAttention,
+        loudness_control: LoudnessControl,
+        loudness_branches: str = "all",
+    ) -> None:
         super().__init__()
         self.unet, self.mask_attention, self.loudness_control = unet, mask_attention, loudness_control
+        self.loudness_branches = loudness_branches
 
     def forward(self, noisy: Tensor, timesteps: Tensor, batch: TrainingBatch, null_text: NullText) -> Tensor:
         """(B, C, F, K) prediction for `noisy` at `timesteps` (B,), with the batch's withheld instructions."""
@@ -60,8 +74,11 @@ class Denoiser(nn.Module):
             keep=(~batch.no_video).float(),
             start_frame=batch.start_seconds * VIDEO_FPS if follows_clip else None,
         )
-        signal = self.loudness_control(batch.loudness, keep=(~batch.no_loudness).float())  # (B, 1 or C, F, 1)
-        return self.unet(noisy + signal, timesteps, gpt=gpt, t5=t5, t5_mask=t5_mask, video=video).sample
+        unheard = batch.no_loudness if self.loudness_branches == "all" else batch.no_loudness | batch.no_video
+        signal = self.loudness_control(batch.loudness, keep=(~unheard).float())  # (B, 1 or C, F, 1)
+        sees_video = ~batch.no_video if self.mask_attention.config.null_video == "skip" else None
+        words = {"gpt": gpt, "t5": t5, "t5_mask": t5_mask}
+        return self.unet(noisy + signal, timesteps, **words, video=video, sees_video=sees_video).sample
 
 
 def text_instruction(batch: TrainingBatch, null_text: NullText) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,7 +151,11 @@ def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards)
     widths = shards.widths
     torch.manual_seed(config.seed)
     if config.unet_channels is None:
-        unet = DrawAudioUNet.from_audioldm2(backbones / "unet", video_attention_dim=config.video_width)
+        unet = DrawAudioUNet.from_audioldm2(
+            backbones / "unet",
+            video_attention_dim=config.video_width,
+            attention_head_dim=ORIGINAL_HEADS if config.base_heads == "original" else None,
+        )
     else:
         plain, deeper = config.unet_plain_levels, len(config.unet_channels) - config.unet_plain_levels
         unet = DrawAudioUNet(
@@ -153,17 +174,25 @@ def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards)
     mask_attention = MaskAttention(
         cavp_dim=widths["cavp"],
         width=config.video_width,
+        bias=config.mask_bias,
         gate=config.mask_gate,
         positions_follow=config.positions_follow,
         feature_scale=math.sqrt(widths["cavp"]) if config.unit_cavp else 1.0,
+        null_video=config.null_video,
     )
+    if config.video_projection == "diff_foley":
+        mask_attention.load_diff_foley_projection(backbones / "diff_foley" / "ldm_epoch240.ckpt")
+    for part in (mask_attention.projection, mask_attention.position):
+        part.requires_grad_(config.video_projection_learns)
     control = LoudnessControl(
         latent_frames=frames,
         latent_channels=channels,
         mode=config.loudness_mode,
+        hidden_widths=config.loudness_widths,
         signal_scale=config.loudness_scale,
+        zero_start=config.loudness_zero_start,
     )
     unet.select_trainable(config.trainable)
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    return Denoiser(unet, mask_attention, control).train()
+    return Denoiser(unet, mask_attention, control, config.loudness_branches).train()

@@ -5,21 +5,29 @@ Legend: V video frames at 4 fps, H/W pixels, P loudness points (10 a second).
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from drawaudio_model import loudness as curves
 from drawaudio_model import masks, media, mel
 from drawaudio_model.clip_format import LOUDNESS_FPS, VIDEO_FPS
 
+if TYPE_CHECKING:
+    from drawaudio_model.detector import ObjectDetector
+
 Video = str | Path | np.ndarray
-Mask = str | Path | Image.Image | np.ndarray | Sequence[masks.Box] | Sequence[Image.Image] | Sequence[np.ndarray]
+Corners = tuple[float, float, float, float]
+Mask = str | Path | Image.Image | np.ndarray | Corners | Sequence[masks.Box | Corners | Image.Image | np.ndarray]
 Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]]
 
 CURVE_SUFFIXES = (".csv", ".json")
+FRAMES_AT_ONCE = 40
+"""Frames that the detector is given together; each is looked at alone."""
 
 
 class Picture(NamedTuple):
@@ -59,8 +67,9 @@ def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
     """(V, H, W) bool: which pixels of each frame sound.
 
     Args:
-        mask: boxes on the frames at 4 fps; a picture or array for all frames; a list or (V, h, w) array with one per
-            frame; or the path of a picture, of a folder of pictures, or of a .json of boxes.
+        mask: boxes on the frames at 4 fps; (x0, y0, x1, y1) in fractions of the picture, or a list of such, for all
+            frames; a picture or array for all frames; a list or (V, h, w) array with one per frame; or the path of a
+            picture, of a folder of pictures, or of a .json of boxes.
         frames: V.
         height: H.
         width: W.
@@ -71,7 +80,7 @@ def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
     if isinstance(mask, str | Path):
         if not Path(mask).exists():
             raise ValueError(
-                f"mask {str(mask)!r} is no file; give a picture, a folder of pictures, a .json of boxes, or boxes "
+                f"mask {mask} does not exist; give a picture, a folder of pictures, a .json of boxes, or boxes "
                 "(`drawaudio mask` makes boxes from a text)"
             )
         return masks.read_mask(Path(mask), height, width, frames=frames)
@@ -85,9 +94,44 @@ def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
         raise ValueError(
             f"mask is {mask!r}, expected boxes, a picture, a list of pictures or a path; None is the whole frame"
         )
+    corners = [mask] if _is_corners(mask) else list(mask)
+    if all(_is_corners(item) for item in corners):
+        mask = [masks.Box(frame, 0, 1.0, *map(float, item)) for frame in range(frames) for item in corners]
     if all(isinstance(item, masks.Box) for item in mask):
         return masks.rasterize(list(mask), height, width, frames=frames)
     return masks.from_images([np.asarray(item) for item in mask], height, width, frames=frames)
+
+
+def _is_corners(item: object) -> bool:
+    return isinstance(item, tuple | list) and len(item) == 4 and all(isinstance(value, int | float) for value in item)
+
+
+def is_text(mask: Mask | None) -> bool:
+    """Whether a mask is the text of a thing: a string that is no path of anything and does not look like one."""
+    return isinstance(mask, str) and bool(mask.strip()) and not Path(mask).exists() and not Path(mask).suffix
+
+
+def find_boxes(
+    detector: "ObjectDetector", frames: np.ndarray, text: str, *, confidence: float = 0.25, progress: bool = False
+) -> list[masks.Box]:
+    """The boxes of a thing in the frames (V, H, W, 3), with a bar on a terminal where `progress` is asked for.
+
+    Raises:
+        ValueError: when the detector does not know the thing, or finds it nowhere.
+    """
+    if not detector.knows(text):
+        raise ValueError(f"the detector does not know {text!r}, only: {', '.join(sorted(detector.vocabulary))}")
+    boxes = []
+    for start in tqdm(
+        range(0, len(frames), FRAMES_AT_ONCE), desc=text, leave=False, disable=None if progress else True
+    ):
+        part = detector.detect([frames[start : start + FRAMES_AT_ONCE]], [[text]], confidence=confidence)[0]
+        boxes += [replace(box, frame=start + box.frame) for box in part]
+    if not boxes:
+        raise ValueError(
+            f"no {text!r} was found in the {len(frames)} frames with confidence {confidence:g}; lower it or draw a mask"
+        )
+    return boxes
 
 
 def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:

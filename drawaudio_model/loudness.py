@@ -135,6 +135,20 @@ def from_points(points: Sequence[tuple[float, float]], seconds: float) -> np.nda
     return np.interp(point_times(seconds), times, levels).astype(np.float32)
 
 
+def noise_of_curve(signal: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """(samples,) float32 noise whose loudness signal is about `signal` (10 * seconds,): a curve made audible.
+
+    Its level is the curve's as long as no sample exceeds full scale; a peak is left as it is.
+    """
+    levels = np.asarray(signal, np.float64)
+    if levels.ndim != 1 or not len(levels) or not np.isfinite(levels).all():
+        raise ValueError(f"loudness signal has shape {levels.shape}, expected (10 * seconds,) finite levels")
+    samples = len(levels) * SAMPLE_RATE // LOUDNESS_FPS
+    noise = np.random.default_rng(seed).standard_normal(samples)
+    times = (np.arange(samples) + 0.5) / SAMPLE_RATE
+    return (noise * np.interp(times, point_times(len(levels) / LOUDNESS_FPS), levels)).astype(np.float32)
+
+
 def to_points(signal: np.ndarray | Tensor) -> list[tuple[float, float]]:
     """The (time in seconds, level) points of a loudness signal (10 * seconds,); `from_points` gives it back."""
     levels = np.asarray(signal, dtype=np.float32)

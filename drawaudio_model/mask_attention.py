@@ -6,13 +6,17 @@ Paper: Eqs. (7)-(8), Sec. "Mask-Attention Module (MAM)". Where the paper is sile
 default is the paper's reading, or Diff-Foley's where the paper refers to it:
 
 - "C = 768 as Diff-Foley" while CAVP gives 512: Linear(512, 768) plus 40 learned positions, shared by F_visual and
-  F_mask, before Eq. (8).
+  F_mask, before Eq. (8). They start at random, or as Diff-Foley trained them (`load_diff_foley_projection`).
 - The product in Eq. (8) is channel by channel, and the average runs over time: the shapes allow nothing else.
 - "Bias omitted for simplicity" in Eq. (8): W has one (`bias`). With it the new parameters are the paper's 82 M.
 - No activation is stated for the weights GAP(F_mask) W (`gate`).
+- What no video means (`null_video`): zeros instead of CAVP's features, as Diff-Foley trains, or that the UNet's video
+  stacks are skipped, which makes the branches of guidance without video the base model's own, and cheaper.
 - A crop of 32 of the 40 frames: positions count from the crop or from the clip (`positions_follow`).
 """
 
+import pickle
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -24,6 +28,7 @@ from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 
 Gate = Literal["linear", "sigmoid"]
 PositionsFollow = Literal["crop", "clip"]
+NullVideo = Literal["zeros", "skip"]
 
 
 class MaskAttention(ModelMixin, ConfigMixin):
@@ -38,6 +43,8 @@ class MaskAttention(ModelMixin, ConfigMixin):
         positions_follow: "crop", the first frame given is position 0; "clip", it is `start_frame`.
         feature_scale: factor on CAVP's features before the projection. Their L2 norm is 1, so their entries are about
             1 / sqrt(D); sqrt(D) gives entries of about 1, which a small model trained from scratch learns from faster.
+        null_video: "zeros" before the projection, or "skip": the UNet's video stacks do not act on such samples. Recorded
+            here for the trainer and the sampler.
         position_std: standard deviation of the positions at the start. Diff-Foley's is 1, which drowns features of
             norm 1; 0.02 is our choice.
     """
@@ -52,11 +59,14 @@ class MaskAttention(ModelMixin, ConfigMixin):
         gate: Gate = "linear",
         positions_follow: PositionsFollow = "crop",
         feature_scale: float = 1.0,
+        null_video: NullVideo = "zeros",
         position_std: float = 0.02,
     ) -> None:
         super().__init__()
         if gate not in ("linear", "sigmoid"):
             raise ValueError(f"gate is {gate!r}, expected 'linear' (the paper's) or 'sigmoid'")
+        if null_video not in ("zeros", "skip"):
+            raise ValueError(f"null_video is {null_video!r}, expected 'zeros' or 'skip'")
         if positions_follow not in ("crop", "clip"):
             raise ValueError(f"positions_follow is {positions_follow!r}, expected 'crop' or 'clip'")
         self.projection = nn.Linear(cavp_dim, width)
@@ -75,7 +85,7 @@ class MaskAttention(ModelMixin, ConfigMixin):
         """The video tokens.
 
         No mask means the whole frame: give `cavp` as both. No video means zeros for both before the projection, in
-        training and in guidance; `keep` does that per sample.
+        training and in guidance (`null_video` "zeros"); `keep` does that per sample.
 
         Args:
             cavp: CAVP features of the frames, (B, V, D), L2 norm 1.
@@ -101,6 +111,37 @@ class MaskAttention(ModelMixin, ConfigMixin):
         if self.config.gate == "sigmoid":
             weight = torch.sigmoid(weight)
         return masked * weight + visual
+
+    @torch.no_grad()
+    def load_diff_foley_projection(self, path: Path | str) -> None:
+        """Takes over the projection and the positions of Diff-Foley's diffusion checkpoint (`ldm_epoch240.ckpt`).
+
+        Raises:
+            ValueError: when the file is missing, is no file of plain tensors, or lacks them in this module's shapes.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ValueError(f"{path} does not exist; put Diff-Foley's ldm_epoch240.ckpt there, or start without it")
+        try:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path} is no checkpoint of plain tensors: {error}") from error
+        state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+        for name, target in (
+            ("embedder.0.weight", self.projection.weight),
+            ("embedder.0.bias", self.projection.bias),
+            ("pos_emb.weight", self.position.weight),
+        ):
+            value = state.get(f"cond_stage_model.{name}")
+            # Diff-Foley's table may hold more positions than a clip has frames; the first ones are meant.
+            fits = value is not None and value.shape[1:] == target.shape[1:] and len(value) >= len(target)
+            if not fits or (name != "pos_emb.weight" and len(value) != len(target)):
+                found = None if value is None else tuple(value.shape)
+                raise ValueError(
+                    f"{path} has cond_stage_model.{name} of shape {found}, expected {tuple(target.shape)}; use "
+                    "Diff-Foley's checkpoint with a video_width of 768"
+                )
+            target.copy_(value[: len(target)])
 
     def _position_ids(self, cavp: Tensor, start_frame: Tensor | int | None) -> Tensor:
         """Rows of the position table, (B or 1, V)."""

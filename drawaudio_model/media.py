@@ -402,8 +402,13 @@ def _check_usable(clips: list[DecodedClip]) -> None:
     raise MediaError("silent", f"the sound of the clip at {clip.start_seconds:g} s peaks at {peak:.1e} of full scale")
 
 
-def write_audio(path: Path, waveform: np.ndarray) -> None:
+def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> None:
     """Writes (n,) float mono at SAMPLE_RATE as 16-bit wav or flac, by the suffix; whole or not at all.
+
+    Args:
+        path: .wav or .flac.
+        waveform: samples; as 16 bit they are clipped to full scale.
+        floats: write a wav of 32-bit floats, which holds samples beyond full scale, too.
 
     Raises:
         ValueError: for another suffix, another shape, or samples that are not finite.
@@ -412,9 +417,17 @@ def write_audio(path: Path, waveform: np.ndarray) -> None:
     formats = {".wav": "WAV", ".flac": "FLAC"}
     if path.suffix.lower() not in formats:
         raise ValueError(f"audio file {path.name} ends in {path.suffix!r}, expected .wav or .flac")
+    if floats and path.suffix.lower() != ".wav":
+        raise ValueError(f"audio file {path.name} is to hold floats, expected .wav")
     samples = _to_int16(waveform)
     with _replacing(path) as temporary:
-        soundfile.write(temporary, samples, SAMPLE_RATE, format=formats[path.suffix.lower()], subtype="PCM_16")
+        soundfile.write(
+            temporary,
+            np.asarray(waveform, np.float32) if floats else samples,
+            SAMPLE_RATE,
+            format=formats[path.suffix.lower()],
+            subtype="FLOAT" if floats else "PCM_16",
+        )
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:

@@ -130,7 +130,7 @@ def vocode(vocoder: Vocoder, mel: Tensor) -> Tensor:
 
 
 def check_vocoder(vocoder: Vocoder) -> None:
-    """Compares the rate and the mel bins in a vocoder's config with the clip's geometry.
+    """Compares the rate, the mel bins and the hop in a vocoder's config with the clip's geometry.
 
     Raises:
         ValueError: naming both values, when they differ.
@@ -141,6 +141,12 @@ def check_vocoder(vocoder: Vocoder) -> None:
             raise ValueError(
                 f"vocoder has {name} {found}, expected {expected}; use the vocoder that belongs to this mel front end"
             )
+    rates = getattr(vocoder.config, "upsample_rates", None)
+    if rates is not None and math.prod(rates) != HOP_LENGTH:
+        raise ValueError(
+            f"vocoder makes {math.prod(rates)} samples a mel frame (upsample_rates {list(rates)}), expected {HOP_LENGTH}; "
+            "use the vocoder that belongs to this mel front end"
+        )
 
 
 class GriffinLimVocoder(ModelMixin, ConfigMixin):

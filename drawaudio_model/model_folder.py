@@ -21,13 +21,17 @@ PIPELINE_CLASS = "DrawAudioPipeline"
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 
 
-def check_model_folder(folder: Path) -> None:
-    """Raises where the folder of a DrawAudioPipeline lacks a file or holds weights of other shapes than its configs say.
+def check_model_folder(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> None:
+    """Raises where the folder of a pipeline lacks a file or holds weights of other shapes than its configs say.
+
+    Args:
+        folder: of a DrawAudioPipeline, or another of diffusers' pipelines.
+        pipeline_class: which.
 
     Raises:
         ValueError: one sentence with the file, what was found and what was expected.
     """
-    for name, (library, class_name) in read_components(folder).items():
+    for name, (library, class_name) in read_components(folder, pipeline_class).items():
         part = folder / name
         if not part.is_dir():
             raise ValueError(f"model folder {folder} has no part {name}; save or download it again")
@@ -38,7 +42,7 @@ def check_model_folder(folder: Path) -> None:
             _check_weights(part, kind)
 
 
-def read_components(folder: Path) -> dict[str, tuple[str, str]]:
+def read_components(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> dict[str, tuple[str, str]]:
     """Part -> (library, class) of a pipeline folder.
 
     Raises:
@@ -47,10 +51,25 @@ def read_components(folder: Path) -> dict[str, tuple[str, str]]:
     index = Path(folder) / "model_index.json"
     if not index.is_file():
         raise ValueError(f"{folder} is no model folder (it has no model_index.json); train one, or give its path")
-    content = json.loads(index.read_text())
-    if content.get("_class_name") != PIPELINE_CLASS:
-        raise ValueError(f"{index} describes a {content.get('_class_name')}, expected a {PIPELINE_CLASS}")
+    content = read_json(index)
+    if content.get("_class_name") != pipeline_class:
+        raise ValueError(f"{index} describes a {content.get('_class_name')}, expected a {pipeline_class}")
     return {name: tuple(value) for name, value in content.items() if isinstance(value, list) and value[0]}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ValueError: when it is no such thing.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, expected an object")
+    return content
 
 
 def model_sha256(folder: Path) -> str:
@@ -101,20 +120,30 @@ def _check_weights(part: Path, kind: type) -> None:
     found = {name: shape for file in files for name, shape in weight_shapes(file).items()}
     model = _without_weights(part, kind)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    prefix = getattr(model, "base_model_prefix", "")
+    stored = {_plain_name(name, prefix) for name in found}
     # Tied weights are stored once, under either name.
-    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
     for name, shape in expected.items():
         if name in found and found[name] != shape:
             raise ValueError(
                 f"{part} has {name} of shape {found[name]}, its config.json asks for {shape}; save it again"
             )
-    lacking = sorted(set(expected) - set(found) - tied)
-    if lacking and isinstance(model, ModelMixin):
+    lacking = sorted(
+        name for name in set(expected) - set(tied) - set(tied.values()) if _plain_name(name, prefix) not in stored
+    )
+    if lacking:
         raise ValueError(
             f"{part} lacks {len(lacking)} weights that its config.json asks for, the first is {lacking[0]}"
         )
-    if not set(found) & set(expected):
-        raise ValueError(f"{part} holds no weight that its config.json asks for; it is another model's")
+
+
+def _plain_name(name: str, prefix: str) -> str:
+    """A weight's name as every version of transformers means it: without the model's prefix, weight norm in old words."""
+    plain = name.removeprefix(f"{prefix}.") if prefix else name
+    return plain.replace("parametrizations.weight.original0", "weight_g").replace(
+        "parametrizations.weight.original1", "weight_v"
+    )
 
 
 def _without_weights(part: Path, kind: type) -> torch.nn.Module:

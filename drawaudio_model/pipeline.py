@@ -1,8 +1,8 @@
 """DrawAudioPipeline: a silent video, a text, a mask and a drawn curve become sound.
 
-Each sampling step evaluates the UNet on up to three branches in one batch (nothing, text, text and video) and combines
-them as Eq. (12). The loudness signal is added to the latent before the UNet. What does not change while sampling (text
-embeddings, video tokens, the loudness signal's share of the latent) is computed once.
+Each sampling step evaluates the UNet on up to three branches (nothing, text, text and video) and combines them as
+Eq. (12); the loudness signal is added to the latent before the UNet (sampling.py). Several candidates are sampled and
+decoded one at a time, so memory does not grow with their number.
 
 Legend: B batch, C latent channels, F latent frames of one 8 s window, N latent frames of the whole sound, K latent mel
 bins, V video frames, P loudness points, D CAVP width, L text tokens, T mel frames, M mel bins.
@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from diffusers import (
 from diffusers.utils import BaseOutput
 from torch import Tensor
 from transformers import (
+    ClapFeatureExtractor,
     ClapModel,
     GPT2Model,
     PreTrainedTokenizerBase,
@@ -36,6 +37,7 @@ from transformers import (
 )
 
 from drawaudio_model import windows
+from drawaudio_model.candidates import clap_score, curve_score, rank
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import (
     CLIP_SECONDS,
@@ -47,42 +49,38 @@ from drawaudio_model.clip_format import (
     VIDEO_FPS,
     VIDEO_FRAMES,
 )
-from drawaudio_model.guidance import BRANCH_INSTRUCTIONS, TEXT_SCALE, VIDEO_SCALE, dual_guidance, needed_branches
-from drawaudio_model.instructions import Loudness, Mask, Video, hold_last, read_loudness, read_mask, read_video
-from drawaudio_model.loudness import loudness_signal
+from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.instructions import (
+    Loudness,
+    Mask,
+    Video,
+    find_boxes,
+    hold_last,
+    is_text,
+    read_loudness,
+    read_mask,
+    read_video,
+)
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import apply_mask
 from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
-from drawaudio_model.metrics.loudness_correlation import loudness_correlation
+from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder
+from drawaudio_model.sampling import Conditions, Guidance, WindowDenoiser, room_for_all_branches
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.unet import DrawAudioUNet
+
+if TYPE_CHECKING:
+    from drawaudio_model.detector import ObjectDetector
+
+StepCallback = Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any]
 
 STEPS = 25
 """Sampling steps of the paper."""
 CAVP_CHUNK_FRAMES = 32
 CAVP_CONTEXT_FRAMES = 9
 """Frames on each side that CAVP's temporal convolutions can see: chunks read with them give the whole video's features."""
-
-
-@dataclass(frozen=True, eq=False)
-class Conditions:
-    """B sets of instructions as the model takes them; V and P cover whole windows."""
-
-    text: TextEmbeddings
-    negative: TextEmbeddings
-    """What the unconditional branch reads: the embeddings of "" or of a negative prompt."""
-    cavp: Tensor
-    """(B, V, D) CAVP features of the frames."""
-    cavp_masked: Tensor
-    """(B, V, D) CAVP features of the masked frames; `cavp` itself where no mask was given."""
-    loudness: Tensor
-    """(B, P)."""
-    has_video: Tensor
-    """(B,) 1 where there is a video, 0 where it is the null video."""
-    has_loudness: Tensor
-    """(B,) 1 where there is a loudness signal, 0 where nothing is added to the latent."""
 
 
 @dataclass
@@ -93,13 +91,18 @@ class DrawAudioOutput(BaseOutput):
         audios: (B, samples) float32 at 16 kHz, one row per candidate, the best first.
         seeds: the seed that gives each row.
         curve: (P,) the loudness signal that was asked for, or None.
-        scores: (B,) how well each row follows the curve (Pearson correlation), or None without a curve.
+        scores: (B,) what the rows are ranked by: the mean of the two below, of those that are known; None without.
+        curve_scores: (B,) how well each row follows the curve (Pearson correlation), or None without a curve.
+        clap_scores: (B,) how well each row fits the text (cosine of CLAP's embeddings), or None without a text or for a
+            single candidate.
     """
 
     audios: np.ndarray
     seeds: list[int]
     curve: np.ndarray | None = None
     scores: np.ndarray | None = None
+    curve_scores: np.ndarray | None = None
+    clap_scores: np.ndarray | None = None
 
 
 class DrawAudioPipeline(DiffusionPipeline):
@@ -119,13 +122,22 @@ class DrawAudioPipeline(DiffusionPipeline):
         cavp: frames to features.
         vocoder: log-mel to waveform.
         scheduler: the noise schedule of training; sampling uses DPM-Solver++ made from its config.
+        feature_extractor: front end of a published CLAP, for ranking candidates; None where CLAP reads this project's
+            log-mels.
         loudness_branches: which branches of Eq. (12) see the loudness signal: "all" (the latent is shared; the paper's
             Eq. (12) leaves it open) or "video", only the one with text and video.
+        base_model: what the denoiser was fine-tuned from, for the model card; None for one trained from scratch.
+        licence: of the weights (an SPDX name in lower case, as model cards have it).
+
+    Attributes:
+        detector: finds the things that a mask names by text; assign one, or leave it beside the model as
+            `backbones/object_detector`, where `from_pretrained` looks.
 
     Raises:
         ValueError: when the parts do not fit each other or the clip's geometry.
     """
 
+    _optional_components: ClassVar[list[str]] = ["feature_extractor"]
     model_cpu_offload_seq = "text_encoder->text_encoder_2->projection_model->language_model->cavp->unet->vae->vocoder"
 
     def __init__(
@@ -143,7 +155,10 @@ class DrawAudioPipeline(DiffusionPipeline):
         cavp: CAVP,
         vocoder: SpeechT5HifiGan | GriffinLimVocoder,
         scheduler: DDIMScheduler,
+        feature_extractor: ClapFeatureExtractor | None = None,
         loudness_branches: str = "all",
+        base_model: str | None = None,
+        licence: str | None = None,
     ) -> None:
         super().__init__()
         if loudness_branches not in ("all", "video"):
@@ -163,8 +178,11 @@ class DrawAudioPipeline(DiffusionPipeline):
             cavp=cavp,
             vocoder=vocoder,
             scheduler=scheduler,
+            feature_extractor=feature_extractor,
         )
-        self.register_to_config(loudness_branches=loudness_branches)
+        self.register_to_config(loudness_branches=loudness_branches, base_model=base_model, licence=licence)
+        self.detector: ObjectDetector | None = None  # imported where it is needed: open_clip takes seconds
+        self.detector_folder: Path | None = None
         self._check_parts()
 
     @classmethod
@@ -182,7 +200,21 @@ class DrawAudioPipeline(DiffusionPipeline):
         # A name on the hub has exactly one slash.
         if folder.exists() or folder.is_absolute() or len(folder.parts) != 2:
             check_model_folder(folder)
-        return super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
+        pipe = super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
+        pipe.detector_folder = folder.parent / "backbones" / "object_detector"
+        return pipe
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Writes the folder of `from_pretrained`, with a model card that names the licence.
+
+        Args:
+            save_directory: the folder.
+            **kwargs: diffusers' own.
+        """
+        super().save_pretrained(save_directory, **kwargs)
+        write_model_card(
+            Path(save_directory), base_model=self.config.base_model, licence=self.config.licence, unet=self.unet
+        )
 
     @torch.no_grad()
     def __call__(
@@ -198,10 +230,12 @@ class DrawAudioPipeline(DiffusionPipeline):
         num_inference_steps: int = STEPS,
         guidance_text: float = TEXT_SCALE,
         guidance_video: float = VIDEO_SCALE,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
         seed: int | None = None,
         num_candidates: int = 1,
         overlap_seconds: int = windows.OVERLAP_SECONDS,
-        callback_on_step_end: Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any] | None = None,
+        branches_together: bool | None = None,
+        callback_on_step_end: StepCallback | None = None,
     ) -> DrawAudioOutput:
         """The sound of a video, as told.
 
@@ -210,7 +244,8 @@ class DrawAudioPipeline(DiffusionPipeline):
                 from the other instructions alone.
             prompt: what should sound.
             negative_prompt: what should not sound; needs no prompt.
-            mask: which part of the picture sounds; see `instructions.read_mask`. None: the whole picture.
+            mask: which part of the picture sounds; see `instructions.read_mask`, or the text of a thing, which
+                `detector` then looks for. None: the whole picture.
             loudness: when and how loud; see `instructions.read_loudness`. Levels are RMS of a waveform that peaks at
                 0.5. None: the model's own choice.
             seconds: length of the sound; default the video's, or 8 s without a video.
@@ -218,10 +253,16 @@ class DrawAudioPipeline(DiffusionPipeline):
             num_inference_steps: sampling steps.
             guidance_text: s_text of Eq. (12).
             guidance_video: s_video of Eq. (12); without a video it is 0.
+            guidance_interval: share of the noise schedule in which the unconditional branches are evaluated; see
+                `sampling.Guidance`. Default: all of it.
             seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
-            num_candidates: sounds to make from seed, seed + 1, ...; ranked by how well they follow the curve.
+            num_candidates: sounds to make from seed, seed + 1, ...; ranked by how well they follow the curve and, by
+                CLAP, the text.
             overlap_seconds: shared by the windows of a sound longer than 8 s.
-            callback_on_step_end: called as (pipeline, step, timestep, {"latents": (B, C, N, K)}) after each step.
+            branches_together: evaluate the branches in one batch (True), in turns with less memory (False), or by
+                what memory is free (None).
+            callback_on_step_end: called as (pipeline, step, timestep, {"latents": (1, C, N, K)}) after each step of
+                each candidate; the "latents" of a dictionary that it returns take their place.
 
         Raises:
             ValueError: for no instruction at all, a mask without video, or an instruction that cannot be read.
@@ -233,12 +274,13 @@ class DrawAudioPipeline(DiffusionPipeline):
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
-        seconds = picture.seconds if picture else float(seconds or CLIP_SECONDS)
-        curve = None if loudness is None else read_loudness(loudness, seconds)
+        seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
         whole = self._window_starts(seconds, overlap_seconds)[-1] + CLIP_SECONDS
+        curve = None if loudness is None else read_loudness(loudness, seconds)
         cavp, cavp_masked = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS)
+        text = self.text([prompt or ""])
         conditions = self.conditions(
-            self.text([prompt or ""]),
+            text,
             self.text([negative_prompt or ""]),
             cavp=cavp,
             cavp_masked=cavp_masked,
@@ -247,18 +289,35 @@ class DrawAudioPipeline(DiffusionPipeline):
         )
         first = secrets.randbelow(2**31) if seed is None else seed
         seeds = [first + candidate for candidate in range(num_candidates)]
-        latents = self.sample(
-            _repeated(conditions, num_candidates),
-            seeds=seeds,
-            num_inference_steps=num_inference_steps,
-            guidance_text=guidance_text,
-            guidance_video=guidance_video if picture else 0.0,
-            overlap_seconds=overlap_seconds,
-            callback_on_step_end=callback_on_step_end,
+        audios = []
+        for candidate in seeds:
+            latent = self.sample(
+                conditions,
+                seeds=[candidate],
+                num_inference_steps=num_inference_steps,
+                guidance_text=guidance_text,
+                guidance_video=guidance_video if picture else 0.0,
+                guidance_interval=guidance_interval,
+                overlap_seconds=overlap_seconds,
+                branches_together=branches_together,
+                callback_on_step_end=callback_on_step_end,
+            )
+            audios.append(self.decode(latent, overlap_seconds=overlap_seconds)[0])
+        following = None if curve is None else np.array([curve_score(audio, curve) for audio in audios])
+        fitting = None
+        if prompt and num_candidates > 1:
+            fitting = np.array(
+                [clap_score(self.text_encoder, self.feature_extractor, audio, text.clap[0]) for audio in audios]
+            )
+        ranking = rank(following, fitting, num_candidates)
+        return DrawAudioOutput(
+            audios=np.stack(audios)[ranking.order, : round(seconds * SAMPLE_RATE)],
+            seeds=[seeds[index] for index in ranking.order],
+            curve=curve,
+            scores=ranking.scores,
+            curve_scores=ranking.curve,
+            clap_scores=ranking.clap,
         )
-        # One at a time: the autoencoder's memory, not the UNet's, would decide how many candidates fit.
-        audios = np.concatenate([self.decode(latent[None], overlap_seconds=overlap_seconds) for latent in latents])
-        return _ranked(audios, seconds, seeds, curve)
 
     def conditions(
         self,
@@ -317,10 +376,12 @@ class DrawAudioPipeline(DiffusionPipeline):
         num_inference_steps: int = STEPS,
         guidance_text: float = TEXT_SCALE,
         guidance_video: float = VIDEO_SCALE,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
         overlap_seconds: int = windows.OVERLAP_SECONDS,
-        callback_on_step_end: Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any] | None = None,
+        branches_together: bool | None = None,
+        callback_on_step_end: StepCallback | None = None,
     ) -> Tensor:
-        """(B, C, N, K) latents sampled under B sets of instructions; row i starts from the noise of seeds[i] alone.
+        """(B, C, N, K) float32 latents sampled under B sets of instructions; row i starts from the noise of seeds[i].
 
         Raises:
             ValueError: when there are not B seeds, or fewer than one step.
@@ -331,22 +392,38 @@ class DrawAudioPipeline(DiffusionPipeline):
                 f"{len(seeds)} seeds and {num_inference_steps} steps for {batch} sets of instructions, expected one seed "
                 "each and at least 1 step"
             )
+        guidance = Guidance(guidance_text, guidance_video, guidance_interval)
         starts = self._window_starts(conditions.loudness.shape[1] // LOUDNESS_FPS, overlap_seconds)
-        branches = needed_branches(guidance_text, guidance_video)
-        inputs = [self._window_inputs(conditions, start, branches) for start in starts]
+        if branches_together is None:
+            branches_together = room_for_all_branches(self._execution_device, batch * len(guidance.branches))
+        denoisers = [
+            WindowDenoiser(
+                self.unet,
+                self.mask_attention,
+                self.loudness_control,
+                conditions,
+                start=start,
+                guidance=guidance,
+                loudness_branches=self.config.loudness_branches,
+                branches_together=branches_together,
+            )
+            for start in starts
+        ]
         first_frames = [start * self.latent_frames // CLIP_SECONDS for start in starts]
         solver = self._solver(num_inference_steps)
         latents = self._noise(seeds, first_frames[-1] + self.latent_frames) * solver.init_noise_sigma
 
         def guided(number: int, part: Tensor) -> Tensor:
-            return self._guided_noise(part, timestep, inputs[number], branches, guidance_text, guidance_video)
+            level = float(timestep) / solver.config.num_train_timesteps
+            return denoisers[number](part, timestep, level)
 
         with self.progress_bar(total=num_inference_steps) as bar:
             for step, timestep in enumerate(solver.timesteps):
                 noise = windows.blended(latents, first_frames, self.latent_frames, guided)
                 latents = solver.step(noise, timestep, latents).prev_sample
                 if callback_on_step_end is not None:
-                    callback_on_step_end(self, step, int(timestep), {"latents": latents})
+                    returned = callback_on_step_end(self, step, int(timestep), {"latents": latents})
+                    latents = returned.get("latents", latents) if isinstance(returned, dict) else latents
                 bar.update()
         return latents
 
@@ -424,10 +501,24 @@ class DrawAudioPipeline(DiffusionPipeline):
                 "loudness control",
                 self.loudness_control.config.latent_frames,
             ),
+            (
+                "loudness points",
+                "clip",
+                LOUDNESS_POINTS,
+                "loudness control",
+                self.loudness_control.config.loudness_points,
+            ),
+            ("sound channels", "clip", 1, "autoencoder", self.vae.config.in_channels),
+            ("GPT width", "language model", self.language_model.config.n_embd, "UNet", self.unet.gpt_width),
+            ("T5 width", "text encoder", self.text_encoder_2.config.d_model, "UNet", self.unet.t5_width),
         )
         for what, first, value, second, other in pairs:
             if value != other:
                 raise ValueError(f"{what}: the {first} has {value}, the {second} {other}; load parts of one model")
+        if attention.positions < VIDEO_FRAMES:
+            raise ValueError(
+                f"mask attention has {attention.positions} positions, expected at least the clip's {VIDEO_FRAMES} frames"
+            )
 
     def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
@@ -447,7 +538,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         """(B, C, N, K) standard normal noise, made on the CPU so that it does not depend on the device."""
         shape = (self.vae.config.latent_channels, frames, self.latent_bins)
         rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        return torch.stack(rows).to(self._execution_device, self.unet.dtype)
+        return torch.stack(rows).to(self._execution_device)
 
     def _picture_features(
         self, frames: np.ndarray | None, mask: Mask | None, length: int
@@ -459,82 +550,22 @@ class DrawAudioPipeline(DiffusionPipeline):
         cavp = self.encode_frames(held)
         if mask is None:
             return cavp, None
+        if is_text(mask):
+            mask = find_boxes(self._detector(mask), frames, mask)
         regions = hold_last(read_mask(mask, *frames.shape[:3]), length)
         return cavp, self.encode_frames(apply_mask(held, regions))
 
-    def _window_inputs(self, conditions: Conditions, start: int, branches: Sequence[str]) -> "_WindowInputs":
-        """What the UNet needs in the window that starts at `start` seconds, for all branches one after another."""
-        frames = slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES)
-        points = slice(start * LOUDNESS_FPS, start * LOUDNESS_FPS + LOUDNESS_POINTS)
-        # Positions that follow the clip would run out in a long video: each window is a clip of its own.
-        start_frame = 0 if self.mask_attention.config.positions_follow == "clip" else None
-        cavp, masked = conditions.cavp[:, frames], conditions.cavp_masked[:, frames]
-        given = self.mask_attention(cavp, masked, keep=conditions.has_video, start_frame=start_frame)
-        null = self.mask_attention(cavp, masked, keep=torch.zeros_like(conditions.has_video), start_frame=start_frame)
-        signal = self.loudness_control(conditions.loudness[:, points], keep=conditions.has_loudness)  # (B, 1 | C, F, 1)
-        with_text, with_video = zip(*(BRANCH_INSTRUCTIONS[branch] for branch in branches), strict=True)
-        text = TextEmbeddings.collate([conditions.text if seen else conditions.negative for seen in with_text])
-        hears = [seen or self.config.loudness_branches == "all" for seen in with_video]
-        return _WindowInputs(
-            text=text.to(given.device, given.dtype),
-            video=torch.cat([given if seen else null for seen in with_video]),
-            signal=torch.cat([signal if heard else torch.zeros_like(signal) for heard in hears]),
-        )
+    def _detector(self, text: str) -> "ObjectDetector":
+        """What looks for `text` in the frames; loaded when it is first needed."""
+        if self.detector is None:
+            from drawaudio_model.detector import ObjectDetector
 
-    def _guided_noise(
-        self,
-        latents: Tensor,
-        timestep: Tensor,
-        inputs: "_WindowInputs",
-        branches: Sequence[str],
-        guidance_text: float,
-        guidance_video: float,
-    ) -> Tensor:
-        """The noise of Eq. (12) in one window, (B, C, F, K)."""
-        noisy = latents.repeat(len(branches), 1, 1, 1) + inputs.signal
-        noise = self.unet(
-            noisy,
-            timestep,
-            gpt=inputs.text.gpt,
-            t5=inputs.text.t5,
-            t5_mask=inputs.text.t5_mask,
-            video=inputs.video,
-        ).sample
-        predicted = dict(zip(branches, noise.chunk(len(branches)), strict=True))
-        return dual_guidance(
-            predicted["uncond"], predicted.get("text"), predicted.get("text_video"), guidance_text, guidance_video
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _WindowInputs:
-    """Constant inputs of the UNet in one window; G = branches x B rows, branch by branch."""
-
-    text: TextEmbeddings  # G texts
-    video: Tensor  # (G, V, width)
-    signal: Tensor  # (G, 1 or C, F, 1)
-
-
-def _repeated(conditions: Conditions, times: int) -> Conditions:
-    """The one set of instructions `times` times."""
-    rows = [0] * times
-    return Conditions(
-        **{
-            name: value.select(rows) if isinstance(value, TextEmbeddings) else value[rows]
-            for name, value in vars(conditions).items()
-        }
-    )
-
-
-def _ranked(audios: np.ndarray, seconds: float, seeds: list[int], curve: np.ndarray | None) -> DrawAudioOutput:
-    """The output with the sounds that follow the curve best in front; measured on whole windows, then cut to length."""
-    samples = round(seconds * SAMPLE_RATE)
-    if curve is None:
-        return DrawAudioOutput(audios=audios[:, :samples], seeds=seeds)
-    measured = [loudness_signal(audio, seconds=len(audio) / SAMPLE_RATE)[: len(curve)] for audio in audios]
-    scores = np.array([loudness_correlation(curve, row).pearson for row in measured])
-    # A constant curve has no correlation (NaN): then the order of the seeds stays.
-    order = np.argsort(-scores, kind="stable")
-    return DrawAudioOutput(
-        audios=audios[order][:, :samples], seeds=[seeds[i] for i in order], curve=curve, scores=scores[order]
-    )
+            folder = self.detector_folder
+            if folder is None or not folder.is_dir():
+                where = "" if folder is None else f" and there is no folder {folder}"
+                raise ValueError(
+                    f"mask {text!r} is no file, and to look for it as a thing the pipeline has no detector{where}; assign "
+                    "pipe.detector = ObjectDetector.from_pretrained(folder), or give boxes or a picture"
+                )
+            self.detector = ObjectDetector.from_pretrained(folder)
+        return self.detector

@@ -42,6 +42,7 @@ from transformers import (
     T5EncoderModel,
     T5TokenizerFast,
 )
+from transformers.utils import ModelOutput
 
 from drawaudio_model.clip_format import MEL_BINS
 
@@ -154,6 +155,14 @@ class TextEmbeddings:
         return cls(**{part.name: torch.cat([getattr(one, part.name) for one in padded]) for part in fields(cls)})
 
 
+def pooled_embedding(features: Tensor | ModelOutput) -> Tensor:
+    """CLAP's embeddings (B, D_clap) from `get_text_features` or `get_audio_features`.
+
+    transformers 5 returns an output object, 4 the tensor itself.
+    """
+    return features if isinstance(features, Tensor) else features.pooler_output
+
+
 class TextConditioner(nn.Module):
     """AudioLDM2's text encoders; called with captions it gives their TextEmbeddings, without gradients.
 
@@ -237,9 +246,7 @@ class TextConditioner(nn.Module):
 
     def clap_embedding(self, ids: Tensor, mask: Tensor) -> Tensor:
         """CLAP's text embedding of tokens (B, L_clap): (B, D_clap), L2 norm 1."""
-        features = self.text_encoder.get_text_features(input_ids=ids, attention_mask=mask.long())
-        # transformers 5 returns an output object, 4 the tensor itself.
-        return features if isinstance(features, Tensor) else features.pooler_output
+        return pooled_embedding(self.text_encoder.get_text_features(input_ids=ids, attention_mask=mask.long()))
 
     def t5_states(self, ids: Tensor, mask: Tensor) -> Tensor:
         """T5's states of tokens (B, L): (B, L, D_t5), zero where padded."""

@@ -30,6 +30,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler
 from torch import nn
 from transformers import SpeechT5HifiGan
 
+from drawaudio_model.adapters import PARTS, save_adapters
+from drawaudio_model.candidates import published_front_end
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.checkpoint import keep_lines, newest_checkpoint, save_checkpoint, set_aside
 from drawaudio_model.clip_format import SAMPLE_RATE
@@ -52,6 +54,7 @@ from drawaudio_model.denoiser import (
 )
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
 from drawaudio_model.mel import GriffinLimVocoder
+from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import finished_shards
@@ -375,7 +378,9 @@ def load_null_text(backbones: Path) -> NullText:
     return NullText(t5=null.t5[0, :length].float().clone(), gpt=null.gpt[0].float().clone())
 
 
-def build_pipeline(denoiser: Denoiser, backbones: Path, prediction: Prediction = "epsilon") -> DrawAudioPipeline:
+def build_pipeline(
+    denoiser: Denoiser, backbones: Path, prediction: Prediction = "epsilon", *, from_audioldm2: bool = False
+) -> DrawAudioPipeline:
     """The trained parts together with the frozen backbones; the vocoder is <backbones>/vocoder or else Griffin-Lim."""
     schedule = NOISE_SCHEDULE | {"prediction_type": prediction}
     text = TextConditioner.from_pretrained(backbones / "text_encoders")
@@ -394,6 +399,10 @@ def build_pipeline(denoiser: Denoiser, backbones: Path, prediction: Prediction =
         cavp=CAVP.from_pretrained(backbones / "cavp_backbone"),
         vocoder=SpeechT5HifiGan.from_pretrained(vocoder) if vocoder.exists() else GriffinLimVocoder(),
         scheduler=DDIMScheduler(**schedule, set_alpha_to_one=False, steps_offset=1),
+        feature_extractor=published_front_end(None) if from_audioldm2 else None,
+        loudness_branches=denoiser.loudness_branches,
+        base_model=AUDIOLDM2 if from_audioldm2 else None,
+        licence=AUDIOLDM2_LICENCE if from_audioldm2 else None,
     )
 
 
@@ -450,8 +459,13 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         training.run()
         if accelerator.is_main_process:
             training.average.swap()
-            pipeline = build_pipeline(training.denoiser.cpu(), arguments.backbones, config.prediction)
+            from_audioldm2 = config.unet_channels is None
+            pipeline = build_pipeline(
+                training.denoiser.cpu(), arguments.backbones, config.prediction, from_audioldm2=from_audioldm2
+            )
             write_pipeline(pipeline, arguments.output)
+            if from_audioldm2 and config.trainable in PARTS:
+                save_adapters(pipeline, arguments.output.with_name("adapters"), part=config.trainable)
             report.picture("learning_curves", plot_learning_curves(state))
             report.finish(summary(config, shards, state, arguments.output))
     accelerator.end_training()

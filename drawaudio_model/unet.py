@@ -25,14 +25,24 @@ from diffusers.models.activations import get_activation
 from diffusers.models.attention import AttentionMixin
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.utils import BaseOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-STACKS = 3
-"""Attention stacks at one position of the base model: self-attention only, GPT-2, T5."""
+from drawaudio_model.unet_blocks import (
+    STACKS,
+    Block,
+    DownBlock,
+    Instructions,
+    KeysAndValues,
+    Layers,
+    MidBlock,
+    UpBlock,
+    keys_and_values,
+    silence,
+)
+
 ORIGINAL_HEADS = (4, 8, 12, 20)
 """`attention_head_dim` that gives the original AudioLDM2 code's heads of 32 channels. The published diffusers config
 has 8 heads at every level; the weights load under both, the outputs differ."""
@@ -66,69 +76,6 @@ class UNetOutput(BaseOutput):
     """
 
     sample: Tensor
-
-
-@dataclass(frozen=True)
-class _Conditions:
-    """The instructions of one forward pass, as the attention stacks read them."""
-
-    gpt: Tensor  # (B, 8, D_gpt)
-    t5: Tensor  # (B, L, D_t5)
-    t5_bias: Tensor | None  # (B, 1, L): 0 keeps, DISCARDED masks
-    video: Tensor | None  # (B, V, D_video)
-
-
-@dataclass(frozen=True)
-class _Layers:
-    """Settings that all blocks share, and the layers made from them."""
-
-    time_width: int
-    norm_groups: int
-    norm_eps: float
-    act_fn: str
-    time_scale_shift: str
-    widths: tuple[None, int, int, int]  # keys' widths of the self, GPT, T5 and video stack
-    use_linear_projection: bool
-    upcast_attention: bool
-
-    def resnet(self, in_channels: int, out_channels: int, output_scale: float = 1.0) -> ResnetBlock2D:
-        return ResnetBlock2D(
-            in_channels=in_channels,
-            out_channels=out_channels,
-            temb_channels=self.time_width,
-            eps=self.norm_eps,
-            groups=self.norm_groups,
-            time_embedding_norm=self.time_scale_shift,
-            non_linearity=self.act_fn,
-            output_scale_factor=output_scale,
-        )
-
-    def stack(self, channels: int, heads: int, width: int | None, depth: int) -> Transformer2DModel:
-        return Transformer2DModel(
-            heads,
-            channels // heads,
-            in_channels=channels,
-            num_layers=depth,
-            norm_num_groups=self.norm_groups,
-            cross_attention_dim=width,
-            use_linear_projection=self.use_linear_projection,
-            upcast_attention=self.upcast_attention,
-            double_self_attention=width is None,
-        )
-
-    def attention(self, channels: int, heads: int, depth: int, positions: int) -> tuple[nn.ModuleList, nn.ModuleList]:
-        """The base's stacks (three a position, in series) and the video stacks (one a position, zero at the start)."""
-        base = [self.stack(channels, heads, width, depth) for _ in range(positions) for width in self.widths[:STACKS]]
-        video = [self.stack(channels, heads, self.widths[STACKS], depth) for _ in range(positions)]
-        for stack in video:
-            _silence(stack)
-        return nn.ModuleList(base), nn.ModuleList(video)
-
-
-def _silence(stack: Transformer2DModel) -> None:
-    """Makes a stack add nothing to its input until it has trained."""
-    nn.init.zeros_(stack.proj_out.weight)
-    nn.init.zeros_(stack.proj_out.bias)
 
 
 class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
@@ -212,7 +159,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         _check_divisible(channels, heads, norm_num_groups)
 
         time_width = time_embedding_dim or channels[0] * 4
-        layers = _Layers(
+        layers = Layers(
             time_width=time_width,
             norm_groups=norm_num_groups,
             norm_eps=norm_eps,
@@ -229,7 +176,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         self.down_blocks = nn.ModuleList()
         for level in range(levels):
             self.down_blocks.append(
-                _DownBlock(
+                DownBlock(
                     layers,
                     in_channels=channels[max(level - 1, 0)],
                     out_channels=channels[level],
@@ -239,12 +186,12 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
                     downsample_padding=None if level == levels - 1 else downsample_padding,
                 )
             )
-        self.mid_block = _MidBlock(layers, channels[-1], heads[-1], stack_depth[-1], mid_block_scale_factor)
+        self.mid_block = MidBlock(layers, channels[-1], heads[-1], stack_depth[-1], mid_block_scale_factor)
 
         self.up_blocks = nn.ModuleList()
         for position, level in enumerate(reversed(range(levels))):
             self.up_blocks.append(
-                _UpBlock(
+                UpBlock(
                     layers,
                     in_channels=channels[min(level + 1, levels - 1)],
                     skip_channels=channels[max(level - 1, 0)],
@@ -264,44 +211,105 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         sample: Tensor,
         timestep: Tensor | float | int,
         *,
-        gpt: Tensor,
-        t5: Tensor,
+        gpt: Tensor | None = None,
+        t5: Tensor | None = None,
         t5_mask: Tensor | None = None,
         video: Tensor | None = None,
+        sees_video: Tensor | None = None,
+        instructions: Instructions | None = None,
     ) -> UNetOutput:
         """Predicts the noise in `sample`.
 
         Args:
             sample: noisy latent, (B, C, F, K); any F and K, also odd ones.
             timestep: diffusion step, one for the batch or (B,).
-            gpt: GPT-2's hidden tokens, (B, 8, D_gpt).
-            t5: FLAN-T5's states, (B, L, D_t5).
-            t5_mask: true where a T5 state is a token and not padding, (B, L); None keeps all.
-            video: tokens of MaskAttention, (B, V, D_video); None skips the video stacks.
+            gpt: GPT-2's hidden tokens, (G, 8, D_gpt). G is B, or B times the branches of guidance, branch by branch:
+                then all of them see the same latents, and what comes before the first instruction is computed once.
+            t5: FLAN-T5's states, (G, L, D_t5).
+            t5_mask: true where a T5 state is a token and not padding, (G, L); None keeps all.
+            video: tokens of MaskAttention, (G, V, D_video); None skips the video stacks.
+            sees_video: true for the rows that the video stacks act on, (G,) bool; None for all.
+            instructions: what `prepare` made of these five, instead of them.
 
         Returns:
-            `.sample`: predicted noise, (B, C, F, K).
+            `.sample`: predicted noise, (G, C, F, K).
 
         Raises:
-            ValueError: when an argument has another shape.
+            ValueError: when an argument has another shape, or instructions are given twice or not at all.
         """
-        self._check_shapes(sample, gpt, t5, t5_mask, video)
-        bias = None if t5_mask is None else ((1 - t5_mask.to(sample.dtype)) * DISCARDED).unsqueeze(1)  # (B, 1, L)
-        conditions = _Conditions(gpt=gpt, t5=t5, t5_bias=bias, video=video)
+        if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
+            raise ValueError(
+                f"sample has shape {tuple(sample.shape)}, expected (batch, {self.config.in_channels}, frames, bins)"
+            )
+        batch = sample.shape[0]
+        if (instructions is None) == (gpt is None or t5 is None):
+            raise ValueError(
+                "the UNet got no instructions or two kinds; give gpt and t5, or what `prepare` made of them"
+            )
+        if instructions is None:
+            self._check_shapes(gpt, t5, t5_mask, video, batch)
+            bias = _bias(t5_mask, sample.dtype)
+            instructions = Instructions(gpt=gpt, t5=t5, t5_bias=bias, video=video, sees_video=sees_video)
+        elif instructions.rows % batch:
+            raise ValueError(f"instructions have {instructions.rows} rows, expected {batch} or a multiple, as sample")
 
-        steps = torch.as_tensor(timestep, device=sample.device).expand(sample.shape[0])
+        steps = torch.as_tensor(timestep, device=sample.device).expand(batch)
         time = self.time_embedding(self.time_proj(steps).to(sample.dtype))  # (B, 4 C_0)
 
         hidden = self.conv_in(sample)
         skips = [hidden]
         for block in self.down_blocks:
-            hidden, block_skips = block(hidden, time, conditions)
+            hidden, block_skips = block(hidden, time, instructions)
             skips.extend(block_skips)
-        hidden = self.mid_block(hidden, time, conditions)
+        hidden = self.mid_block(hidden, time, instructions)
         for block in self.up_blocks:
-            hidden = block(hidden, skips, time, conditions)
+            hidden = block(hidden, skips, time, instructions)
         hidden = self.conv_act(self.conv_norm_out(hidden))
         return UNetOutput(sample=self.conv_out(hidden))
+
+    def prepare(
+        self,
+        *,
+        gpt: Tensor,
+        t5: Tensor,
+        t5_mask: Tensor | None = None,
+        video: Tensor | None = None,
+        sees_video: Tensor | None = None,
+    ) -> Instructions:
+        """Keys and values of instructions that stay the same over many calls, for `forward(instructions=...)`.
+
+        Rows that do not see the video cost nothing in the video stacks then.
+
+        Args:
+            gpt: as in `forward`.
+            t5: as in `forward`.
+            t5_mask: as in `forward`.
+            video: as in `forward`.
+            sees_video: as in `forward`.
+
+        Raises:
+            ValueError: when an argument has another shape.
+        """
+        self._check_shapes(gpt, t5, t5_mask, video, len(gpt))
+        rows = None if sees_video is None or video is None else sees_video.nonzero()[:, 0]
+        if rows is not None:
+            video = video[rows] if len(rows) else None
+        made: dict[str, dict[nn.Module, tuple[Tensor, Tensor]]] = {"gpt": {}, "t5": {}, "video": {}}
+        for block in self.attending_blocks():
+            stacks = [("gpt", stack) for stack in block.attentions[1::STACKS]]
+            stacks += [("t5", stack) for stack in block.attentions[2::STACKS]]
+            stacks += [("video", stack) for stack in block.video_attentions if video is not None]
+            tokens = {"gpt": gpt, "t5": t5, "video": video}
+            for name, stack in stacks:
+                for layer in stack.transformer_blocks:
+                    made[name][layer.attn2] = keys_and_values(layer.attn2, tokens[name])
+        return Instructions(
+            gpt=KeysAndValues(made["gpt"], len(gpt)),
+            t5=KeysAndValues(made["t5"], len(gpt)),
+            t5_bias=_bias(t5_mask, gpt.dtype),
+            video=None if video is None else KeysAndValues(made["video"], len(video)),
+            video_rows=rows,
+        )
 
     @classmethod
     def from_audioldm2(
@@ -336,7 +344,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
             _initialise(stack)
         return model.eval()
 
-    def attending_blocks(self) -> list["_Block"]:
+    def attending_blocks(self) -> list[Block]:
         """The blocks that have attention stacks, in the order of computation."""
         blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
         return [block for block in blocks if block.attentions is not None]
@@ -362,135 +370,22 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
                 chosen.append(parameter)
         return chosen
 
-    def _check_shapes(
-        self, sample: Tensor, gpt: Tensor, t5: Tensor, t5_mask: Tensor | None, video: Tensor | None
-    ) -> None:
-        if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
-            raise ValueError(
-                f"sample has shape {tuple(sample.shape)}, expected (batch, {self.config.in_channels}, frames, bins)"
-            )
-        batch = sample.shape[0]
+    def _check_shapes(self, gpt: Tensor, t5: Tensor, t5_mask: Tensor | None, video: Tensor | None, batch: int) -> None:
+        """Raises ValueError unless all have the same number of rows, `batch` or a multiple, and the right width."""
+        rows = batch if len(gpt) % batch else len(gpt)
         tokens = {"gpt": (gpt, self.gpt_width), "t5": (t5, self.t5_width)}
         if video is not None:
             tokens["video"] = (video, self.config.video_attention_dim)
         for name, (value, width) in tokens.items():
-            if value.ndim != 3 or value.shape[0] != batch or value.shape[2] != width:
-                raise ValueError(f"{name} has shape {tuple(value.shape)}, expected ({batch}, tokens, {width})")
+            if value.ndim != 3 or value.shape[0] != rows or value.shape[2] != width:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, expected ({rows}, tokens, {width})")
         if t5_mask is not None and t5_mask.shape != t5.shape[:2]:
             raise ValueError(f"t5_mask has shape {tuple(t5_mask.shape)}, expected {tuple(t5.shape[:2])} as t5")
 
 
-class _Block(nn.Module):
-    """Residual blocks, each followed by its attention stacks; what the three kinds of block share."""
-
-    attentions: nn.ModuleList | None
-    video_attentions: nn.ModuleList | None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gradient_checkpointing = False  # set, with the function, by ModelMixin.enable_gradient_checkpointing
-
-    def residual(self, resnet: ResnetBlock2D, hidden: Tensor, time: Tensor) -> Tensor:
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return self._gradient_checkpointing_func(resnet, hidden, time)
-        return resnet(hidden, time)
-
-    def attend(self, position: int, hidden: Tensor, conditions: _Conditions) -> Tensor:
-        """Runs the four stacks of one position; Transformer2DModel checkpoints its own layers."""
-        if self.attentions is None:
-            return hidden
-        first = position * STACKS
-        gpt, t5, t5_bias, video = conditions.gpt, conditions.t5, conditions.t5_bias, conditions.video
-        (hidden,) = self.attentions[first](hidden, return_dict=False)
-        (hidden,) = self.attentions[first + 1](hidden, gpt, return_dict=False)
-        (hidden,) = self.attentions[first + 2](hidden, t5, encoder_attention_mask=t5_bias, return_dict=False)
-        if video is not None:
-            (hidden,) = self.video_attentions[position](hidden, video, return_dict=False)
-        return hidden
-
-
-class _DownBlock(_Block):
-    def __init__(
-        self,
-        layers: _Layers,
-        *,
-        in_channels: int,
-        out_channels: int,
-        depth: int,
-        heads: int | None,
-        stack_depth: int,
-        downsample_padding: int | None,
-    ) -> None:
-        super().__init__()
-        self.attentions, self.video_attentions = None, None
-        if heads is not None:
-            self.attentions, self.video_attentions = layers.attention(out_channels, heads, stack_depth, depth)
-        self.resnets = nn.ModuleList(
-            layers.resnet(in_channels if i == 0 else out_channels, out_channels) for i in range(depth)
-        )
-        self.downsamplers = None
-        if downsample_padding is not None:
-            step = Downsample2D(out_channels, True, out_channels=out_channels, padding=downsample_padding, name="op")
-            self.downsamplers = nn.ModuleList([step])
-
-    def forward(self, hidden: Tensor, time: Tensor, conditions: _Conditions) -> tuple[Tensor, list[Tensor]]:
-        skips = []
-        for position, resnet in enumerate(self.resnets):
-            hidden = self.residual(resnet, hidden, time)
-            hidden = self.attend(position, hidden, conditions)
-            skips.append(hidden)
-        if self.downsamplers is not None:
-            hidden = self.downsamplers[0](hidden)  # (B, C, ceil(F / 2), ceil(K / 2))
-            skips.append(hidden)
-        return hidden, skips
-
-
-class _MidBlock(_Block):
-    def __init__(self, layers: _Layers, channels: int, heads: int, stack_depth: int, output_scale: float) -> None:
-        super().__init__()
-        self.attentions, self.video_attentions = layers.attention(channels, heads, stack_depth, 1)
-        self.resnets = nn.ModuleList(layers.resnet(channels, channels, output_scale) for _ in range(2))
-
-    def forward(self, hidden: Tensor, time: Tensor, conditions: _Conditions) -> Tensor:
-        hidden = self.residual(self.resnets[0], hidden, time)
-        hidden = self.attend(0, hidden, conditions)
-        return self.residual(self.resnets[1], hidden, time)
-
-
-class _UpBlock(_Block):
-    def __init__(
-        self,
-        layers: _Layers,
-        *,
-        in_channels: int,
-        skip_channels: int,
-        out_channels: int,
-        depth: int,
-        heads: int | None,
-        stack_depth: int,
-        upsample: bool,
-    ) -> None:
-        super().__init__()
-        self.attentions, self.video_attentions = None, None
-        if heads is not None:
-            self.attentions, self.video_attentions = layers.attention(out_channels, heads, stack_depth, depth)
-        below = [in_channels] + [out_channels] * (depth - 1)
-        beside = [out_channels] * (depth - 1) + [skip_channels]
-        self.resnets = nn.ModuleList(layers.resnet(a + b, out_channels) for a, b in zip(below, beside, strict=True))
-        self.upsamplers = None
-        if upsample:
-            self.upsamplers = nn.ModuleList([Upsample2D(out_channels, use_conv=True, out_channels=out_channels)])
-
-    def forward(self, hidden: Tensor, skips: list[Tensor], time: Tensor, conditions: _Conditions) -> Tensor:
-        """Takes its skips from the end of `skips`."""
-        for position, resnet in enumerate(self.resnets):
-            hidden = torch.cat([hidden, skips.pop()], dim=1)
-            hidden = self.residual(resnet, hidden, time)
-            hidden = self.attend(position, hidden, conditions)
-        if self.upsamplers is not None:
-            # The next skip says the size, so that 63 frames become 125 and not 126.
-            hidden = self.upsamplers[0](hidden, skips[-1].shape[2:])
-        return hidden
+def _bias(t5_mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """(G, 1, L) to add to attention scores: 0 at tokens, DISCARDED at padding."""
+    return None if t5_mask is None else ((1 - t5_mask.to(dtype)) * DISCARDED).unsqueeze(1)
 
 
 def _per_level(name: str, value: int | Sequence[int], levels: int) -> tuple[int, ...]:
@@ -578,4 +473,4 @@ def _initialise(video_stack: Transformer2DModel) -> None:
     for module in video_stack.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    _silence(video_stack)
+    silence(video_stack)

@@ -235,6 +235,18 @@ def test_a_folder_gives_the_same_model(small, tmp_path):
     torch.testing.assert_close(loaded.encode_video(frames()), small.encode_video(frames()))
 
 
+@torch.no_grad()
+def test_the_video_tower_alone_gives_the_same_features(small, full, tmp_path):
+    alone = small.video_only()
+    assert torch.equal(alone.encode_video(frames()), small.encode_video(frames()))
+    with pytest.raises(ValueError, match="no sound tower"):
+        alone.encode_spectrogram(spectrograms())
+    alone.save_pretrained(tmp_path)
+    assert torch.equal(CAVP.from_checkpoint(tmp_path).encode_video(frames()), small.encode_video(frames()))
+    with torch.device("meta"):
+        assert sum(weight.numel() for weight in CAVP(audio_width=0).parameters()) == 113_406_593 - 80_723_008
+
+
 def test_other_files_are_refused(small, tmp_path):
     torch.save({"state_dict": small.state_dict()}, tmp_path / "small.ckpt")
     with pytest.raises(ValueError, match="does not hold the weights of the full-size CAVP"):

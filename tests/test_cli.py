@@ -1,5 +1,7 @@
 """The `drawaudio` command: what people type, what they get, and one sentence with exit code 2 where it is wrong."""
 
+import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -7,15 +9,22 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
-from drawaudio_model.cli import build_parser, contact_sheet, main, parse_loudness
+from drawaudio_model.adapters import from_audioldm2, save_adapters
+from drawaudio_model.cli import build_parser, main
+from drawaudio_model.cli_draw import contact_sheet
+from drawaudio_model.cli_generate import parse_loudness
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.listening_page import write_video
-from drawaudio_model.loudness import read_points
-from drawaudio_model.masks import Box, boxes_to_json
+from drawaudio_model.loudness import from_points, loudness_signal, read_points, write_points
+from drawaudio_model.masks import Box, boxes_from_json, boxes_to_json
 from drawaudio_model.media import read_waveform, write_audio
+from drawaudio_model.mixing import mix
 from drawaudio_model.shard import ShardWriter
+from tests.tiny_audioldm2 import tiny_audioldm2
+from tests.tiny_detector import tiny_detector
 from tests.tiny_pipeline import tiny_pipeline
 
 
@@ -53,6 +62,121 @@ def test_generate_keeps_the_picture_as_it_is_and_brings_the_sound(
     assert len(sound) == 2 * SAMPLE_RATE and np.abs(sound).max() > 1e-3
 
 
+def test_the_same_seed_gives_the_same_bytes(model: Path, video: Path, tmp_path: Path) -> None:
+    """Two processes, as two evenings at the desk."""
+    for name in ("a.flac", "b.flac"):
+        command = [sys.executable, "-m", "drawaudio_model.cli", "generate", str(video), "--text", "a bell rings"]
+        command += ["--model", str(model), "--steps", "1", "--seed", "7", "--device", "cpu", "-o", str(tmp_path / name)]
+        subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "a.flac").read_bytes() == (tmp_path / "b.flac").read_bytes()
+
+
+def test_a_mix_keeps_its_stems_and_makes_only_what_is_new(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracks = [
+        {"text": "a bell rings", "mask": [0.2, 0.1, 0.8, 0.9], "loudness": [[0, 0.3], [2, 0.1]], "gain_db": -6},
+        {"text": "rain falls", "seed": 3},
+        {"text": "a drum is struck", "mute": True},
+    ]
+    (tmp_path / "tracks.json").write_text(json.dumps(tracks))
+    command = ["mix", str(video), "--tracks", str(tmp_path / "tracks.json"), "--model", str(model), "--steps", "1"]
+    command += ["--device", "cpu", "-o", str(tmp_path / "out.wav")]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "track 1: a bell rings" in shown and "2 of 3 tracks, true peak" in shown
+    stems = sorted((tmp_path / "out.stems").iterdir())
+    assert [stem.name[:-15] for stem in stems] == ["01-a-bell-rings", "02-rain-falls"]
+    bell, rain = (soundfile.read(stem, dtype="float32")[0] for stem in stems)
+    assert len(bell) == 2 * SAMPLE_RATE
+    first = (tmp_path / "out.wav").read_bytes()
+    assert read_waveform(tmp_path / "out.wav") == pytest.approx(mix([bell, rain], [-6.0, 0.0]).waveform, abs=1e-4)
+    assert main(command) == 0 and "track 1" not in capsys.readouterr().out
+    assert (tmp_path / "out.wav").read_bytes() == first
+
+    tracks[0] |= {"gain_db": 30}
+    tracks[1] |= {"mute": True}
+    (tmp_path / "tracks.json").write_text(json.dumps(tracks))
+    assert main([*command[:-1], str(tmp_path / "out.mp4"), "--stems", str(tmp_path / "out.stems")]) == 0
+    shown = capsys.readouterr().out
+    assert "limited by" in shown and "track 1:" not in shown
+    assert packets(tmp_path / "out.mp4", "video") == packets(video, "video")
+    assert len(list((tmp_path / "out.stems").iterdir())) == 2
+
+    tracks[0] |= {"text": "a bird sings"}
+    (tmp_path / "tracks.json").write_text(json.dumps(tracks))
+    assert main(command) == 0 and "track 1: a bird sings" in capsys.readouterr().out
+    assert len(list((tmp_path / "out.stems").iterdir())) == 3
+
+
+def test_a_curve_goes_to_sound_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = [(0.0, 0.1), (1.0, 0.2), (3.0, 0.06), (3.95, 0.1)]
+    write_points(tmp_path / "curve.csv", drawn)
+    assert main(["curve", str(tmp_path / "curve.csv"), "-o", str(tmp_path / "heard.wav")]) == 0
+    assert "4 points, 4 s" in capsys.readouterr().out
+    assert main(["curve", str(tmp_path / "heard.wav"), "-o", str(tmp_path / "back.json")]) == 0
+    drawn_signal = from_points(drawn, 4.0)
+    back = from_points(read_points(tmp_path / "back.json"), 4.0)
+    # Up to one gain: a measured sound is brought to a peak of 0.5 first.
+    decibels = 20 * np.log10(back / drawn_signal)
+    assert np.abs(decibels - np.median(decibels)).max() < 1.5
+    assert loudness_signal(read_waveform(tmp_path / "heard.wav"), seconds=4) == pytest.approx(drawn_signal, rel=0.2)
+
+
+def test_a_curve_changes_its_form_without_a_change(tmp_path: Path) -> None:
+    drawn = [(0.0, 0.0), (0.5, 0.25), (2.0, 0.1)]
+    write_points(tmp_path / "curve.csv", drawn)
+    assert main(["curve", str(tmp_path / "curve.csv"), "-o", str(tmp_path / "curve.json")]) == 0
+    assert main(["curve", str(tmp_path / "curve.json"), "-o", str(tmp_path / "again.csv")]) == 0
+    assert read_points(tmp_path / "curve.json") == drawn
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "curve.csv").read_bytes()
+    assert main(["curve", str(tmp_path / "curve.csv"), "-o", str(tmp_path / "cut.csv"), "--seconds", "1"]) == 0
+    assert read_points(tmp_path / "cut.csv") == drawn[:2]
+
+
+def test_a_mask_by_text_becomes_boxes_and_a_sound(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector = tiny_detector(tmp_path / "detector", vocabulary=["bell"])
+    common = ["mask", str(video), "--detector", str(detector), "-o", str(tmp_path / "mask.json")]
+    assert main([*common, "--text", "bell", "--preview", str(tmp_path / "mask.png")]) == 0
+    assert "'bell' in 8 of 8 frames" in capsys.readouterr().out
+    boxes = boxes_from_json((tmp_path / "mask.json").read_text(), frames=8)
+    assert {box.frame for box in boxes} == set(range(8))
+    assert Image.open(tmp_path / "mask.png").size == (4 * 240, 180)
+    assert main([*common, "--text", "ghost"]) == 2
+    assert "does not know 'ghost', only: bell" in capsys.readouterr().err
+    sounds = []
+    for mask in ("bell", str(tmp_path / "mask.json")):
+        command = ["generate", str(video), "--model", str(model), "--mask", mask, "--detector", str(detector)]
+        assert main([*command, "--steps", "1", "--seed", "7", "--device", "cpu", "-o", str(tmp_path / "o.flac")]) == 0
+        sounds.append((tmp_path / "o.flac").read_bytes())
+    assert sounds[0] == sounds[1]
+
+
+def test_generate_with_every_option(model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    command = ["generate", str(video), "--text", "a bell rings", "--model", str(model), "--steps", "2", "--seed", "7"]
+    command += ["--loudness", "0:0,1:0.3", "--candidates", "2", "--guidance-interval", "0.1", "0.6", "--bf16"]
+    assert main([*command, "--seconds", "1.5", "--device", "cpu", "-o", str(tmp_path / "out.wav")]) == 0
+    shown = capsys.readouterr().out
+    assert "follows the curve with correlation" in shown and "(CLAP)" in shown
+    assert len(read_waveform(tmp_path / "out.wav")) == 1.5 * SAMPLE_RATE
+
+
+def test_adapters_are_put_onto_audioldm2(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = tiny_audioldm2(tmp_path / "audioldm2")
+    tiny_pipeline().cavp.save_pretrained(tmp_path / "cavp")
+    save_adapters(from_audioldm2(base, cavp=tmp_path / "cavp", video_width=16), tmp_path / "adapters")
+    command = ["generate", str(video), "--text", "a bell rings", "--steps", "1", "--device", "cpu", "--seed", "1"]
+    command += ["--model", str(base), "--adapters", str(tmp_path / "adapters"), "-o", str(tmp_path / "out.wav")]
+    assert main(["info", str(tmp_path / "adapters")]) == 0
+    shown = capsys.readouterr().out
+    assert "adapters for cvssp/audioldm2" in shown and "licence cc-by-nc-sa-4.0" in shown
+    assert main([*command, "--cavp", str(tmp_path / "cavp")]) == 0
+    assert len(read_waveform(tmp_path / "out.wav")) == 2 * SAMPLE_RATE
+    assert main(command) == 2 and "has no CAVP" in capsys.readouterr().err
+
+
 def test_a_measured_curve_can_be_drawn_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     time = np.arange(int(1.23 * SAMPLE_RATE)) / SAMPLE_RATE
     write_audio(tmp_path / "tone.wav", (0.2 * np.sin(2 * np.pi * 300 * time)).astype(np.float32))
@@ -67,6 +191,7 @@ def test_info_names_every_part_and_its_weights(model: Path, capsys: pytest.Captu
     shown = capsys.readouterr().out
     weights = sum(weight.numel() for weight in tiny_pipeline().unet.parameters())
     assert f"{weights:,} weights" in shown
+    assert "fine-tuned from nothing, licence not stated" in shown
     assert all(name in shown for name in ("DrawAudioUNet", "LoudnessControl", "GriffinLimVocoder", "sha256"))
 
 
@@ -92,13 +217,26 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "0.9,0,0.1,1", "-o", "out.wav"], "corners outside"),
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "a,b,c,d", "-o", "out.wav"], "is no box"),
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "gone.png", "-o", "out.wav"], "gone.png does not exist"),
-        (["generate", "VIDEO", "--model", "MODEL", "--mask", "bell", "-o", "out.wav"], "detector folder"),
+        (["generate", "VIDEO", "--model", "MODEL", "--mask", "bell", "-o", "out.wav"], "has no detector"),
         (["generate", "VIDEO", "--model", "MODEL", "--loudness", "0:x", "-o", "out.wav"], "neither a file nor points"),
         (
             ["generate", "VIDEO", "--model", "MODEL", "--loudness", "gone.csv", "-o", "out.wav"],
             "gone.csv does not exist",
         ),
+        (["generate", "VIDEO", "--model", "MODEL", "--device", "abacus", "-o", "out.wav"], "'abacus' cannot be used"),
+        (["generate", "VIDEO", "--model", "MODEL", "--seconds", "9", "-o", "out.wav"], "at most the video's 2.00 s"),
+        (["generate", "VIDEO", "--model", "MODEL", "--candidates", "0", "-o", "out.wav"], "num_candidates is 0"),
+        (["generate", "VIDEO", "--model", "MODEL", "--guidance-interval", "1", "0", "-o", "o.wav"], "with 0 <= from"),
+        (
+            ["generate", "VIDEO", "--model", "MODEL", "--adapters", "none", "-o", "out.wav"],
+            "has no adapter_config.json",
+        ),
+        (["mix", "VIDEO", "--tracks", "gone.json", "-o", "out.wav"], "tracks gone.json does not exist"),
         (["curve", "gone.wav", "-o", "curve.csv"], "gone.wav does not exist"),
+        (["curve", "VIDEO", "-o", "curve.txt"], "expected .csv, .json, .wav or .flac"),
+        (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "0"], "seconds is 0.0"),
+        (["mask", "VIDEO", "--text", "bell", "-o", "mask.png"], "expected .json"),
+        (["mask", "VIDEO", "--text", "bell", "-o", "mask.json", "--detector", "none"], "folder none does not exist"),
         (["mask", "gone.mp4", "--text", "bell", "-o", "mask.json"], "gone.mp4 does not exist"),
         (["info", "no-model"], "is no model folder"),
         (["dataset", "verify", "no-folder"], "has no finished shard"),
@@ -121,13 +259,13 @@ def test_bad_input_is_one_sentence_and_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [["generate"], ["curve"], ["mask"], ["info"], ["dataset", "verify"]])
+@pytest.mark.parametrize("command", [["generate"], ["mix"], ["curve"], ["mask"], ["info"], ["dataset", "verify"]])
 def test_every_help_shows_an_example_that_parses(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
     assert ended.value.code == 0
     example = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("drawaudio "))
-    words = [word.strip('"') for word in example.replace('"a ball bounces"', '"a"').split("  measure")[0].split()]
+    words = shlex.split(example.strip().split("   ")[0])
     assert build_parser().parse_args(words[1:]).run is not None
 
 

@@ -26,7 +26,32 @@ def test_improved_differs_from_paper_where_it_says() -> None:
     mine = json.loads(TrainConfig.improved().to_json())
     paper = json.loads(TrainConfig.paper().to_json())
     changed = {name for name in mine if mine[name] != paper[name]}
-    assert changed == {"run", "loudness_mode", "loudness_scale", "min_snr_gamma", "trainable", "precision"}
+    control = {"loudness_mode", "loudness_scale", "null_loudness_rate", "min_snr_gamma"}
+    assert changed == {"run", "trainable", "precision"} | control
+    assert paper["null_loudness_rate"] == 0 and mine["null_loudness_rate"] > 0 and mine["loudness_zero_start"]
+
+
+def test_the_papers_readings_are_the_defaults() -> None:
+    """Each place where the paper is silent or contradicts itself is one setting."""
+    paper = TrainConfig.paper()
+    readings = {
+        "base_heads": "hub",
+        "prediction": "epsilon",
+        "video_projection": "new",
+        "video_projection_learns": True,
+        "mask_gate": "linear",
+        "mask_bias": True,
+        "positions_follow": "crop",
+        "null_video": "zeros",
+        "loudness_mode": "additive",
+        "loudness_scale": "linear",
+        "loudness_branches": "all",
+        "trainable": "adapters",
+        "null_text_and_video_rate": 0.1,
+        "ema_decay": 0.9999,
+        "precision": "no",
+    }
+    assert {name: getattr(paper, name) for name in readings} == readings
 
 
 def test_demo_sees_ten_thousand_samples() -> None:

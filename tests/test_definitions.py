@@ -62,7 +62,7 @@ LEVELS = [
         "markdown",
     },
     {"mask_attention", "loudness_control"},
-    {"unet", "guidance"},
+    {"unet", "unet_blocks", "guidance"},
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.instructions import hold_last, read_loudness, read_mask, read_video
+from drawaudio_model.instructions import hold_last, is_text, read_loudness, read_mask, read_video
 from drawaudio_model.listening_page import write_video
 from drawaudio_model.loudness import write_points
 from drawaudio_model.masks import Box
@@ -60,13 +60,21 @@ def test_all_kinds_of_masks_give_the_same_region(tmp_path: Path) -> None:
     boxes = [Box(frame, 0, 1.0, 0.2, 0.25, 0.8, 0.75) for frame in range(3)]
     expected = np.repeat(region[None], 3, axis=0)
     kinds = [boxes, region, pixels, Image.fromarray(pixels), str(tmp_path / "mask.png"), tmp_path / "mask.png"]
+    kinds += [(0.2, 0.25, 0.8, 0.75), [(0.2, 0.25, 0.8, 0.75), [0.3, 0.3, 0.5, 0.5]]]
     kinds += [expected, [pixels] * 3, np.stack([pixels] * 3), np.repeat(pixels[..., None], 3, axis=2)]
     for mask in kinds:
         assert np.array_equal(read_mask(mask, 3, 20, 30), expected)
 
 
+def test_a_mask_is_a_text_when_it_is_no_path(tmp_path: Path) -> None:
+    (tmp_path / "bell").mkdir()
+    assert is_text("a red ball") and is_text("bell")
+    assert not is_text(str(tmp_path / "bell")) and not is_text("mask.png") and not is_text(" ")
+    assert not is_text(None) and not is_text((0.1, 0.1, 0.2, 0.2))
+
+
 def test_bad_masks_are_named() -> None:
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="mask the dog does not exist"):
         read_mask("the dog", 3, 20, 30)
     with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 3 frames"):
         read_mask(np.ones((2, 20, 30), bool), 3, 20, 30)

@@ -11,9 +11,14 @@ from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
 from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SAMPLE_RATE, VIDEO_FRAMES
+from drawaudio_model.detector import ObjectDetector
+from drawaudio_model.instructions import find_boxes
+from drawaudio_model.loudness_control import LoudnessControl
+from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import Box
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import DrawAudioPipeline
+from tests.tiny_detector import tiny_detector
 from tests.tiny_pipeline import tiny_pipeline
 
 FAST = {"num_inference_steps": 1, "seed": 3}
@@ -113,24 +118,62 @@ def test_one_step_is_equation_12_with_the_loudness_added_to_the_latent(pipe: Dra
     assert torch.allclose(found, expected, atol=1e-3 * float(expected.abs().max()))
 
 
-def test_loudness_may_be_heard_by_the_video_branch_only(pipe: DrawAudioPipeline) -> None:
-    conditions = pipe.conditions(
-        pipe.text(["a"]), pipe.text([""]), cavp=torch.randn(1, 32, 12), loudness=torch.rand(1, LOUDNESS_POINTS)
-    )
-    branches = ("uncond", "text", "text_video")
-    assert pipe._window_inputs(conditions, 0, branches).signal.abs().amax(dim=(1, 2, 3)).gt(0).tolist() == [True] * 3
-    pipe.register_to_config(loudness_branches="video")
-    heard = pipe._window_inputs(conditions, 0, branches).signal.abs().amax(dim=(1, 2, 3)).gt(0).tolist()
-    pipe.register_to_config(loudness_branches="all")
-    assert heard == [False, False, True]
-
-
 def test_candidates_are_what_their_seeds_give_alone_best_first(pipe: DrawAudioPipeline) -> None:
-    several = pipe(prompt="a bell rings", loudness=CURVE, num_candidates=2, **FAST)
+    settings = {"prompt": "a bell rings", "loudness": CURVE, "num_inference_steps": 1}
+    several = pipe(**settings, seed=3, num_candidates=2)
     assert several.audios.shape == (2, CLIP_SAMPLES) and sorted(several.seeds) == [3, 4]
     assert several.scores[0] >= several.scores[1]
-    alone = pipe(prompt="a bell rings", loudness=CURVE, num_inference_steps=1, seed=several.seeds[0])
-    assert alone.scores[0] == pytest.approx(several.scores[0], abs=1e-2)
+    assert several.scores == pytest.approx((several.curve_scores + several.clap_scores) / 2)
+    for seed, audio, score in zip(several.seeds, several.audios, several.curve_scores, strict=True):
+        alone = pipe(**settings, seed=seed)
+        assert alone.audios[0].tobytes() == audio.tobytes()
+        assert alone.curve_scores[0] == score and alone.clap_scores is None
+
+
+def test_memory_does_not_grow_with_the_candidates(pipe: DrawAudioPipeline) -> None:
+    """The autoencoder and the UNet see one candidate at a time."""
+    rows = {"unet": [], "vae": []}
+    hooks = [
+        pipe.unet.register_forward_hook(lambda _m, _i, output: rows["unet"].append(len(output.sample))),
+        pipe.vae.decoder.register_forward_hook(lambda _m, _i, output: rows["vae"].append(len(output))),
+    ]
+    pipe(prompt="a bell rings", num_candidates=3, **FAST)
+    pipe(prompt="a bell rings", num_candidates=2, branches_together=False, **FAST)
+    for hook in hooks:
+        hook.remove()
+    assert rows == {"unet": [2] * 3 + [1] * 4, "vae": [1] * 5}
+
+
+def test_a_callback_sees_each_step_and_may_change_the_latents(pipe: DrawAudioPipeline) -> None:
+    seen = []
+
+    def silenced(_pipe: DrawAudioPipeline, step: int, timestep: int, values: dict) -> dict | None:
+        seen.append((step, timestep))
+        return {"latents": torch.zeros_like(values["latents"])} if step == 1 else None
+
+    changed = pipe(prompt="a bell rings", num_inference_steps=2, seed=3, callback_on_step_end=silenced)
+    assert [step for step, _ in seen] == [0, 1] and seen[0][1] > seen[1][1]
+    assert np.array_equal(changed.audios[0], pipe.decode(torch.zeros(1, 4, 100, 8))[0])
+
+
+def test_a_mask_may_be_the_text_of_a_thing(
+    pipe: DrawAudioPipeline, video: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="has no detector; assign"):
+        pipe._picture_features(video, "bell", VIDEO_FRAMES)
+    detector = ObjectDetector.from_pretrained(tiny_detector(tmp_path / "sure", vocabulary=["bell"]))
+    monkeypatch.setattr(pipe, "detector", detector)
+    boxes = find_boxes(detector, video, "bell")
+    assert {box.frame for box in boxes} == set(range(VIDEO_FRAMES))
+    by_text = pipe._picture_features(video, "bell", VIDEO_FRAMES)[1]
+    assert torch.equal(by_text, pipe._picture_features(video, boxes, VIDEO_FRAMES)[1])
+    with pytest.raises(ValueError, match="does not know 'cat', only: bell"):
+        pipe._picture_features(video, "cat", VIDEO_FRAMES)
+    monkeypatch.setattr(pipe, "detector", None)
+    folder = tiny_detector(tmp_path / "backbones" / "object_detector", vocabulary=["bell"], sure=False)
+    monkeypatch.setattr(pipe, "detector_folder", folder)
+    with pytest.raises(ValueError, match="no 'bell' was found in the 32 frames"):
+        pipe._picture_features(video, "bell", VIDEO_FRAMES)
 
 
 def test_a_long_video_is_one_sound_of_its_length(pipe: DrawAudioPipeline) -> None:
@@ -151,6 +194,10 @@ def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray
         pipe()
     with pytest.raises(ValueError, match="mask was given without a video"):
         pipe(prompt="a", mask=np.ones((4, 4), bool))
+    with pytest.raises(ValueError, match="expected more than 0"):
+        pipe(prompt="a", seconds=0)
+    with pytest.raises(ValueError, match=r"guidance_interval is \(0.5, 0.2\)"):
+        pipe(prompt="a", guidance_interval=(0.5, 0.2))
     with pytest.raises(ValueError, match="num_candidates is 0"):
         pipe(prompt="a", num_candidates=0)
     with pytest.raises(ValueError, match="one seed each and at least 1 step"):
@@ -167,6 +214,14 @@ def test_parts_of_different_models_are_refused(pipe: DrawAudioPipeline) -> None:
     )
     with pytest.raises(ValueError, match="video feature width: the CAVP has 7, the mask attention 12"):
         DrawAudioPipeline(**parts)
+    parts = dict(pipe.components)
+    parts["loudness_control"] = LoudnessControl(latent_frames=100, latent_channels=4, loudness_points=100)
+    with pytest.raises(ValueError, match="loudness points: the clip has 80, the loudness control 100"):
+        DrawAudioPipeline(**parts)
+    parts = dict(pipe.components)
+    parts["mask_attention"] = MaskAttention(cavp_dim=12, width=16, positions=31)
+    with pytest.raises(ValueError, match="mask attention has 31 positions, expected at least the clip's 32 frames"):
+        DrawAudioPipeline(**parts)
     with pytest.raises(ValueError, match="loudness_branches is 'text'"):
         DrawAudioPipeline(**pipe.components, loudness_branches="text")
 
@@ -175,6 +230,8 @@ def test_a_saved_folder_gives_the_same_sound_and_holds_safetensors_only(pipe: Dr
     loaded, again = DrawAudioPipeline.from_pretrained(folder), DrawAudioPipeline.from_pretrained(folder)
     for one in (loaded, again):
         one.set_progress_bar_config(disable=True)
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlicense: other\n") and f"{pipe.unet.num_parameters():,} weights" in card
     weights = {path.suffix for path in folder.rglob("*") if path.stat().st_size > 4096}
     assert not weights & {".bin", ".pt", ".ckpt", ".pkl"}
     for name, part in pipe.components.items():
@@ -215,6 +272,11 @@ def break_folder(folder: Path, fault: str) -> None:
         if fault == "missing weight":
             del weights["conv_in.bias"]
         save_file(weights, unet, metadata={"format": "pt"})
+    elif fault == "text weight":
+        file = folder / "text_encoder_2" / "model.safetensors"
+        weights = load_file(file)
+        del weights["encoder.final_layer_norm.weight"]
+        save_file(weights, file, metadata={"format": "pt"})
     elif fault == "rate":
         config = json.loads((folder / "vocoder" / "config.json").read_text())
         (folder / "vocoder" / "config.json").write_text(json.dumps(config | {"sampling_rate": 22050}))
@@ -235,6 +297,7 @@ def break_folder(folder: Path, fault: str) -> None:
         ("cut", "is no whole safetensors file"),
         ("shape", r"conv_in.bias of shape \(5,\), its config.json asks for \(8,\)"),
         ("missing weight", "lacks 1 weights .* the first is conv_in.bias"),
+        ("text weight", "text_encoder_2 lacks 1 weights .* the first is encoder.final_layer_norm.weight"),
         ("rate", "sampling_rate 22050, expected 16000"),
         ("other pipeline", "describes a AudioLDM2Pipeline, expected a DrawAudioPipeline"),
         ("foreign code", "os.system, which this version does not know"),

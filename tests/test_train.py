@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers import AudioLDM2UNet2DConditionModel, AutoencoderKL, DDPMScheduler
 from safetensors.torch import load_file
 
+from drawaudio_model.adapters import load_adapters
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards, fixed_batches
@@ -33,7 +35,7 @@ from drawaudio_model.denoiser import (
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.text import build_text_conditioner, train_tokenizers
-from drawaudio_model.train import MovingAverage, Training, learning_rate, load_null_text, main
+from drawaudio_model.train import MovingAverage, Training, _parser, learning_rate, load_null_text, main, train
 from tests.counting_shards import write_shards
 
 WIDTHS = {"latent": (4, 125, 8), "cavp": 16, "clap": 16, "t5": 16, "gpt": 16, "deviation": 0.5, "cavp_scale": 1 / 512}
@@ -287,6 +289,67 @@ def test_a_run_leaves_a_pipeline_with_averaged_weights_logs_and_curves(world: Pa
     log = [json.loads(line) for line in (training / "log.jsonl").read_text().splitlines()]
     finish = next(row for row in log if row["event"] == "finish")
     assert finish["metadata"]["samples_seen"] == 32
+
+
+def test_a_run_from_audioldm2_leaves_its_adapters_and_its_licence(world: Path, tmp_path: Path) -> None:
+    backbones = shutil.copytree(world / "backbones", tmp_path / "backbones")
+    base = AudioLDM2UNet2DConditionModel(
+        in_channels=2,
+        out_channels=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=2,
+        cross_attention_dim=[[None, 16, 16]] * 2,
+    )
+    base.save_pretrained(backbones / "unet")
+    options = _parser().parse_args(arguments(world, tmp_path / "model"))
+    options.backbones = backbones
+    settings = {"unet_channels": None, "trainable": "adapters", "loudness_branches": "video", "null_video": "skip"}
+    train(options, replace(CONFIG, steps=2, gradient_checkpointing=True, mask_bias=False, **settings))
+    pipeline = DrawAudioPipeline.from_pretrained(tmp_path / "model")
+    for name, value in base.state_dict().items():
+        assert torch.equal(pipeline.unet.state_dict()[name], value), name
+    moved = [value for name, value in pipeline.unet.state_dict().items() if ".video_attentions.0.proj_out" in name]
+    assert all(value.any() for value in moved)
+    assert pipeline.mask_attention.attention.bias is None and pipeline.config.loudness_branches == "video"
+    assert pipeline.mask_attention.config.null_video == "skip" and pipeline.feature_extractor is not None
+    for folder in ("model", "adapters"):
+        card = (tmp_path / folder / "README.md").read_text()
+        assert "license: cc-by-nc-sa-4.0" in card and "base_model: cvssp/audioldm2" in card
+    again = load_adapters(tmp_path / "model", tmp_path / "adapters")
+    for name, value in pipeline.unet.state_dict().items():
+        assert torch.equal(again.unet.state_dict()[name], value), name
+
+
+def test_settings_of_the_paper_reach_the_networks(world: Path, shards: TrainingShards) -> None:
+    config = replace(CONFIG, video_projection_learns=False, loudness_widths=(8,), loudness_zero_start=False)
+    denoiser = build_denoiser(config, world / "backbones", shards)
+    attention, control = denoiser.mask_attention, denoiser.loudness_control
+    assert not any(weight.requires_grad for weight in [*attention.projection.parameters(), attention.position.weight])
+    assert attention.attention.weight.requires_grad
+    assert [layer.out_features for layer in control.mlp] == [8, 100] and control.mlp[-1].weight.any()
+    with pytest.raises(ValueError, match=r"ldm_epoch240.ckpt does not exist"):
+        build_denoiser(replace(config, video_projection="diff_foley"), world / "backbones", shards)
+
+
+@torch.no_grad()
+def test_signal_and_video_may_go_together(
+    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: NullText
+) -> None:
+    denoiser = live_denoiser(world, shards)
+    blind = replace(batch, no_video=torch.ones_like(batch.no_video), no_loudness=torch.zeros_like(batch.no_loudness))
+    louder = replace(blind, loudness=1 - blind.loudness)
+    noisy, steps = torch.randn(blind.latent.shape), torch.full((len(batch.keys),), 500)
+
+    def change() -> float:
+        return float((denoiser(noisy, steps, blind, null_text) - denoiser(noisy, steps, louder, null_text)).abs().max())
+
+    assert change() > 1e-4
+    denoiser.loudness_branches = "video"
+    assert change() == 0
 
 
 def test_a_killed_run_continues_to_the_same_bytes(world: Path, undisturbed: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from diffusers import AudioLDM2UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
+from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.unet import ORIGINAL_HEADS, DrawAudioUNet
 
@@ -150,6 +151,61 @@ def test_padded_t5_states_change_nothing():
 
 
 @pytest.mark.parametrize("with_video", [True, False])
+@torch.no_grad()
+def test_prepared_instructions_give_what_their_tokens_give(with_video):
+    unet, given = wake_video_stacks(small_unet().eval()), inputs(frames=13)
+    given["video"] = given["video"] if with_video else None
+    sample, step = given.pop("sample"), given.pop("timestep")
+    expected = unet(sample, step, **given).sample
+    prepared = unet.prepare(**given)
+    torch.testing.assert_close(unet(sample, step, instructions=prepared).sample, expected)
+
+    projections = []
+    for layer in [*unet.modules()]:
+        if getattr(layer, "is_cross_attention", False):
+            layer.to_k.register_forward_hook(lambda *_: projections.append(1))
+    unet(sample, step, instructions=prepared)
+    assert not projections
+    unet(sample, step, **given)
+    assert len(projections) == 11 * (2 + with_video)
+
+
+@torch.no_grad()
+def test_one_latent_under_several_instructions_equals_its_repetition():
+    unet, given = wake_video_stacks(small_unet().eval()), inputs(batch=2)
+    other = inputs(batch=2, seed=2)
+    words = {name: torch.cat([given[name], other[name], given[name] * 1]) for name in ("gpt", "t5", "t5_mask", "video")}
+    expected = unet(given["sample"].repeat(3, 1, 1, 1), given["timestep"].repeat(3), **words).sample
+    torch.testing.assert_close(unet(given["sample"], given["timestep"], **words).sample, expected)
+    prepared = unet.prepare(**words)
+    torch.testing.assert_close(unet(given["sample"], given["timestep"], instructions=prepared).sample, expected)
+
+
+@torch.no_grad()
+def test_rows_that_see_no_video_are_those_of_the_base():
+    unet, given = wake_video_stacks(small_unet().eval()), inputs()
+    both, none = unet(**given).sample, unet(**{**given, "video": None}).sample
+    sees = torch.tensor([False, True])
+    mixed = unet(**given, sees_video=sees).sample
+    torch.testing.assert_close(mixed, torch.stack([none[0], both[1]]))
+    sample, step = given.pop("sample"), given.pop("timestep")
+    torch.testing.assert_close(unet(sample, step, instructions=unet.prepare(**given, sees_video=sees)).sample, mixed)
+    nowhere = unet.prepare(**given, sees_video=torch.zeros(2, dtype=torch.bool))
+    torch.testing.assert_close(unet(sample, step, instructions=nowhere).sample, none)
+
+
+def test_instructions_are_given_once():
+    unet, given = small_unet(), inputs()
+    prepared = unet.prepare(**{name: given[name] for name in ("gpt", "t5", "t5_mask", "video")})
+    with pytest.raises(ValueError, match="no instructions or two kinds"):
+        unet(given["sample"], 3)
+    with pytest.raises(ValueError, match="no instructions or two kinds"):
+        unet(**given, instructions=prepared)
+    with pytest.raises(ValueError, match="instructions have 2 rows, expected 3 or a multiple"):
+        unet(torch.zeros(3, 4, 16, 8), 3, instructions=prepared)
+
+
+@pytest.mark.parametrize("with_video", [True, False])
 def test_gradient_checkpointing_gives_the_same_gradients_with_masks(with_video):
     unet, given = wake_video_stacks(small_unet()).train(), inputs(frames=13)
     given["video"] = given["video"].requires_grad_() if with_video else None
@@ -211,6 +267,13 @@ def test_full_size_counts_are_the_papers_82_and_326_million():
     assert counts["adapters"] + attention == 82_003_072
     assert counts["attention"] + attention == 326_076_672
     assert counts["full"] == 428_355_976
+    projection = sum(
+        p.numel() for p in [*mask_attention.projection.parameters(), *mask_attention.position.parameters()]
+    )
+    control = sum(p.numel() for p in LoudnessControl().parameters())
+    assert (projection, control) == (424_704, 137_928)  # Linear(512, 768) + 40 positions; 80-256-256-200
+    assert counts["adapters"] + attention + projection + control == 82_565_704
+    assert counts["attention"] + attention + projection + control == 326_639_304
     assert counts["full"] - counts["adapters"] == 346_943_496  # AudioLDM2's UNet
 
 

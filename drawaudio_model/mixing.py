@@ -1,0 +1,166 @@
+"""Several sounds of one video: tracks with instructions of their own, their stems, and the mix below a true peak.
+
+The paper makes mixed sound so: "generate each track with its own caption, mask and curve, then add". What it does not
+say is what happens to peaks: here the sum goes through a limiter that looks ahead, to -1 dBTP, and nothing else changes.
+
+Legend: n samples, at 16 kHz.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.ndimage import minimum_filter1d
+from scipy.signal import resample_poly, windows
+
+from drawaudio_model.clip_format import SAMPLE_RATE
+
+CEILING_DB = -1.0
+"""True peak of a mix, in dB of full scale: what EBU R 128 allows, so that AAC and Opus do not clip."""
+OVERSAMPLING = 4
+"""For true peaks, as ITU-R BS.1770-4 asks at 48 kHz and more; at 16 kHz it finds them within 0.7 dB of any phase."""
+LOOK_AHEAD_SECONDS = 0.01
+"""On each side of a peak: the gain falls and rises over twice this."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One sound of a mix; every instruction may be left out, but not all."""
+
+    text: str | None = None
+    negative_text: str | None = None
+    mask: Any = None
+    """As the pipeline's, as far as JSON can say it: path, text of a thing, (x0, y0, x1, y1), or a list of such."""
+    loudness: Any = None
+    """As the pipeline's, as far as JSON can say it: path, or (time, level) points."""
+    gain_db: float = 0.0
+    mute: bool = False
+    seed: int | None = None
+    """None: the mix's seed and the track's number decide."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.gain_db, int | float) or not math.isfinite(self.gain_db):
+            raise ValueError(f"gain_db is {self.gain_db!r}, expected a number of decibels")
+        if not isinstance(self.mute, bool):
+            raise ValueError(f"mute is {self.mute!r}, expected true or false")
+        if self.seed is not None and not isinstance(self.seed, int):
+            raise ValueError(f"seed is {self.seed!r}, expected a whole number")
+        for name in ("text", "negative_text"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a text")
+
+    @property
+    def name(self) -> str:
+        """The words of its text as part of a file's name."""
+        words = "".join(letter if letter.isalnum() else " " for letter in self.text or "track")
+        return "-".join(words.lower().split())[:40] or "track"
+
+    def instructions(self) -> dict[str, Any]:
+        """What decides its stem: everything but gain and mute."""
+        return {name: value for name, value in asdict(self).items() if name not in ("gain_db", "mute")}
+
+
+def read_tracks(path: Path) -> list[Track]:
+    """The tracks of a .json file: a list of objects with Track's fields; paths in it are relative to the file's folder.
+
+    Raises:
+        ValueError: naming the file and the track, when it is no such list.
+    """
+    if not path.is_file():
+        raise ValueError(f"tracks {path} does not exist; give a .json list of tracks")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"tracks {path} is no JSON: {error}") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"tracks {path} holds no list of tracks, expected [{{'text': ...}}, ...]")
+    known = [field.name for field in fields(Track)]
+    tracks = []
+    for number, row in enumerate(rows, start=1):
+        unknown = sorted(set(row) - set(known))
+        if unknown:
+            raise ValueError(f"track {number} of {path} has {unknown[0]!r}, expected only {', '.join(known)}")
+        placed = {name: _from_json(row.get(name), path.parent) for name in ("mask", "loudness")}
+        try:
+            tracks.append(Track(**(row | placed)))
+        except ValueError as error:
+            raise ValueError(f"track {number} of {path}: {error}") from error
+    return tracks
+
+
+def _from_json(value: Any, folder: Path) -> Any:
+    """Lists as tuples inside, as the pipeline takes boxes and points; a path that exists beside the file as that path."""
+    if isinstance(value, str):
+        return str(folder / value) if (folder / value).exists() else value
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
+        return [tuple(item) for item in value]
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Mix(NamedTuple):
+    """A mix and what was done to it."""
+
+    waveform: np.ndarray
+    """(n,) float32."""
+    peak_db: float
+    """True peak of the plain sum, in dB of full scale."""
+    reduction_db: float
+    """How far the limiter turned it down where it was loudest; 0 where it had nothing to do."""
+
+
+def mix(stems: Sequence[np.ndarray], gains_db: Sequence[float], *, ceiling_db: float = CEILING_DB) -> Mix:
+    """The sum of the stems (n,) with their gains, limited to a true peak; shorter stems end in silence.
+
+    Raises:
+        ValueError: when there is no stem, or not one gain each.
+    """
+    if not stems or len(stems) != len(gains_db):
+        raise ValueError(
+            f"{len(stems)} stems and {len(gains_db)} gains, expected one gain for each of at least one stem"
+        )
+    total = np.zeros(max(len(stem) for stem in stems), np.float64)
+    for stem, gain in zip(stems, gains_db, strict=True):
+        total[: len(stem)] += stem.astype(np.float64) * 10 ** (gain / 20)
+    peak = true_peak(total)
+    limited, gain = limit(total, ceiling_db=ceiling_db)
+    return Mix(limited.astype(np.float32), decibels(peak), -decibels(gain))
+
+
+def true_peak(waveform: np.ndarray) -> float:
+    """The largest magnitude of a waveform (n,) between its samples, too."""
+    return float(np.abs(_oversampled(waveform)).max())
+
+
+def limit(waveform: np.ndarray, *, ceiling_db: float = CEILING_DB) -> tuple[np.ndarray, float]:
+    """The waveform (n,) with its true peak at most `ceiling_db`, and the smallest gain on the way (1: unchanged).
+
+    The gain that each sample needs is held over the look-ahead and then smoothed by a window as long: nowhere more than
+    needed, and no step in it.
+    """
+    ceiling = 10 ** (ceiling_db / 20)
+    if true_peak(waveform) <= ceiling:
+        return waveform, 1.0
+    reach = round(LOOK_AHEAD_SECONDS * SAMPLE_RATE)
+    window = windows.hann(2 * reach + 1)
+    needed = ceiling / np.maximum(np.abs(_oversampled(waveform)), ceiling)
+    per_sample = needed.reshape(len(waveform), OVERSAMPLING).min(axis=1)
+    held = minimum_filter1d(per_sample, 2 * reach + 3, mode="nearest")
+    gain = np.convolve(np.pad(held, reach, mode="edge"), window / window.sum(), mode="valid")
+    limited = waveform * gain
+    # What is left comes from the gain's own motion between samples: a few thousandths.
+    rest = min(ceiling / true_peak(limited), 1.0)
+    return limited * rest, float(gain.min() * rest)
+
+
+def _oversampled(waveform: np.ndarray) -> np.ndarray:
+    """(4 n,)."""
+    return resample_poly(waveform, OVERSAMPLING, 1)
+
+
+def decibels(amplitude: float) -> float:
+    """20 log10 of an amplitude; silence is -inf."""
+    return 20 * math.log10(amplitude) if amplitude > 0 else -math.inf

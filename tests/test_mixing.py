@@ -1,0 +1,109 @@
+"""Mixes: sums, gains, true peaks, the limiter, and track lists."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.loudness import loudness_signal
+from drawaudio_model.mixing import CEILING_DB, Track, limit, mix, read_tracks, true_peak
+
+CEILING = 10 ** (CEILING_DB / 20)
+
+
+def tone(hertz: float, peak: float, seconds: float = 2.0, phase: float = 0.0) -> np.ndarray:
+    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return (peak * np.sin(2 * np.pi * hertz * time + phase)).astype(np.float32)
+
+
+def test_a_true_peak_lies_between_the_samples() -> None:
+    between = tone(SAMPLE_RATE / 4, 1.0, phase=np.pi / 4)  # every sample at 0.707
+    assert np.abs(between).max() == pytest.approx(2**-0.5, abs=1e-3)
+    assert true_peak(between[1000:-1000]) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_sum_below_the_ceiling_is_left_alone() -> None:
+    low, high = tone(200, 0.2), tone(900, 0.3, seconds=1.0)
+    mixed = mix([low, high], [0.0, -6.0])
+    expected = low.astype(np.float64)
+    expected[: len(high)] += high * 10 ** (-6 / 20)
+    assert mixed.waveform == pytest.approx(expected, abs=1e-6)
+    assert mixed.reduction_db == 0 and mixed.waveform.dtype == np.float32
+    assert 10 ** (mixed.peak_db / 20) == pytest.approx(np.abs(expected).max(), abs=0.01)
+
+
+@pytest.mark.parametrize("gain_db", [1.0, 6.0, 20.0])
+def test_no_mix_exceeds_the_ceiling_and_what_is_quiet_stays(gain_db: float) -> None:
+    rng = np.random.default_rng(0)
+    quiet = 0.05 * rng.standard_normal(2 * SAMPLE_RATE)
+    quiet = quiet.astype(np.float32)
+    burst = np.zeros_like(quiet)
+    burst[SAMPLE_RATE : SAMPLE_RATE + 800] = rng.standard_normal(800)
+    mixed = mix([quiet, burst], [0.0, gain_db])
+    assert true_peak(mixed.waveform) <= CEILING * (1 + 1e-6)
+    assert mixed.reduction_db == pytest.approx(mixed.peak_db - CEILING_DB, abs=0.5)
+    far = slice(0, SAMPLE_RATE - 1000)
+    assert mixed.waveform[far] == pytest.approx(quiet[far], rel=0.02, abs=1e-4)
+
+
+def test_the_limiters_gain_has_no_step() -> None:
+    loud = np.concatenate([tone(100, 0.5), tone(100, 2.0), tone(100, 0.5)])
+    limited, smallest = limit(loud)
+    heard = np.abs(loud) > 0.05
+    gain = np.ones(len(loud))
+    gain[heard] = limited[heard] / loud[heard]
+    assert smallest == pytest.approx(CEILING / 2, rel=0.01)
+    assert np.abs(np.diff(gain[heard])).max() < 0.06  # across the samples that were left out, too
+    assert gain.min() >= smallest - 1e-6 and gain.max() <= 1 + 1e-6
+
+
+def test_a_gain_of_minus_six_decibels_halves_the_loudness() -> None:
+    one = tone(300, 0.4)
+    loud, soft = (loudness_signal(mix([one], [gain]).waveform, seconds=2) for gain in (0.0, -6.0206))
+    assert soft[3:-3] == pytest.approx(loud[3:-3] / 2, rel=1e-3)
+
+
+def test_wrong_mixes_are_named() -> None:
+    with pytest.raises(ValueError, match="0 stems and 0 gains"):
+        mix([], [])
+    with pytest.raises(ValueError, match="1 stems and 2 gains"):
+        mix([tone(1, 1)], [0.0, 0.0])
+
+
+def test_tracks_are_read_with_paths_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "curve.csv").write_text("time_seconds,level\n0,0.1\n")
+    rows = [
+        {"text": "A car, passing!", "mask": "car", "loudness": "curve.csv", "gain_db": -3},
+        {"mask": [0.1, 0.2, 0.3, 0.4], "loudness": [[0, 0.1], [2, 0.3]], "mute": True, "seed": 5},
+        {"mask": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 1, 1]]},
+    ]
+    (tmp_path / "tracks.json").write_text(json.dumps(rows))
+    car, muted, two = read_tracks(tmp_path / "tracks.json")
+    assert car == Track("A car, passing!", mask="car", loudness=str(tmp_path / "curve.csv"), gain_db=-3)
+    assert car.name == "a-car-passing" and two.name == "track"
+    assert muted.mask == (0.1, 0.2, 0.3, 0.4) and muted.loudness == [(0, 0.1), (2, 0.3)] and muted.mute
+    assert two.mask == [(0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 1, 1)]
+    assert "gain_db" not in car.instructions() and "mute" not in car.instructions()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[", "is no JSON"),
+        ("[]", "holds no list of tracks"),
+        ('{"text": "a"}', "holds no list of tracks"),
+        ('[{"words": "a"}]', "track 1 of .* has 'words', expected only text, negative_text"),
+        ('[{"text": "a"}, {"text": 3}]', "track 2 of .*: text is 3, expected a text"),
+        ('[{"gain_db": "loud"}]', "gain_db is 'loud', expected a number"),
+        ('[{"mute": 1}]', "mute is 1, expected true or false"),
+        ('[{"seed": 1.5}]', "seed is 1.5, expected a whole number"),
+    ],
+)
+def test_wrong_tracks_are_named(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "tracks.json").write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_tracks(tmp_path / "tracks.json")
+    with pytest.raises(ValueError, match="does not exist"):
+        read_tracks(tmp_path / "other.json")
