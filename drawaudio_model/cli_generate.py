@@ -192,9 +192,7 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
         pipe = pipe.to(torch.bfloat16) if options.bf16 else pipe
     else:
         check_model_folder(options.model)
-        pipe = DrawAudioPipeline.from_pretrained(
-            options.model, torch_dtype=torch.bfloat16 if options.bf16 else torch.float32
-        )
+        pipe = DrawAudioPipeline.from_pretrained(options.model, dtype=torch.bfloat16 if options.bf16 else torch.float32)
     if options.detector is not None:
         pipe.detector_folder = options.detector
     pipe.to(device)

@@ -239,8 +239,6 @@ class TrainConfig:
             loudness_mode="per_channel",
             loudness_scale="decibel",
             prediction="v_prediction",
-            # The caption says all that the mask says: only without it the mask is learnt from, in so few steps.
-            null_text_rate=0.4,
             # Captions are learnt first and explain the sound; without them it is left to picture and mask.
             null_text_rate=0.35,
             null_loudness_rate=0.1,
