@@ -33,7 +33,7 @@ EXPECTED = {
     # behaviour: (videos, starts of the clips of each, classes)
     "good": (6, (0, 3), ("", "")),
     "pair": (2, (0, 4), ("", "")),
-    "long": (1, (2, 601, 1195), ("", "", "short_clip")),
+    "long": (1, (0, 2, 601, 1195), ("", "", "", "short_clip")),
     "holes": (1, (2, 604), ("", "http_404")),
     "503_once": (1, (1,), ("",)),
     "reset_once": (1, (1,), ("",)),
@@ -126,7 +126,7 @@ def test_clips_begin_at_the_asked_frame(undisturbed: Any) -> None:
     root, _, _ = undisturbed
     reader = ShardReader(root / "raw_clips", SHARD)
     for name, fps in (("good", 5), ("pair", 5), ("long", 2)):
-        for start in EXPECTED[name][1][:2]:
+        for start in [start for start, error in zip(*EXPECTED[name][1:], strict=True) if not error]:
             clip = read_clips(reader.member(f"{video_id(name)}_{start:06d}", "mp4"), fps=fps).clips[0]
             assert [frame_number(frame) for frame in clip.frames[:10]] == list(range(start * fps, start * fps + 10))
             # Every fifth second of the video is loud.
@@ -146,7 +146,7 @@ def test_one_request_serves_all_clips_of_a_video(undisturbed: Any) -> None:
             assert server.sent[video] == len(server.media["good.mp4"])
         if name == "long":
             # Sections over m3u8: a small part of the video, and never the plain file.
-            assert server.sent[video] < len(server.media["long.mp4"]) / 10
+            assert server.sent[video] < len(server.media["long.mp4"]) / 5
             assert not [path for path in server.paths if path.endswith(f"{video}/long.mp4")]
     assert ledger[f"{video_id('429_once')}_000001"]["session_errors"] == 1
     assert ledger[f"{video_id('429')}_000000"]["session_errors"] == 4

@@ -71,6 +71,8 @@ def make_video(path: Path, seconds: float, *, fps: int = 5, sound: str = "aac") 
         )
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         audio = container.add_stream(sound, rate=16000, layout="mono") if sound else None
+        if audio is not None:
+            audio.bit_rate = 32_000
         for number in range(round(seconds * fps)):
             luma = np.full((72, 64), 128, np.uint8)
             luma[:48, :32], luma[:48, 32:] = 30 + 4 * (number // 50), 30 + 4 * (number % 50)
@@ -81,7 +83,6 @@ def make_video(path: Path, seconds: float, *, fps: int = 5, sound: str = "aac") 
         if audio is not None:
             times = np.arange(round(seconds * 16000)) / 16000
             loud = np.where(times.astype(int) % 5 == 0, 0.5, 0.02)
-            audio.bit_rate = 32_000
             wave = loud * np.sin(2 * math.pi * 440 * times)
             data = wave.astype(np.float32) if sound == "aac" else (wave * 32767).astype(np.int16)
             sample = av.AudioFrame.from_ndarray(data[None], format=audio.format.name, layout="mono")

@@ -61,7 +61,7 @@ def _fetch_clips(request: VideoRequest, folder: Path) -> None:
             place, offset, seconds, slack = folder / "source.mp4", 0, whole.video_seconds, 0.0
         else:
             offset, seconds, slack = section_start(start), source.seconds, ROUNDING_SECONDS
-            place = folder / f"section-{offset:06d}.mp4"
+            place = folder / f"section-{start:06d}.mp4"
         fault = source.faults.get(start) or missing_part(start, seconds, slack)
         if fault is None:
             fault = cut(ffmpeg, place, start - offset, clip, request.settings.clip_limit_seconds)

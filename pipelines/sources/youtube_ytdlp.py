@@ -55,7 +55,7 @@ class Fetched:
     """What came of a video."""
 
     sections: bool
-    """Sections of it, `section-<start>.mp4`, instead of all of it, `source.mp4`."""
+    """Sections of it, `section-<start of the clip>.mp4`, instead of all of it, `source.mp4`."""
     seconds: float
     """Its length as the site says it; 0: it says nothing."""
     format: str
@@ -107,11 +107,11 @@ def _fetch_sections(
 ) -> Fetched:
     work, faults, form = folder / "download", {}, ""
     for start in starts:
-        final = folder / f"section-{section_start(start):06d}.mp4"
+        final = folder / f"section-{start:06d}.mp4"
         if final.exists():
             continue
         words = work / "ffmpeg.txt"
-        copied = dict(info) | {"formats": [dict(form) for form in info["formats"]]}
+        copied = dict(info) | {"formats": [dict(row) for row in info["formats"]]}
         try:
             with _words_of_ffmpeg(words), YoutubeDL({**options, **_section_options(work, start, settings)}) as asker:
                 done = asker.process_ie_result(copied, download=True)
