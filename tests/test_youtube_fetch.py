@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from drawaudio_model.media import read_clips
 from pipelines.sources.youtube_cut import cut, ffmpeg_binary
 from pipelines.sources.youtube_errors import Kind
 from pipelines.sources.youtube_outcomes import VideoOutcome, VideoRequest, read_clip, read_outcome
 from pipelines.sources.youtube_probe import Fault, Probe, clip_fault, missing_part, probe, source_fault
 from pipelines.sources.youtube_settings import DownloadSettings
-from tests.youtube_server import PLUGINS, YouTubeServer, make_video
+from tests.youtube_server import PLUGINS, YouTubeServer, frame_number, make_video
 from tests.youtube_site import settings, video_id
 
 
@@ -25,8 +26,24 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(video: Path) -> Iterator[YouTubeServer]:
-    videos = {video_id(name): name for name in ("good", "flood")}
-    with pytest.MonkeyPatch.context() as patch, YouTubeServer({"good.mp4": video.read_bytes()}, videos) as site:
+    videos = {video_id(name): name for name in ("good", "flood", "hls", "hls_hole")}
+    command = [
+        ffmpeg_binary(DownloadSettings()),
+        "-v",
+        "error",
+        "-i",
+        video,
+        "-c",
+        "copy",
+        "-f",
+        "hls",
+        "-hls_list_size",
+        "0",
+    ]
+    subprocess.run([*command, video.with_name("hls.m3u8")], check=True)
+    media = {path.name: path.read_bytes() for path in video.parent.glob("hls*")} | {"good.mp4": video.read_bytes()}
+    assert {"hls.m3u8", "hls0.ts", "hls1.ts"} <= set(media)
+    with pytest.MonkeyPatch.context() as patch, YouTubeServer(media, videos) as site:
         patch.syspath_prepend(str(PLUGINS))
         yield site
 
@@ -128,6 +145,15 @@ def test_a_file_that_is_too_large_is_not_fetched_and_an_endless_one_not_to_its_e
 ) -> None:
     assert fetch(server, "good", tmp_path / "a", most_bytes=10_000).error == "too_large"
     assert fetch(server, "flood", tmp_path / "b", most_bytes=100_000).error == "too_large"
+
+
+def test_a_video_of_segments_is_whole_or_not_there(server: YouTubeServer, tmp_path: Path) -> None:
+    assert fetch(server, "hls", tmp_path / "a") == VideoOutcome()
+    clip, media = read_clip(tmp_path / "a" / "video", 1)
+    assert (clip.error, clip.facts["frames"]) == ("", 50)
+    frames = read_clips(media, fps=5).clips[0].frames
+    assert [frame_number(frame) for frame in frames] == list(range(5, 55))
+    assert fetch(server, "hls_hole", tmp_path / "b").error == "http_404"
 
 
 def test_what_is_fetched_stays_until_it_is_taken(server: YouTubeServer, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ BEHAVIOURS = (
     "pair",  # the same as two formats, to be merged
     "long",  # 20 minutes, also as m3u8
     "holes",  # the same, some of its segments cannot be had
+    "hls",  # the good one, as m3u8 only
+    "hls_hole",  # the same without its second segment
     "short",  # 7 s
     "mute",  # no sound
     "403",
@@ -176,6 +178,8 @@ class YouTubeServer:
             ]
         if behaviour in ("long", "holes"):
             formats.append(plain | {"format_id": "93", "url": f"{address}/long.m3u8", "protocol": "m3u8_native"})
+        if behaviour.startswith("hls"):
+            formats = [plain | {"format_id": "93", "url": f"{address}/hls.m3u8", "protocol": "m3u8_native"}]
         if behaviour == "no_format":
             formats = [plain | {"format_id": "313", "url": f"{address}/good.mp4", "vcodec": "vp9", "ext": "webm"}]
         facts = {"title": f"video {video}; rm -rf $HOME `touch x`", "formats": formats, "duration": _seconds(behaviour)}
@@ -246,6 +250,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.site.media[name]
         if behaviour in ("403", "404", "500"):
             self._answer(int(behaviour), b"")
+        elif behaviour == "hls_hole" and name == "hls1.ts":
+            self._answer(404, b"")
         elif behaviour == "holes" and re.fullmatch(r"long6\d\.ts", name) and name != "long60.ts":
             self._answer(404, b"")
         elif behaviour == "403_once" and first:

@@ -176,12 +176,15 @@ def _options(settings: DownloadSettings, work: Path, ffmpeg: str, log: "_Log") -
         "logger": log,
         "noprogress": True,
         "noplaylist": True,
-        "fixup": "never",
+        # Segments of MPEG-TS become an mp4: in a bare MPEG-TS ffmpeg does not find the place to cut at.
+        "fixup": "detect_or_warn",
         "updatetime": False,
         "ffmpeg_location": ffmpeg,
         "retries": settings.retries,
         "fragment_retries": settings.retries,
         "extractor_retries": settings.extractor_retries,
+        # A video with holes is no video.
+        "skip_unavailable_fragments": False,
         "retry_sleep_functions": {"http": pause, "fragment": pause, "extractor": pause},
         "sleep_interval": settings.sleep_seconds,
         "max_sleep_interval": settings.sleep_most_seconds,
