@@ -63,6 +63,9 @@ _MEMBER_TEXT = {
     "t5.npy": "T5 states of the caption",
     "gpt.npy": "GPT-2 tokens made from both",
 }
+_WITH_SOUND = "This variant holds the sound itself (`flac`); publish the other one: `drawaudio dataset publish`."
+_WITHOUT_SOUND = "This variant holds features only: the sound (`flac`) and the pictures stay with whoever has them."
+_OPEN_SOUND = 'clips = clips.cast_column("flac", datasets.Audio(decode=False))  # the bytes; decoding needs torchcodec and FFmpeg\n'
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**12, "n>1M"))
 
 
@@ -335,6 +338,7 @@ def _texts(
         hours, megabytes = count * SOURCE_SECONDS / 3600, sum(row.bytes for row in rows) / 1e6
         splits.append(f"| {split} | {count} | {hours:.2f} | {len(rows)} | {megabytes:.1f} |")
     asked = len(dropped) + statistics.clips
+    has_sound = _has_sound(shards_folder, manifests)
     losses = [{"where and why": reason, "clips": count} for reason, count in statistics.dropped_per_reason.items()]
     return {
         "pretty_name": about.pretty_name,
@@ -342,7 +346,8 @@ def _texts(
         "totals": f"{statistics.clips} clips, {statistics.hours:.2f} hours, {statistics.megabytes:.1f} MB.",
         "split_rows": "\n".join(splits),
         "pictures": "\n\n".join(f"![{text}]({path})\n*{text}*" for path, text in shown.items()),
-        "variant": _variant(shards_folder, manifests),
+        "variant": _WITH_SOUND if has_sound else _WITHOUT_SOUND,
+        "open_sound": _OPEN_SOUND if has_sound else "",
         "seconds": str(SOURCE_SECONDS),
         "video_fps": str(VIDEO_FPS),
         "loudness_fps": str(LOUDNESS_FPS),
@@ -356,14 +361,12 @@ def _texts(
     }
 
 
-def _variant(shards_folder: Path, manifests: Sequence[ShardManifest]) -> str:
-    """What this variant of the shards holds of the sound itself."""
+def _has_sound(shards_folder: Path, manifests: Sequence[ShardManifest]) -> bool:
+    """Whether the samples hold the sound itself."""
     reader = ShardReader(shards_folder, next(manifest.shard for manifest in manifests if manifest.count))
-    has_sound = "flac" in reader.members(reader.keys[0])
+    found = "flac" in reader.members(reader.keys[0])
     reader.close()
-    if has_sound:
-        return "This variant holds the sound itself (`flac`); publish the other one: `drawaudio dataset publish`."
-    return "This variant holds features only: the sound (`flac`) and the pictures stay with whoever has them."
+    return found
 
 
 def _count_table(column: str, clips: Sequence[Mapping[str, Any]], most: int = 20) -> str:

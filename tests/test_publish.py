@@ -235,7 +235,9 @@ def test_the_published_variant_has_no_sound_and_a_card_of_its_own(
         assert (row["md5sum"], row["filesize"]) == (hashlib.md5(content).hexdigest(), len(content))
     _, head, body = (target / "README.md").read_text().split("---\n", 2)
     assert yaml.safe_load(head)["configs"][0]["data_files"][0]["path"] == "data/train-*.tar"
-    assert "features only" in body and "| `flac` |" not in body and "| raw_clips: private | 1 |" in body
+    assert "features only" in body and "cast_column" not in body
+    assert "cast_column" in (built / CARD_LINK / "README.md").read_text()
+    assert "| `flac` |" not in body and "| raw_clips: private | 1 |" in body
     assert {path.name for path in target.iterdir()} >= {"NOTICE", "exclude.txt", "croissant.json", "index", "pictures"}
     assert not (target / "data").is_symlink()
     assert len(TrainingShards(target / "data")) == 8
