@@ -10,6 +10,9 @@ from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot, Trainer
 from pipelines.train_model import count_samples, model_sha256, train_model
 
+PAPER_TEST_SETS = ("audiocaps", "vggsound_caption")
+"""Profiles whose test split is one of the paper's, so that its tables stand beside ours."""
+
 
 @dg.asset(
     deps=[train_model],
@@ -29,6 +32,8 @@ def evaluation_report(context: dg.AssetExecutionContext, data_root: DataRoot, tr
             *("--model", root / "model", "--shards", root / "training_shards", "--split", "test"),
             *("--media", root / "clip_media", "--output", root / "evaluation"),
             *("--limit", profile.evaluation_clips, "--steps", profile.sampling_steps, "--seed", profile.seed),
+            *("--weights", root.parent / "weights"),
+            *(("--dataset", profile.name) if profile.name in PAPER_TEST_SETS else ()),
         ],
     )
     report = json.loads((root / "evaluation" / "metrics.json").read_text())
