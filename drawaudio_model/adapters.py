@@ -19,6 +19,7 @@ from transformers import SpeechT5HifiGan
 
 from drawaudio_model.candidates import published_front_end
 from drawaudio_model.cavp import CAVP
+from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE, write_model_card
@@ -31,6 +32,8 @@ WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 PARTS = {"adapters": (".video_attentions.",), "attention": (".attentions.", ".video_attentions.")}
 """What is saved of the UNet, by the part that was trained; the names of its weights contain one of these."""
 _MODULES = ("mask_attention", "loudness_control")
+_SETTINGS = ("loudness_branches", "guidance_text", "guidance_video", "base_model", "licence")
+"""Of the pipeline's own settings, those that belong to the adapters."""
 
 
 def save_adapters(pipe: DrawAudioPipeline, folder: Path | str, *, part: str = "adapters") -> None:
@@ -55,10 +58,8 @@ def save_adapters(pipe: DrawAudioPipeline, folder: Path | str, *, part: str = "a
     save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, folder / WEIGHTS)
     config = {
         "part": part,
-        "base_model": pipe.config.base_model,
-        "licence": pipe.config.licence,
         "frozen_sha256": _fingerprint(frozen),
-        "loudness_branches": pipe.config.loudness_branches,
+        **{name: pipe.config[name] for name in _SETTINGS},
         "video_attention_dim": pipe.unet.config.video_attention_dim,
         "attention_head_dim": pipe.unet.config.attention_head_dim,
         **{module: _settings(getattr(pipe, module)) for module in _MODULES},
@@ -86,7 +87,7 @@ def load_adapters(base: Path | str, folder: Path | str, *, cavp: Path | str | No
     modules = {"mask_attention": MaskAttention, "loudness_control": LoudnessControl}
     try:
         parts: dict[str, Any] = {name: kind.from_config(config[name]) for name, kind in modules.items()}
-        settings = {name: config[name] for name in ("loudness_branches", "base_model", "licence")}
+        settings = {name: config[name] for name in _SETTINGS}
         part, heads, video_width = (config[name] for name in ("part", "attention_head_dim", "video_attention_dim"))
         frozen_sha256 = config["frozen_sha256"]
     except KeyError as error:
@@ -121,6 +122,8 @@ def from_audioldm2(
     attention_head_dim: int | list[int] | None = None,
     video_width: int = 768,
     loudness_branches: str = "all",
+    guidance_text: float = TEXT_SCALE,
+    guidance_video: float = VIDEO_SCALE,
     base_model: str | None = AUDIOLDM2,
     licence: str | None = AUDIOLDM2_LICENCE,
 ) -> DrawAudioPipeline:
@@ -133,7 +136,9 @@ def from_audioldm2(
         loudness_control: trained; default new, adding nothing.
         attention_head_dim: number of heads instead of the config's; see `DrawAudioUNet.from_audioldm2`.
         video_width: width of the video tokens.
-        loudness_branches: as DrawAudioPipeline's.
+        loudness_branches: as DrawAudioPipeline's, like the next two.
+        guidance_text: s_text of Eq. (12) where a call gives none.
+        guidance_video: its s_video.
         base_model: for the model card.
         licence: for the model card.
 
@@ -168,6 +173,8 @@ def from_audioldm2(
         scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
         feature_extractor=published_front_end(folder / "feature_extractor"),
         loudness_branches=loudness_branches,
+        guidance_text=guidance_text,
+        guidance_video=guidance_video,
         base_model=base_model,
         licence=licence,
     )

@@ -65,7 +65,9 @@ _MEMBER_TEXT = {
 }
 _WITH_SOUND = "This variant holds the sound itself (`flac`); publish the other one: `drawaudio dataset publish`."
 _WITHOUT_SOUND = "This variant holds features only: the sound (`flac`) and the pictures stay with whoever has them."
-_OPEN_SOUND = 'clips = clips.cast_column("flac", datasets.Audio(decode=False))  # the bytes; decoding needs torchcodec and FFmpeg\n'
+_OPEN_SOUND = (
+    'clips = clips.cast_column("flac", datasets.Audio(decode=False))  # bytes; decoding needs torchcodec, FFmpeg\n'
+)
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**12, "n>1M"))
 
 

@@ -64,8 +64,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", type=Path, help="folder for masks by text (default: backbones beside the model)")
     parser.add_argument("--seconds", type=float, help="only this much from the start (default: the whole video)")
     parser.add_argument("--steps", type=int, default=25, help="sampling steps (default: %(default)s)")
-    parser.add_argument("--guidance-text", type=float, default=3.5, help="default: %(default)s")
-    parser.add_argument("--guidance-video", type=float, default=4.5, help="default: %(default)s")
+    parser.add_argument("--guidance-text", type=float, help="default: the model's")
+    parser.add_argument("--guidance-video", type=float, help="default: the model's")
     parser.add_argument(
         "--guidance-interval",
         type=float,

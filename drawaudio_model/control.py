@@ -33,11 +33,11 @@ from drawaudio_model.evaluate import (
     Evaluation,
     generate_clips,
     mean_sound,
+    own_guidance,
     read_samples,
     real_waveform,
     through_autoencoder,
 )
-from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
@@ -75,8 +75,9 @@ class Settings:
     seed: int = 0
     batch: int = 8
     steps: int = STEPS
-    guidance_text: float = TEXT_SCALE
-    guidance_video: float = VIDEO_SCALE
+    guidance_text: float | None = None
+    """None: the model's own, as in `guidance_video`."""
+    guidance_video: float | None = None
     classifier_steps: int = sound_classifier.STEPS
     page_clips: int = 8
 
@@ -165,6 +166,7 @@ def run_benchmark(
                 )
             if not words:
                 bounds = bound_sounds(pipe, scenes, real)
+                scales = own_guidance(pipe, settings.guidance_text, settings.guidance_video)
         for name, sounds in bounds.items():
             tables[name] = measure(BOUNDS[name], BOUNDS[name].words, sounds, real, scenes, classifier)
         rows = {
@@ -173,6 +175,8 @@ def run_benchmark(
         judged = {name: table.clips for name, table in tables.items()}
         result = {
             **asdict(settings),
+            "guidance_text": scales[0],
+            "guidance_video": scales[1],
             "model_sha256": model_sha256(models[""]),
             "models_beside": {words: model_sha256(folder) for words, folder in models.items() if words},
             "clips": len(samples),
@@ -212,14 +216,15 @@ def generate_row(
         return {}
     # A scene's curve and caption decide its sound as much as the row's words do.
     given = [(scene.key, scene.donor.key, scene.other_caption, asdict(row)) for scene in asked]
+    guidance_text, guidance_video = own_guidance(pipe, settings.guidance_text, settings.guidance_video)
     run = Evaluation(
         model_sha256=model,
         split=settings.split,
         seed=settings.seed,
         steps=settings.steps,
         # Without a text its branch equals the unconditional one: a third of the work for nothing.
-        guidance_text=settings.guidance_text if row.text else 0.0,
-        guidance_video=settings.guidance_video,
+        guidance_text=guidance_text if row.text else 0.0,
+        guidance_video=guidance_video,
         instructions=fingerprint(given, settings.batch),
     )
     return generate_clips(
@@ -324,8 +329,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=usual.seed, help="of the noise, the shuffled curves, the classifier, the intervals")
     add("--batch", type=int, default=usual.batch, help="clips sampled together")
     add("--steps", type=int, default=usual.steps, help="sampling steps")
-    add("--guidance-text", type=float, default=usual.guidance_text, help="s_text of Eq. (12)")
-    add("--guidance-video", type=float, default=usual.guidance_video, help="s_video of Eq. (12)")
+    add("--guidance-text", type=float, help="s_text of Eq. (12) (default: the model's)")
+    add("--guidance-video", type=float, help="s_video of Eq. (12) (default: the model's)")
     add("--classifier-steps", type=int, default=usual.classifier_steps, help="training steps of the classifier")
     add("--page-clips", type=int, default=usual.page_clips, help="clips on the page")
     add("--device", help="cuda, cpu, ...; default: a GPU where there is one")

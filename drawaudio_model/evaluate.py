@@ -34,7 +34,6 @@ from drawaudio_model import listening_page, metrics
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import pad_text
-from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform, vocode
@@ -128,8 +127,8 @@ def evaluate(
     seed: int,
     batch: int,
     steps: int,
-    guidance_text: float,
-    guidance_video: float,
+    guidance_text: float | None,
+    guidance_video: float | None,
     page_clips: int,
     device: torch.device,
     weights: Path,
@@ -147,8 +146,8 @@ def evaluate(
     """
     started = time.monotonic()
     samples = read_samples(shards, split, limit=limit, seed=seed)
-    run = Evaluation(model_sha256(model), split, seed, steps, guidance_text, guidance_video)
     pipe = DrawAudioPipeline.from_pretrained(model).to(device)
+    run = Evaluation(model_sha256(model), split, seed, steps, *own_guidance(pipe, guidance_text, guidance_video))
     pipe.set_progress_bar_config(disable=True)
     with Reporter("evaluate", total=len(samples), log=output / "log.jsonl") as report:
         generated = generate_clips(pipe, samples, run, output / "clips", batch=batch, report=report, part=part)
@@ -211,6 +210,12 @@ def evaluate(
         )
         report.finish({"clips": len(samples), "page": page, **_figures(table["generated"]["metrics"])})
     return result
+
+
+def own_guidance(pipe: DrawAudioPipeline, text: float | None, video: float | None) -> tuple[float, float]:
+    """(s_text, s_video) of Eq. (12): the given ones, the model's own in place of None."""
+    own = pipe.config
+    return own.guidance_text if text is None else text, own.guidance_video if video is None else video
 
 
 def read_samples(shards: Path, split: str, *, limit: int | None, seed: int) -> list[TrainingSample]:
@@ -437,8 +442,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the noise and of --limit's draw")
     parser.add_argument("--batch", type=int, default=8, help="clips sampled together")
     parser.add_argument("--steps", type=int, default=STEPS, help="sampling steps")
-    parser.add_argument("--guidance-text", type=float, default=TEXT_SCALE, help="s_text of Eq. (12)")
-    parser.add_argument("--guidance-video", type=float, default=VIDEO_SCALE, help="s_video of Eq. (12)")
+    parser.add_argument("--guidance-text", type=float, help="s_text of Eq. (12) (default: the model's)")
+    parser.add_argument("--guidance-video", type=float, help="s_video of Eq. (12) (default: the model's)")
     parser.add_argument("--page-clips", type=int, default=40, help="clips on the page")
     parser.add_argument("--dataset", choices=sorted(PAPER), help="test set of the paper whose table is ours to fill")
     parser.add_argument(

@@ -126,6 +126,8 @@ class DrawAudioPipeline(DiffusionPipeline):
             log-mels.
         loudness_branches: which branches of Eq. (12) see the loudness signal: "all" (the latent is shared; the paper's
             Eq. (12) leaves it open) or "video", only the one with text and video.
+        guidance_text: s_text of Eq. (12) where a call gives none.
+        guidance_video: s_video of Eq. (12) where a call gives none.
         base_model: what the denoiser was fine-tuned from, for the model card; None for one trained from scratch.
         licence: of the weights (an SPDX name in lower case, as model cards have it).
 
@@ -157,6 +159,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         scheduler: DDIMScheduler,
         feature_extractor: ClapFeatureExtractor | None = None,
         loudness_branches: str = "all",
+        guidance_text: float = TEXT_SCALE,
+        guidance_video: float = VIDEO_SCALE,
         base_model: str | None = None,
         licence: str | None = None,
     ) -> None:
@@ -180,7 +184,13 @@ class DrawAudioPipeline(DiffusionPipeline):
             scheduler=scheduler,
             feature_extractor=feature_extractor,
         )
-        self.register_to_config(loudness_branches=loudness_branches, base_model=base_model, licence=licence)
+        self.register_to_config(
+            loudness_branches=loudness_branches,
+            guidance_text=guidance_text,
+            guidance_video=guidance_video,
+            base_model=base_model,
+            licence=licence,
+        )
         self.detector: ObjectDetector | None = None  # imported where it is needed: open_clip takes seconds
         self.detector_folder: Path | None = None
         self._check_parts()
@@ -228,8 +238,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         seconds: float | None = None,
         video_fps: float = VIDEO_FPS,
         num_inference_steps: int = STEPS,
-        guidance_text: float = TEXT_SCALE,
-        guidance_video: float = VIDEO_SCALE,
+        guidance_text: float | None = None,
+        guidance_video: float | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         seed: int | None = None,
         num_candidates: int = 1,
@@ -251,8 +261,8 @@ class DrawAudioPipeline(DiffusionPipeline):
             seconds: length of the sound; default the video's, or 8 s without a video.
             video_fps: frame rate of an array.
             num_inference_steps: sampling steps.
-            guidance_text: s_text of Eq. (12).
-            guidance_video: s_video of Eq. (12); without a video it is 0.
+            guidance_text: s_text of Eq. (12); None: the model's own, which is the paper's unless its training set another.
+            guidance_video: s_video of Eq. (12), likewise; without a video it is 0.
             guidance_interval: share of the noise schedule in which the unconditional branches are evaluated; see
                 `sampling.Guidance`. Default: all of it.
             seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
@@ -374,8 +384,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         *,
         seeds: Sequence[int],
         num_inference_steps: int = STEPS,
-        guidance_text: float = TEXT_SCALE,
-        guidance_video: float = VIDEO_SCALE,
+        guidance_text: float | None = None,
+        guidance_video: float | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         overlap_seconds: int = windows.OVERLAP_SECONDS,
         branches_together: bool | None = None,
@@ -392,7 +402,12 @@ class DrawAudioPipeline(DiffusionPipeline):
                 f"{len(seeds)} seeds and {num_inference_steps} steps for {batch} sets of instructions, expected one seed "
                 "each and at least 1 step"
             )
-        guidance = Guidance(guidance_text, guidance_video, guidance_interval)
+        own = self.config
+        guidance = Guidance(
+            own.guidance_text if guidance_text is None else guidance_text,
+            own.guidance_video if guidance_video is None else guidance_video,
+            guidance_interval,
+        )
         starts = self._window_starts(conditions.loudness.shape[1] // LOUDNESS_FPS, overlap_seconds)
         if branches_together is None:
             branches_together = room_for_all_branches(self._execution_device, batch * len(guidance.branches))

@@ -35,7 +35,7 @@ from drawaudio_model.candidates import published_front_end
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.checkpoint import keep_lines, newest_checkpoint, save_checkpoint, set_aside
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.config import RUN_NAMES, Prediction, TrainConfig, changed, differences, named_run
+from drawaudio_model.config import RUN_NAMES, TrainConfig, changed, differences, named_run
 from drawaudio_model.dataset import (
     TrainingBatch,
     TrainingShards,
@@ -378,11 +378,10 @@ def load_null_text(backbones: Path) -> NullText:
     return NullText(t5=null.t5[0, :length].float().clone(), gpt=null.gpt[0].float().clone())
 
 
-def build_pipeline(
-    denoiser: Denoiser, backbones: Path, prediction: Prediction = "epsilon", *, from_audioldm2: bool = False
-) -> DrawAudioPipeline:
+def build_pipeline(denoiser: Denoiser, backbones: Path, config: TrainConfig) -> DrawAudioPipeline:
     """The trained parts together with the frozen backbones; the vocoder is <backbones>/vocoder or else Griffin-Lim."""
-    schedule = NOISE_SCHEDULE | {"prediction_type": prediction}
+    schedule = NOISE_SCHEDULE | {"prediction_type": config.prediction}
+    from_audioldm2 = config.unet_channels is None
     text = TextConditioner.from_pretrained(backbones / "text_encoders")
     vocoder = backbones / "vocoder"
     return DrawAudioPipeline(
@@ -401,6 +400,8 @@ def build_pipeline(
         scheduler=DDIMScheduler(**schedule, set_alpha_to_one=False, steps_offset=1),
         feature_extractor=published_front_end(None) if from_audioldm2 else None,
         loudness_branches=denoiser.loudness_branches,
+        guidance_text=config.guidance_text,
+        guidance_video=config.guidance_video,
         base_model=AUDIOLDM2 if from_audioldm2 else None,
         licence=AUDIOLDM2_LICENCE if from_audioldm2 else None,
     )
@@ -439,7 +440,7 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         samples = None
         if accelerator.is_main_process and validation is not None and config.audio_samples:
             clips = first_samples(validation_folder, "val", config.audio_samples)
-            pipeline = build_pipeline(denoiser, arguments.backbones, config.prediction).to(accelerator.device)
+            pipeline = build_pipeline(denoiser, arguments.backbones, config).to(accelerator.device)
             samples = AudioSamples(pipeline, clips, steps=config.audio_sample_steps, seed=config.seed)
             denoiser.train()
         if shards.skipped:
@@ -459,12 +460,9 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         training.run()
         if accelerator.is_main_process:
             training.average.swap()
-            from_audioldm2 = config.unet_channels is None
-            pipeline = build_pipeline(
-                training.denoiser.cpu(), arguments.backbones, config.prediction, from_audioldm2=from_audioldm2
-            )
+            pipeline = build_pipeline(training.denoiser.cpu(), arguments.backbones, config)
             write_pipeline(pipeline, arguments.output)
-            if from_audioldm2 and config.trainable in PARTS:
+            if config.unet_channels is None and config.trainable in PARTS:
                 save_adapters(pipeline, arguments.output.with_name("adapters"), part=config.trainable)
             report.picture("learning_curves", plot_learning_curves(state))
             report.finish(summary(config, shards, state, arguments.output))

@@ -48,6 +48,8 @@ def test_the_papers_readings_are_the_defaults() -> None:
         "loudness_branches": "all",
         "trainable": "adapters",
         "null_text_and_video_rate": 0.1,
+        "guidance_text": 3.5,
+        "guidance_video": 4.5,
         "ema_decay": 0.9999,
         "precision": "no",
     }

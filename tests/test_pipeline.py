@@ -89,6 +89,19 @@ def test_a_whole_frame_mask_is_no_mask(pipe: DrawAudioPipeline, video: np.ndarra
     assert torch.equal(cavp, masked)
 
 
+def test_a_call_without_guidance_takes_the_models_own(pipe: DrawAudioPipeline) -> None:
+    text, negative = pipe.text(["a bell rings"]), pipe.text([""])
+    conditions = pipe.conditions(text, negative, cavp=torch.randn(1, VIDEO_FRAMES, 12))
+    found = {}
+    for name, own in (("paper", {}), ("mild", {"guidance_text": 1.0, "guidance_video": 0.5})):
+        model = DrawAudioPipeline(**pipe.components, **own)
+        model.set_progress_bar_config(disable=True)
+        found[name] = model.sample(conditions, seeds=[5], num_inference_steps=2)
+        told = {"guidance_text": 3.5, "guidance_video": 4.5} | own
+        assert torch.equal(found[name], pipe.sample(conditions, seeds=[5], num_inference_steps=2, **told))
+    assert not torch.equal(found["paper"], found["mild"])
+
+
 def test_one_step_is_equation_12_with_the_loudness_added_to_the_latent(pipe: DrawAudioPipeline) -> None:
     torch.manual_seed(0)
     cavp, masked = torch.randn(2, 1, VIDEO_FRAMES, 12).unbind()
