@@ -341,7 +341,14 @@ def test_killed_at_ten_points_the_shard_ends_as_undisturbed_and_nothing_is_fetch
         with (
             (tmp_path / "driver.log").open("wb") as log,
             subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+                command,
+                cwd=ROOT,
+                # What a killed run leaves in its temporary folder goes with the test's.
+                env=os.environ | {"TMPDIR": str(tmp_path)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
             ) as driver,
         ):
             for point in (*KILLS, "nothing"):
