@@ -140,7 +140,7 @@ def write_card(
         raise ValueError(f"{template} does not exist; it stands beside the cards in the repository")
     folder = Path(cards_dir) / name
     folder.mkdir(parents=True, exist_ok=True)
-    _link(folder / "data", Path(shards_folder))
+    link_folder(folder / "data", Path(shards_folder))
     excluded = read_exclude_list(Path(shards_folder) / EXCLUDE_FILE)
     manifests = sorted(manifests, key=lambda manifest: (SPLITS.index(split_of(manifest)), manifest.shard))
     clips = [row for row in _index_rows(Path(shards_folder), manifests) if not is_excluded(row["key"], excluded)]
@@ -414,7 +414,7 @@ def read_facts(folder: Path) -> tuple[str, About, dict[str, str]]:
     return facts["name"], About(**about), facts["pictures"]
 
 
-def _link(link: Path, target: Path) -> None:
+def link_folder(link: Path, target: Path) -> None:
     """Point `link` at `target` by a relative path, replacing an older link; nothing to do where it is that folder."""
     if not link.is_symlink() and link.exists() and link.samefile(target):
         return
@@ -422,7 +422,7 @@ def _link(link: Path, target: Path) -> None:
     if link.is_symlink():
         link.unlink()
     elif link.exists():
-        raise ValueError(f"{link} is no link; move it away, the card puts a link to the shards there")
+        raise ValueError(f"{link} is no link; move it away, a link to {target} belongs there")
     link.symlink_to(relative, target_is_directory=True)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from drawaudio_model.card import CARD_LINK, TEMPLATE, About, write_card
+from drawaudio_model.card import CARD_LINK, TEMPLATE, About, link_folder, write_card
 from drawaudio_model.shard import ShardReader, decode_array, fingerprint, finished_shards, read_manifest
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import Profile, current_profile, materialize_command
@@ -100,9 +100,7 @@ def dataset_card(data_root: DataRoot) -> dg.MaterializeResult:
         pictures=_example_pictures(root, manifests[-1].shard),
     )
     # So that `drawaudio dataset publish` finds the card from the shards.
-    link = root / CARD_LINK
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(statistics.folder.resolve(), root.resolve()), target_is_directory=True)
+    link_folder(root / CARD_LINK, statistics.folder)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": statistics.clips,
