@@ -253,7 +253,7 @@ class TrainConfig:
             null_loudness_rate=0.1,
             workers=0,
             checkpoint_every=100,
-            validate_every=100,
+            validate_every=160,
             validation_samples=16,
             audio_samples=1,
             audio_sample_steps=10,
