@@ -421,7 +421,7 @@ def write_pipeline(pipeline: DrawAudioPipeline, output: Path) -> None:
 
 def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
     """Runs or continues the training that the command line asks for, and writes its pipeline folder."""
-    accelerator = Accelerator(mixed_precision=config.precision)
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
     shards = TrainingShards(arguments.shards, limits=config.score_limits())
     check_backbones(config, arguments.backbones)
     state = arguments.state or arguments.output.parent / "training"
@@ -510,7 +510,7 @@ def print_estimate(arguments: argparse.Namespace, config: TrainConfig) -> None:
     """`--estimate`: what the run will take, and nothing else."""
     folder = arguments.shards
     has_shards = folder is not None and bool(finished_shards(folder, split="train"))
-    accelerator = Accelerator(mixed_precision=config.precision)
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
     found = estimate(
         config, folder if has_shards else None, arguments.backbones, accelerator, devices=arguments.devices
     )
