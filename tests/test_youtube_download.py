@@ -81,8 +81,8 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def shard_settings(server: YouTubeServer, root: Path) -> DownloadSettings:
-    # One refused video must not end the run, and the endless one is given up soon.
-    return settings(server, root / "state", session_pauses=4, clip_limit_seconds=12.0)
+    # One refused video must not end the run. The endless one is given up soon, the others have time on a busy machine.
+    return settings(server, root / "state", session_pauses=4, clip_limit_seconds=20.0)
 
 
 @pytest.fixture(scope="module")
