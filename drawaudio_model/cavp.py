@@ -43,6 +43,9 @@ TRAINING_FRAMES = 4 * VIDEO_FPS
 """Video frames of a clip in CAVP's training: 4 s."""
 TRAINING_SHIFT_FRAMES = 2 * VIDEO_FPS
 """Least distance between the starts of two clips of a video in CAVP's training: 2 s."""
+FRAMES_AT_ONCE = 8
+"""Frames that SlowOnly's first half, which knows no time, is given together: its pictures are the largest thing in the
+memory of whoever makes sound."""
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 MAX_LOGIT_SCALE = math.log(100)
 
@@ -326,12 +329,18 @@ class SlowOnly(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """(B, V, C) features of the frames (B, 3, V, H, W), averaged over the picture."""
-        features = self.maxpool(self.conv1(frames).relu())
-        features = self.layer1(features)
-        features = self.layer2(features)
+        if torch.is_grad_enabled() or self.training:
+            features = self._each_alone(frames)
+        else:
+            features = torch.cat([self._each_alone(part) for part in frames.split(FRAMES_AT_ONCE, dim=2)], dim=2)
         features = self.layer3(features)
         features = self.layer4(features)
         return features.mean(dim=(3, 4)).transpose(1, 2)
+
+    def _each_alone(self, frames: Tensor) -> Tensor:
+        """The layers that see no neighbours: (B, 3, V, H, W) to (B, C, V, H / 8, W / 8)."""
+        features = self.maxpool(self.conv1(frames).relu())
+        return self.layer2(self.layer1(features))
 
 
 class Bottleneck(nn.Module):

@@ -222,7 +222,7 @@ def generate_row(
         split=settings.split,
         seed=settings.seed,
         steps=settings.steps,
-        # Without a text its branch equals the unconditional one: a third of the work for nothing.
+        # Without a text its branch equals the unconditional one: an evaluation for nothing.
         guidance_text=guidance_text if row.text else 0.0,
         guidance_video=guidance_video,
         instructions=fingerprint(given, settings.batch),

@@ -175,6 +175,7 @@ def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards)
         cavp_dim=widths["cavp"],
         width=config.video_width,
         bias=config.mask_bias,
+        bias_start=config.mask_bias_start,
         gate=config.mask_gate,
         positions_follow=config.positions_follow,
         feature_scale=math.sqrt(widths["cavp"]) if config.unit_cavp else 1.0,

@@ -20,15 +20,15 @@ BRANCH_INSTRUCTIONS = {"uncond": (False, False), "text": (True, False), "text_vi
 
 
 def dual_guidance(
-    eps_uncond: Tensor, eps_text: Tensor | None, eps_text_video: Tensor | None, s_text: float, s_video: float
+    eps_uncond: Tensor | None, eps_text: Tensor | None, eps_text_video: Tensor | None, s_text: float, s_video: float
 ) -> Tensor:
     """The guided noise: eps(0,0) + s_text [eps(text,0) - eps(0,0)] + s_video [eps(text,video) - eps(0,0)].
 
     Both differences are taken from the unconditional prediction, as Eq. (12) is printed. The text therefore acts with a
-    total weight of about s_text + s_video.
+    total weight of about s_text + s_video; weights 0 and 1 give the prediction with all instructions as it is.
 
     Args:
-        eps_uncond: prediction without text and video, any shape.
+        eps_uncond: prediction without text and video, any shape; None where s_text + s_video is 1.
         eps_text: prediction with the text only, same shape; None where s_text is 0.
         eps_text_video: prediction with text and video, same shape; None where s_video is 0.
         s_text: weight of the text.
@@ -37,22 +37,27 @@ def dual_guidance(
     Raises:
         ValueError: when a prediction with a weight is missing or has another shape.
     """
-    guided = eps_uncond
-    for name, prediction, scale in (("text", eps_text, s_text), ("text_video", eps_text_video, s_video)):
-        if scale == 0:
-            continue
+    weights = _weights(s_text, s_video)
+    given = dict(zip(BRANCHES, (eps_uncond, eps_text, eps_text_video), strict=True))
+    used = {name: given[name] for name, weight in weights.items() if weight != 0}
+    first = next(iter(used))
+    for name, prediction in used.items():
         if prediction is None:
-            raise ValueError(f"guidance weight of branch {name} is {scale}, expected its prediction and got None")
-        if prediction.shape != eps_uncond.shape:
+            raise ValueError(f"guidance weight of branch {name} is {weights[name]}, expected its prediction and got None")
+        if used[first] is not None and prediction.shape != used[first].shape:
             raise ValueError(
                 f"prediction of branch {name} has shape {tuple(prediction.shape)}, "
-                f"expected {tuple(eps_uncond.shape)} as the unconditional one"
+                f"expected {tuple(used[first].shape)} as branch {first}"
             )
-        guided = guided + scale * (prediction - eps_uncond)
-    return guided
+    return sum(weights[name] * prediction for name, prediction in used.items())
 
 
 def needed_branches(s_text: float, s_video: float) -> tuple[str, ...]:
-    """The branches that `dual_guidance` reads at these weights, in order; a weight of 0 saves an evaluation."""
-    scales = {"uncond": 1.0, "text": s_text, "text_video": s_video}
-    return tuple(branch for branch in BRANCHES if scales[branch] != 0)
+    """The branches that `dual_guidance` reads at these weights, in order; one whose total weight is 0 is not evaluated."""
+    weights = _weights(s_text, s_video)
+    return tuple(branch for branch in BRANCHES if weights[branch] != 0)
+
+
+def _weights(s_text: float, s_video: float) -> dict[str, float]:
+    """Eq. (12) collected by prediction; the sum is 1."""
+    return {"uncond": 1.0 - s_text - s_video, "text": float(s_text), "text_video": float(s_video)}

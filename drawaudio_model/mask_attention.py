@@ -8,7 +8,8 @@ default is the paper's reading, or Diff-Foley's where the paper refers to it:
 - "C = 768 as Diff-Foley" while CAVP gives 512: Linear(512, 768) plus 40 learned positions, shared by F_visual and
   F_mask, before Eq. (8). They start at random, or as Diff-Foley trained them (`load_diff_foley_projection`).
 - The product in Eq. (8) is channel by channel, and the average runs over time: the shapes allow nothing else.
-- "Bias omitted for simplicity" in Eq. (8): W has one (`bias`). With it the new parameters are the paper's 82 M.
+- "Bias omitted for simplicity" in Eq. (8): W has one (`bias`). With it the new parameters are the paper's 82 M. It may
+  start above zero (`bias_start`), so that the masked frames count from the first step.
 - No activation is stated for the weights GAP(F_mask) W (`gate`).
 - What no video means (`null_video`): zeros instead of CAVP's features, as Diff-Foley trains, or that the UNet's video
   stacks are skipped, which makes the branches of guidance without video the base model's own, and cheaper.
@@ -39,6 +40,8 @@ class MaskAttention(ModelMixin, ConfigMixin):
         width: width C of the video tokens, the UNet's `video_attention_dim`.
         positions: learned positions, the frames of a whole clip.
         bias: whether W has a bias.
+        bias_start: added to that bias at the start. At 0 the weights GAP(F_mask) W start small and of random sign, so that
+            the tokens are the whole frame's; at s the mask's features enter them s times.
         gate: "linear", GAP(F_mask) W as printed, or "sigmoid" of it.
         positions_follow: "crop", the first frame given is position 0; "clip", it is `start_frame`.
         feature_scale: factor on CAVP's features before the projection. Their L2 norm is 1, so their entries are about
@@ -56,6 +59,7 @@ class MaskAttention(ModelMixin, ConfigMixin):
         width: int = 768,
         positions: int = SOURCE_VIDEO_FRAMES,
         bias: bool = True,
+        bias_start: float = 0.0,
         gate: Gate = "linear",
         positions_follow: PositionsFollow = "crop",
         feature_scale: float = 1.0,
@@ -67,12 +71,17 @@ class MaskAttention(ModelMixin, ConfigMixin):
             raise ValueError(f"gate is {gate!r}, expected 'linear' (the paper's) or 'sigmoid'")
         if null_video not in ("zeros", "skip"):
             raise ValueError(f"null_video is {null_video!r}, expected 'zeros' or 'skip'")
+        if bias_start and not bias:
+            raise ValueError(f"bias_start is {bias_start:g} without a bias; set bias=True, or bias_start=0")
         if positions_follow not in ("crop", "clip"):
             raise ValueError(f"positions_follow is {positions_follow!r}, expected 'crop' or 'clip'")
         self.projection = nn.Linear(cavp_dim, width)
         self.position = nn.Embedding(positions, width)
         nn.init.normal_(self.position.weight, std=position_std)
         self.attention = nn.Linear(width, width, bias=bias)
+        if bias:
+            with torch.no_grad():
+                self.attention.bias += bias_start
 
     def forward(
         self,

@@ -11,6 +11,7 @@ Legend: B batch, T mel frames, M mel bins, K frequency bins of the STFT.
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Protocol
 
@@ -199,7 +200,9 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
         if not spectrogram.isfinite().all():
             raise ValueError("log-mel has values that are not finite; check what made it")
         clips = spectrogram.float().reshape(-1, *spectrogram.shape[-2:])
-        waveforms = torch.stack([self._vocode_clip(clip) for clip in clips])
+        # librosa's Griffin-Lim takes one core; clips do not depend on each other.
+        with ThreadPoolExecutor(max(1, min(len(clips), torch.get_num_threads()))) as pool:
+            waveforms = torch.stack(list(pool.map(self._vocode_clip, clips)))
         return waveforms.reshape(*spectrogram.shape[:-2], -1)
 
     def _vocode_clip(self, mel: Tensor) -> Tensor:

@@ -62,9 +62,10 @@ def load_backbone(name: str) -> Backbone:
         fields, pictures = ("clip_steps", "steps"), ("detections", "clip_loss", "loss")
     else:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(BACKBONES)}")
-    return Backbone(train, {"demo": Config.demo, "tiny": Config.tiny}, fields, pictures)
+    return Backbone(train, {run: getattr(Config, run) for run in RUNS}, fields, pictures)
 
 
+RUNS = ("demo", "control", "tiny")
 BACKBONES = ("audio_autoencoder", "text_encoders", "cavp_backbone", "object_detector")
 ALIASES = {"cavp": "cavp_backbone"}
 
@@ -97,7 +98,7 @@ def pretrain(
         name: one of BACKBONES.
         data: root of the per-shard assets.
         output: folder to write; an older one is replaced at the end.
-        run: "demo" or "tiny", the named run.
+        run: one of RUNS.
         steps: optimiser steps of all stages together; None is the named run's.
         seconds: upper limit of the training's wall time; None is no limit.
         seed: of weights, batches and crops.
@@ -134,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("backbone", choices=(*BACKBONES, *ALIASES))
     parser.add_argument("--data", type=Path, required=True, help="data root with the shards of the train partitions")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--run", choices=("demo", "tiny"), default="demo", help="sizes and steps (default: demo)")
+    parser.add_argument("--run", choices=RUNS, default="demo", help="sizes and steps (default: demo)")
     parser.add_argument("--steps", type=int, help="optimiser steps of all stages together (default: the run's)")
     parser.add_argument("--seconds", type=float, help="stop training after this wall time (default: no limit)")
     parser.add_argument("--seed", type=int, default=0)

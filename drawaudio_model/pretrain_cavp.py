@@ -80,6 +80,11 @@ class CavpConfig:
         return CavpConfig()
 
     @staticmethod
+    def control() -> "CavpConfig":
+        """About 5 min on two idle cores."""
+        return CavpConfig(first_steps=800, steps=80)
+
+    @staticmethod
     def tiny() -> "CavpConfig":
         """A few seconds; the features know little."""
         return CavpConfig(

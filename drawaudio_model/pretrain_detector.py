@@ -60,6 +60,11 @@ class DetectorConfig:
         return DetectorConfig()
 
     @staticmethod
+    def control() -> "DetectorConfig":
+        """About 150 s on two idle cores."""
+        return DetectorConfig(steps=400, clip_steps=160)
+
+    @staticmethod
     def tiny() -> "DetectorConfig":
         """A few seconds; the boxes mean nothing yet."""
         return DetectorConfig(

@@ -57,6 +57,11 @@ class TextConfig:
         return TextConfig()
 
     @staticmethod
+    def control() -> "TextConfig":
+        """About 100 s on two idle cores."""
+        return TextConfig(clap_steps=180, t5_steps=200, gpt_steps=120)
+
+    @staticmethod
     def tiny() -> "TextConfig":
         """A few seconds."""
         return TextConfig(vocab_size=300, width=16, clap_steps=6, t5_steps=6, gpt_steps=4, batch_size=4)

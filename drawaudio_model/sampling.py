@@ -138,7 +138,7 @@ class WindowDenoiser:
         for group, instructions in self.groups:
             found |= self._predict(group, instructions, latents, timestep)
         return dual_guidance(
-            found["uncond"], found.get("text"), found.get("text_video"), self.guidance.text, self.guidance.video
+            found.get("uncond"), found.get("text"), found.get("text_video"), self.guidance.text, self.guidance.video
         )
 
     def _prepared(self, rows: Sequence[tuple[TextEmbeddings, Tensor, Tensor]]) -> Instructions:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from drawaudio_model import cavp
-from drawaudio_model.cavp import CAVP
+from drawaudio_model.cavp import CAVP, FRAMES_AT_ONCE
 from drawaudio_model.masks import apply_mask
 
 SIZE = 32
@@ -104,6 +104,14 @@ def test_a_clips_features_do_not_depend_on_the_rest_of_the_batch(small):
     torch.testing.assert_close(together[1:2], small.encode_video(frames(batch=3)[1:2]), rtol=0, atol=1e-5)
     sound = small.encode_spectrogram(spectrograms(batch=3))
     torch.testing.assert_close(sound[2:], small.encode_spectrogram(spectrograms(batch=3)[2:]), rtol=0, atol=1e-5)
+
+
+def test_a_few_frames_at_once_give_the_features_of_all_at_once(small):
+    clip = frames(batch=2, count=2 * FRAMES_AT_ONCE + 3)
+    with torch.no_grad():
+        in_parts = small.encode_video(clip)
+    at_once = small.encode_video(clip)  # a gradient is asked for, so nothing is cut
+    torch.testing.assert_close(in_parts, at_once.detach(), rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import drawaudio_model
-from drawaudio_model.config import FREE_TO_CHANGE, TrainConfig, differences, named_run
+from drawaudio_model.config import FREE_TO_CHANGE, RUN_NAMES, TrainConfig, differences, named_run
 
 PACKAGE = Path(drawaudio_model.__file__).parent
 
@@ -61,7 +61,7 @@ def test_demo_sees_ten_thousand_samples() -> None:
     assert demo.steps * demo.batch_size >= 10_000
 
 
-@pytest.mark.parametrize("run", ["demo", "tiny", "paper", "improved"])
+@pytest.mark.parametrize("run", RUN_NAMES)
 def test_named_runs_are_found_and_survive_json(run: str) -> None:
     config = named_run(run)
     assert config.run.startswith(run)
@@ -112,5 +112,5 @@ def test_wrong_settings_are_named() -> None:
         replace(TrainConfig.tiny(), null_mask_rate=1.5)
     with pytest.raises(ValueError, match=r"ema_decay is 1\.0"):
         replace(TrainConfig.tiny(), ema_decay=1.0)
-    with pytest.raises(ValueError, match="run is 'big', expected demo, tiny, paper or improved"):
+    with pytest.raises(ValueError, match="run is 'big', expected one of demo, control, tiny, paper, improved"):
         named_run("big")

@@ -31,12 +31,18 @@ def test_special_weights():
     torch.testing.assert_close(dual_guidance(none, text, both, 0, 1), both)
 
 
-@pytest.mark.parametrize("scales", [(3.5, 4.5), (3.5, 0), (0, 4.5), (0, 0)])
-def test_branches_without_weight_need_no_evaluation(scales):
+@pytest.mark.parametrize("scales, without", [
+    ((3.5, 4.5), set()),
+    ((3.5, 0), {"text_video"}),
+    ((0, 4.5), {"text"}),
+    ((0, 0), {"text", "text_video"}),
+    ((0, 1), {"uncond", "text"}),
+    ((-1.5, 2.5), {"uncond"}),
+])  # fmt: skip
+def test_branches_without_weight_need_no_evaluation(scales, without):
     full = dict(zip(BRANCHES, predictions(), strict=True))
     needed = needed_branches(*scales)
-    assert needed[0] == "uncond"
-    assert len(needed) == 1 + sum(scale != 0 for scale in scales)
+    assert set(BRANCHES) - set(needed) == without
     partial = [full[branch] if branch in needed else None for branch in BRANCHES]
     torch.testing.assert_close(dual_guidance(*partial, *scales), dual_guidance(*full.values(), *scales))
 
@@ -49,5 +55,5 @@ def test_missing_or_misshaped_predictions_are_named():
     none, text, both = predictions()
     with pytest.raises(ValueError, match=r"weight of branch text is 3\.5, expected its prediction and got None"):
         dual_guidance(none, None, both, 3.5, 4.5)
-    with pytest.raises(ValueError, match=r"branch text_video has shape \(1, 8, 10, 4\), expected \(2, 8, 10, 4\)"):
+    with pytest.raises(ValueError, match=r"branch text_video has shape \(1, 8, 10, 4\), expected \(2, 8, 10, 4\) as branch uncond"):
         dual_guidance(none, text, both[:1], 3.5, 4.5)

@@ -51,6 +51,16 @@ def test_each_setting_is_what_it_says(changes, expected):
     assert (mam(visual, masked) - default).abs().max() > 1e-4
 
 
+def test_bias_start_adds_the_masked_features_as_often():
+    visual, masked = features()
+    once = module(bias_start=1.5)(visual, masked)
+    mam = module()
+    encoded = mam.projection(masked) + mam.position.weight[: masked.shape[1]]
+    torch.testing.assert_close(once, mam(visual, masked) + 1.5 * encoded)
+    with pytest.raises(ValueError, match="bias_start is 2 without a bias"):
+        module(bias=False, bias_start=2.0)
+
+
 def test_positions_follow_the_crop_or_the_clip():
     visual, masked = features()
     crop, clip = module(), module(positions_follow="clip")
