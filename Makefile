@@ -51,7 +51,7 @@ test: export HF_HUB_OFFLINE := 1
 # Small tensors: a second thread costs more than it gives.
 test: export OMP_NUM_THREADS := 1
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 dev: install
 	$(DAGSTER) dev -m pipelines

@@ -6,15 +6,23 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files come first: two workers share the suite file by file, and end together then."""
+    """The longest files come first: two workers share the suite file by file, and end together then.
+
+    xdist keeps this order with --no-loadscope-reorder; by itself it starts with the files of the most tests.
+    """
     longest = [
         "test_tiny_path",
         "test_youtube_download",
         "test_folder_path",
-        "test_pipeline",
+        "test_cli",
+        "test_train_runs",
         "test_train",
         "test_pretrain",
+        "test_control",
+        "test_overflow_shards",
         "test_unet",
+        "test_pipeline",
+        "test_dagster_page",
     ]
     order = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: order.get(item.path.stem, len(longest)))
