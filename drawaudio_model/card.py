@@ -24,6 +24,7 @@ from drawaudio_model.shard import (
     ShardManifest,
     ShardReader,
     decode_array,
+    decode_facts,
     is_excluded,
     read_exclude_list,
     write_atomically,
@@ -51,10 +52,10 @@ INDEX_COLUMNS = (
 DROPPED_COLUMNS = ("key", "source", "source_id", "stage", "reason", "message")
 
 _MEMBER_TEXT = {
-    "json": "facts: source, start, label, split, caption and its source, noun phrases, quality scores, flags",
+    "json": "facts: source, start, label, split, caption and its source, noun phrases (a line each), scores, flags",
     "txt": "the caption",
     "flac": "sound, mono",
-    "boxes.json": "per frame: phrase index, confidence, corners x0 y0 x1 y1 in [0, 1]",
+    "boxes.json": "a text per frame, a line per box: phrase index, confidence, corners x0 y0 x1 y1 in [0, 1]",
     "cavp.npy": "CAVP features of the frames",
     "cavp_masked.npy": "CAVP features of the frames, black outside the boxes",
     "loudness.npy": "loudness signal (RMS, smoothed)",
@@ -287,7 +288,7 @@ def _index_rows(shards_folder: Path, manifests: Sequence[ShardManifest]) -> list
     for manifest in manifests:
         reader = ShardReader(shards_folder, manifest.shard)
         for key in reader.keys:
-            facts = json.loads(reader.member(key, "json"))
+            facts = decode_facts(reader.member(key, "json"))
             rows.append({**{column: facts.get(column, "") for column in INDEX_COLUMNS}, "shard": manifest.shard})
         reader.close()
     return rows

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from .clip_format import SOURCE_VIDEO_FRAMES
+from .shard import decode_boxes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
@@ -66,7 +67,7 @@ def boxes_to_json(boxes: Iterable[Box], *, frames: int = SOURCE_VIDEO_FRAMES) ->
 
 
 def boxes_from_json(text: str | bytes, *, frames: int | None = SOURCE_VIDEO_FRAMES) -> list[Box]:
-    """The boxes that `boxes_to_json` wrote.
+    """The boxes that `boxes_to_json` wrote, or a training sample's `boxes.json`.
 
     Args:
         text: the JSON.
@@ -75,12 +76,7 @@ def boxes_from_json(text: str | bytes, *, frames: int | None = SOURCE_VIDEO_FRAM
     Raises:
         ValueError: when it is no such record.
     """
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"boxes are no JSON: {error}") from error
-    if not isinstance(rows, list) or not all(isinstance(frame, list) for frame in rows):
-        raise ValueError("boxes JSON is no list of frames, each a list of [phrase, confidence, x0, y0, x1, y1]")
+    rows = decode_boxes(text)
     if frames is not None and len(rows) != frames:
         raise ValueError(f"boxes JSON has {len(rows)} frames, expected {frames}")
     return [_box_from_row(frame, row) for frame, frame_rows in enumerate(rows) for row in frame_rows]

@@ -5,6 +5,9 @@ member, offset, size, crc32: random access without scanning the tar, and the nam
 `<folder>/manifests/<shard>.json` (count, bytes, sha256, inputs, rejected clips), which is written last. Readers trust
 manifests only: a tar without one does not exist.
 
+The members in JSON hold no list that may be empty: loaders such as `datasets` take a column's type from its first rows, and
+an empty list has none. Noun phrases are one text, a line each; boxes are one text a frame, a line each.
+
 Shapes: V video frames of the 10 s clip (40), D CAVP width, C latent channels, F x K latent grid of the 10 s clip, L text
 tokens.
 """
@@ -354,7 +357,7 @@ class TrainingSample:
 
     key: str
     facts: dict[str, Any]
-    """source, source_id, start_s, label, split, caption, caption_source, noun_phrases, scores."""
+    """source, source_id, start_s, label, split, caption, caption_source, noun_phrases (a list), flags (name -> bool), scores."""
     flac: bytes | None
     """16 kHz mono, 16 bit; None in the published variant."""
     boxes: list[list[list[float]]]
@@ -396,16 +399,24 @@ def encode_sample(sample: TrainingSample) -> dict[str, bytes]:
     """The members of a training sample, in the order of SAMPLE_MEMBERS.
 
     Raises:
-        ValueError: when an array has the wrong dtype, rank or length, or is not finite.
+        ValueError: when an array has the wrong dtype, rank or length, or is not finite, or a fact is null or a list.
     """
     facts = {**sample.facts, "key": sample.key, "schema_version": SCHEMA_VERSION}
+    facts["noun_phrases"] = "\n".join(facts.get("noun_phrases", ()))
+    lists = [name for name, value in facts.items() if isinstance(value, list | tuple)]
+    if lists:
+        raise ValueError(
+            f"facts of {sample.key} hold a list in {lists}; loaders infer a column's type, which an empty list has not, so "
+            "give a text or an object"
+        )
     empty = [name for name, value in facts.items() if value is None]
     if empty:
         raise ValueError(f"facts of {sample.key} hold null in {empty}; loaders infer a column's type, so give a value")
     members = {"json": json.dumps(facts, sort_keys=True).encode(), "txt": facts["caption"].encode()}
     if sample.flac is not None:
         members["flac"] = sample.flac
-    members["boxes.json"] = json.dumps(sample.boxes).encode()
+    frames = ["\n".join(" ".join(map(str, row)) for row in rows) for rows in sample.boxes]
+    members["boxes.json"] = json.dumps(frames).encode()
     for name in _ARRAYS:
         array = getattr(sample, name)
         _check_array(sample.key, name, array)
@@ -427,11 +438,33 @@ def decode_sample(key: str, members: Mapping[str, bytes]) -> TrainingSample:
         _check_array(key, name, array)
     return TrainingSample(
         key=key,
-        facts=json.loads(members["json"]),
+        facts=decode_facts(members["json"]),
         flac=members.get("flac"),
-        boxes=json.loads(members["boxes.json"]),
+        boxes=decode_boxes(members["boxes.json"]),
         **arrays,
     )
+
+
+def decode_facts(content: bytes) -> dict[str, Any]:
+    """A sample's facts, its noun phrases as a list (older shards hold them as one)."""
+    facts = json.loads(content)
+    phrases = facts.get("noun_phrases", "")
+    return facts | {"noun_phrases": phrases.split("\n") if isinstance(phrases, str) and phrases else list(phrases)}
+
+
+def decode_boxes(text: str | bytes) -> list[list[list[float]]]:
+    """Rows of a sample's boxes per frame; a frame is a text with a line for each box or, as masks.py writes it, a list.
+
+    Raises:
+        ValueError: when it is neither.
+    """
+    try:
+        frames = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"boxes are no JSON: {error}") from error
+    if not isinstance(frames, list) or not all(isinstance(frame, list | str) for frame in frames):
+        raise ValueError("boxes JSON is no list of frames, each with rows of phrase, confidence, x0, y0, x1, y1")
+    return [[_box_row(line) for line in rows.splitlines()] if isinstance(rows, str) else rows for rows in frames]
 
 
 def encode_array(array: np.ndarray) -> bytes:
@@ -456,6 +489,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     os.replace(temporary, path)
     _sync_folder(path.parent)
+
+
+def _box_row(line: str) -> list[float]:
+    phrase, *numbers = line.split(" ")
+    try:
+        return [int(phrase), *map(float, numbers)]
+    except ValueError:
+        raise ValueError(f"boxes JSON has the line {line!r}, expected numbers: phrase confidence x0 y0 x1 y1") from None
 
 
 def _check_array(key: str, name: str, array: np.ndarray) -> None:

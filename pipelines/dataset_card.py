@@ -1,13 +1,12 @@
 """The asset that describes the finished dataset: `datasets_cards/<profile>/`."""
 
-import json
 import os
 from pathlib import Path
 
 import dagster as dg
 
 from drawaudio_model.card import CARD_LINK, TEMPLATE, About, link_folder, write_card
-from drawaudio_model.shard import ShardReader, decode_array, fingerprint, finished_shards, read_manifest
+from drawaudio_model.shard import ShardReader, decode_array, decode_facts, fingerprint, finished_shards, read_manifest
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import Profile, current_profile, materialize_command
 from pipelines.resources import DataRoot
@@ -128,7 +127,7 @@ def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes
     samples, media = ShardReader(root / "training_shards", shard), ShardReader(root / "clip_media", shard)
     found: dict[str, bytes] = {}
     for key in samples.keys[:clips]:
-        facts = json.loads(samples.member(key, "json"))
+        facts = decode_facts(samples.member(key, "json"))
         boxes = boxes_from_json(samples.member(key, "boxes.json").decode())
         caption, phrases = facts["caption"], facts["noun_phrases"]
         found[f"{key}: {caption}"] = pictures.contact_sheet(read_frames(media, key), boxes, phrases, caption)

@@ -90,7 +90,8 @@ def recipe(root: Path) -> ShardRecipe:
                 continue
             yield key, encode_sample(_join(key, rows[key], upstream))
 
-    return ShardRecipe("training_shards", UPSTREAM, work, batched=False)
+    # The form of the JSON members, so that one dataset does not end with shards of two forms.
+    return ShardRecipe("training_shards", UPSTREAM, work, settings={"lists": "lines"}, batched=False)
 
 
 def show(reader: ShardReader) -> dict[str, Any]:
@@ -164,7 +165,11 @@ def _join(key: str, clip: dict[str, Any], upstream: dict[str, ShardReader]) -> T
             **facts,
             **caption,
             "noun_phrases": read_phrases(upstream["noun_phrases"], key),
-            "flags": [*media["flags"], *([] if any(boxes) else ["whole_frame_mask"])],
+            "flags": {
+                "padded_video": "padded_video" in media["flags"],
+                "padded_audio": "padded_audio" in media["flags"],
+                "whole_frame_mask": not any(boxes),
+            },
             "scores": media["scores"],
         },
         flac=upstream["clip_media"].member(key, "flac"),

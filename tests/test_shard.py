@@ -1,5 +1,6 @@
 """Shards are whole or absent, and the same input gives the same bytes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from drawaudio_model.shard import (
     ShardReader,
     ShardWriter,
     TrainingSample,
+    decode_boxes,
     decode_sample,
     encode_sample,
     file_sha256,
@@ -189,7 +191,27 @@ def test_a_training_sample_survives_the_round_trip() -> None:
     assert again.boxes == sample.boxes
     for name in ("cavp", "cavp_masked", "loudness", "latent", "clap", "t5", "gpt"):
         np.testing.assert_array_equal(getattr(again, name), getattr(sample, name))
+    assert again.facts["noun_phrases"] == sample.facts["noun_phrases"]
     assert "flac" not in encode_sample(training_sample(flac=None))
+
+
+def test_a_list_that_may_be_empty_is_written_as_text_and_older_lists_are_read() -> None:
+    sample = training_sample()
+    rows = [[0, 0.5, 0.1, 0.2, 0.3, 0.4], [1, 1.0, 0.0, 0.0, 1.0, 1e-06]]
+    for phrases, boxes in (([], [[]] * 40), (["a dog", "a car"], [rows, *[[]] * 39])):
+        new = TrainingSample(**{**vars(sample), "facts": {**sample.facts, "noun_phrases": phrases}, "boxes": boxes})
+        members = encode_sample(new)
+        assert isinstance(json.loads(members["json"])["noun_phrases"], str)
+        assert {type(frame) for frame in json.loads(members["boxes.json"])} == {str}
+        older = {**json.loads(members["json"]), "noun_phrases": phrases}
+        as_lists = {"json": json.dumps(older).encode(), "boxes.json": json.dumps(boxes).encode()}
+        for found in (members, {**members, **as_lists}):
+            again = decode_sample(new.key, found)
+            assert (again.facts["noun_phrases"], again.boxes) == (phrases, boxes)
+    with pytest.raises(ValueError, match=r"facts of a_000000 hold a list in \['flags'\]"):
+        encode_sample(TrainingSample(**{**vars(sample), "facts": {**sample.facts, "flags": []}}))
+    with pytest.raises(ValueError, match=r"boxes JSON has the line '0 much', expected numbers"):
+        decode_boxes('["0 much"]')
 
 
 def test_a_sample_of_the_wrong_shape_is_refused() -> None:

@@ -42,7 +42,7 @@ def tiny_sample(key: str, split: str, i: int, random: np.random.Generator) -> Tr
             "caption": f"a {('red ball bounces', 'bird sings')[i % 2]} – take {i}",
             "caption_source": "rendered",
             "noun_phrases": [["red ball"], ["bird"]][i % 2],
-            "flags": [],
+            "flags": {"padded_video": False, "padded_audio": False, "whole_frame_mask": False},
             "scores": {"level": 0.5},
         },
         flac=encode_flac(0.1 * random.standard_normal(SOURCE_SAMPLES).astype(np.float32)),
