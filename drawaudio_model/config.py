@@ -359,7 +359,12 @@ FREE_TO_CHANGE = frozenset(
 
 
 def differences(config: TrainConfig, stored: dict[str, Any]) -> list[str]:
-    """What forbids `config` to continue the run with the settings `stored` (from `to_json`), one phrase each."""
+    """What forbids `config` to continue the run with the settings `stored` (from `to_json`), one phrase each.
+
+    A setting that `stored` does not know came later; it is the default then, which leaves a run as it was without it.
+    """
     mine = json.loads(config.to_json())
+    usual = json.loads(TrainConfig(run="", steps=1).to_json())
     names = [field.name for field in fields(TrainConfig) if field.name not in FREE_TO_CHANGE]
-    return [f"{name} was {stored.get(name)}, is {mine[name]}" for name in names if mine[name] != stored.get(name)]
+    was = usual | stored
+    return [f"{name} was {was[name]}, is {mine[name]}" for name in names if mine[name] != was[name]]

@@ -108,6 +108,12 @@ def finished_shards(folder: Path, *, split: str | None = None) -> list[str]:
     return [name for name in names if split is None or name.startswith(f"{split}-")]
 
 
+def count_clips(folder: Path, split: str) -> int:
+    """Clips in the finished shards of a split; a shard may be finished and empty."""
+    manifests = [read_manifest(folder, name) for name in finished_shards(folder, split=split)]
+    return sum(manifest.count for manifest in manifests if manifest is not None)
+
+
 def read_exclude_list(path: Path) -> frozenset[str]:
     """Keys of clips and ids of videos that must not be used, one a line, `#` beginning a comment; none without a file."""
     if not Path(path).exists():

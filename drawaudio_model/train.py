@@ -57,7 +57,7 @@ from drawaudio_model.mel import GriffinLimVocoder
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
-from drawaudio_model.shard import finished_shards
+from drawaudio_model.shard import count_clips, finished_shards
 from drawaudio_model.text import TextConditioner
 from drawaudio_model.train_estimate import estimate
 from drawaudio_model.train_samples import AudioSamples, first_samples, write_sounds
@@ -217,7 +217,8 @@ class Training:
         path = self.folder / f"not_finite_{self.accelerator.process_index}.json"
         path.write_text(json.dumps({"step": self.step + 1, "loss": str(loss), "norm": str(norm), "keys": keys}))
         raise FloatingPointError(
-            f"step {self.step + 1} has loss {loss} and gradient norm {norm}; its clips are listed in {path}"
+            f"step {self.step + 1} has loss {loss} and gradient norm {norm}, expected numbers; its clips are listed in {path}, "
+            "look at them or lower learning_rate"
         )
 
     @torch.no_grad()
@@ -226,6 +227,7 @@ class Training:
         if self.validation is None or not self.accelerator.is_main_process:
             return
         config, device = self.config, self.accelerator.device
+        self.report.note(f"validating after step {self.step}")
         edges = np.linspace(0, NOISE_SCHEDULE["num_train_timesteps"], config.validation_bands + 1).astype(int)
         sums = np.zeros(config.validation_bands)
         count = min(config.validation_samples, len(self.validation))
@@ -424,7 +426,7 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
     accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
     shards = TrainingShards(arguments.shards, limits=config.score_limits())
     check_backbones(config, arguments.backbones)
-    state = arguments.state or arguments.output.parent / "training"
+    state = arguments.state or beside_model(arguments.output, "training")
     if accelerator.is_main_process:
         prepare_folder(config, shards, state, arguments.resume)
     accelerator.wait_for_everyone()
@@ -432,9 +434,7 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         "train model", total=config.steps, log=state / "log.jsonl", active=accelerator.is_main_process
     ) as report:
         validation_folder = arguments.val_shards or arguments.shards
-        validation = (
-            TrainingShards(validation_folder, "val") if finished_shards(validation_folder, split="val") else None
-        )
+        validation = TrainingShards(validation_folder, "val") if count_clips(validation_folder, "val") else None
         report.note(f"{len(shards)} training and {len(validation or ())} validation samples, run {config.run}")
         denoiser = build_denoiser(config, arguments.backbones, shards)
         samples = None
@@ -463,10 +463,15 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
             pipeline = build_pipeline(training.denoiser.cpu(), arguments.backbones, config)
             write_pipeline(pipeline, arguments.output)
             if config.unet_channels is None and config.trainable in PARTS:
-                save_adapters(pipeline, arguments.output.with_name("adapters"), part=config.trainable)
+                save_adapters(pipeline, beside_model(arguments.output, "adapters"), part=config.trainable)
             report.picture("learning_curves", plot_learning_curves(state))
             report.finish(summary(config, shards, state, arguments.output))
     accelerator.end_training()
+
+
+def beside_model(output: Path, name: str) -> Path:
+    """`name` beside a pipeline folder called model, `<folder>.<name>` beside any other: two models share no state."""
+    return output.with_name(name if output.name == "model" else f"{output.name}.{name}")
 
 
 def check_backbones(config: TrainConfig, backbones: Path) -> None:
@@ -519,6 +524,7 @@ def print_estimate(arguments: argparse.Namespace, config: TrainConfig) -> None:
 
 _EXAMPLE = """example:
   drawaudio train --run demo --shards data/demo/training_shards --backbones data/demo/backbones --output data/demo/model
+  drawaudio train --run demo --set loudness_mode=additive --shards ... --backbones ... --output data/demo/model_additive
   drawaudio train --run paper --dataset mixed --estimate --devices 4
   accelerate launch -m drawaudio_model.train --run paper ...       several processes or machines"""
 
@@ -535,7 +541,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--val-shards", type=Path, help="folder whose val-* shards validate (default: --shards)")
     add("--backbones", type=Path, help="folder of audio_autoencoder, text_encoders, cavp_backbone")
     add("--output", type=Path, help="DrawAudioPipeline folder to write")
-    add("--state", type=Path, help="folder of checkpoints and logs (default: training, beside --output)")
+    add(
+        "--state",
+        type=Path,
+        help="folder of checkpoints and logs (default: beside --output: training, or NAME.training)",
+    )
     add("--run", choices=RUN_NAMES, required=True, help="named settings (config.py)")
     add("--dataset", default="vggsound_caption", help="audiocaps, vggsound_caption or mixed: steps of paper, improved")
     add("--steps", type=int, help="optimiser steps instead of the run's")
@@ -556,7 +566,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code, 2 with one sentence when the input is wrong."""
+    """The command; returns its exit code: with one sentence, 2 when the input is wrong and 1 when the loss is no number."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     missing = [name for name in ("shards", "backbones", "output") if getattr(arguments, name) is None]
@@ -568,9 +578,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print_estimate(arguments, config)
         else:
             train(arguments, config)
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return 2 if isinstance(error, ValueError) else 1
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from drawaudio_model.shard import file_sha256, fingerprint, finished_shards, read_manifest
+from drawaudio_model.shard import count_clips, file_sha256, fingerprint
 from pipelines import pictures
 from pipelines.backbones import audio_autoencoder, cavp_backbone, text_encoders
 from pipelines.partitions import ALL_SHARDS
@@ -60,13 +60,9 @@ def count_samples(root: Path, split: str) -> int:
         dagster.Failure: when there is none, with the command that makes them.
     """
     folder = root / "training_shards"
-    manifests = [read_manifest(folder, shard) for shard in finished_shards(folder, split=split)]
-    samples = sum(manifest.count for manifest in manifests if manifest)
+    samples = count_clips(folder, split)
     if not samples:
-        hint = (
-            "" if split == "train" else "a small folder may have none, then add a column `split` to its captions CSV; "
-        )
-        raise dg.Failure(f"no {split} sample in {folder}; {hint}run: {materialize_command()}", allow_retries=False)
+        raise dg.Failure(f"no {split} sample in {folder}; run: {materialize_command()}", allow_retries=False)
     return samples
 
 

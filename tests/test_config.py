@@ -101,6 +101,15 @@ def test_a_run_is_continued_with_other_speed_but_not_with_other_data_or_loss() -
     ]
 
 
+def test_a_setting_that_a_stored_run_does_not_know_had_its_default() -> None:
+    tiny = TrainConfig.tiny()
+    older = json.loads(tiny.to_json())
+    for name in ("mask_bias_start", "loudness_widths"):
+        del older[name]
+    assert differences(tiny, older) == []
+    assert differences(replace(tiny, mask_bias_start=2.0), older) == ["mask_bias_start was 0.0, is 2.0"]
+
+
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(ValueError, match="dataset is 'audioset', expected one of audiocaps, vggsound_caption, mixed"):
         TrainConfig.paper("audioset")

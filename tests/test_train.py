@@ -34,6 +34,7 @@ from drawaudio_model.denoiser import (
 )
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
+from drawaudio_model.shard import ShardWriter
 from drawaudio_model.text import build_text_conditioner, train_tokenizers
 from drawaudio_model.train import MovingAverage, Training, _parser, learning_rate, load_null_text, main, train
 from tests.counting_shards import write_shards
@@ -390,6 +391,36 @@ def test_a_finished_run_is_not_repeated_and_another_one_starts_anew(
     assert main(arguments(world, undisturbed / "model", "--steps", "2", "--seed", "5")) == 0
     assert len((training / "losses.jsonl").read_text().splitlines()) == 2
     assert (undisturbed / "training.1" / "losses.jsonl").read_bytes() == losses
+
+
+def test_a_second_model_in_the_same_folder_leaves_the_first_ones_training_alone(world: Path, tmp_path: Path) -> None:
+    assert main(arguments(world, tmp_path / "model", "--steps", "1")) == 0
+    losses = (tmp_path / "training" / "losses.jsonl").read_bytes()
+    other = ("--steps", "1", "--set", "loudness_mode=additive")
+    assert main(arguments(world, tmp_path / "model_additive", *other)) == 0
+    assert (tmp_path / "training" / "losses.jsonl").read_bytes() == losses
+    names = {"model", "training", "model_additive", "model_additive.training"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_split_that_is_finished_and_empty_is_no_validation(world: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    write_shards(shards, [4], **WIDTHS)
+    with ShardWriter(shards, "val-000000", inputs={}) as empty:
+        empty.commit()
+    command = arguments(world, tmp_path / "model", "--steps", "1")
+    command[1] = str(shards)
+    assert main(command) == 0
+    assert not (tmp_path / "training" / "validation.jsonl").read_text()
+
+
+def test_a_loss_that_is_no_number_ends_the_command_with_one_sentence(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    wild = [f"--set={name}=1e30" for name in ("learning_rate", "final_learning_rate", "gradient_clip")]
+    assert main(arguments(world, tmp_path / "model", *wild, "--set", "audio_samples=0")) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("error: step 2 has loss") and "Traceback" not in "".join(told)
 
 
 def test_wrong_input_ends_with_one_sentence(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
