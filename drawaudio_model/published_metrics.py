@@ -99,7 +99,13 @@ class Networks:
 
 
 def published_metrics(
-    clips: Sequence[Clip], *, folder: Path, device: torch.device, seed: int, fetch: bool = False
+    clips: Sequence[Clip],
+    *,
+    folder: Path,
+    device: torch.device,
+    seed: int,
+    fetch: bool = False,
+    tell: Callable[[str], object] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Metric -> {"name", "value", "low", "high", "count", "extractor", "weights_sha256"}, or {"name", "missing"}.
 
@@ -109,12 +115,15 @@ def published_metrics(
         device: of the extractors.
         seed: of the intervals.
         fetch: download missing weights from where they are published.
+        tell: receives one sentence before each metric whose weights are at hand.
     """
     networks = Networks(folder, device, fetch=fetch)
     table: dict[str, dict[str, Any]] = {}
     for key, metric in METRICS.items():
         try:
             paths = [networks.path(weights) for weights in metric.weights]
+            if tell is not None:
+                tell(f"measuring {metric.name}")
             interval = metric.measure(networks, clips, seed)
         except (MissingWeights, TooFewClips) as error:
             table[key] = {"name": metric.name, "missing": str(error)}
@@ -135,12 +144,7 @@ class TooFewClips(ValueError):
 def _frechet_distance(networks: Networks, clips: Sequence[Clip], seed: int) -> metrics.Interval:
     _need(clips, 2)
     real, generated = (_panns(networks, clips, side)[0] for side in ("real", "generated"))
-    return metrics.bootstrap_statistic(
-        lambda places: metrics.frechet_distance(real[places], generated[places]),
-        len(clips),
-        resamples=SET_RESAMPLES,
-        seed=seed,
-    )
+    return _distance(lambda places: metrics.frechet_distance(real[places], generated[places]), len(clips), seed)
 
 
 def _inception_score(networks: Networks, clips: Sequence[Clip], seed: int) -> metrics.Interval:
@@ -175,7 +179,13 @@ def _frechet_audio_distance(networks: Networks, clips: Sequence[Clip], seed: int
             np.concatenate([real[place] for place in places]), np.concatenate([generated[place] for place in places])
         )
 
-    return metrics.bootstrap_statistic(distance, len(clips), resamples=SET_RESAMPLES, seed=seed)
+    return _distance(distance, len(clips), seed)
+
+
+def _distance(statistic: Callable[[np.ndarray], float], count: int, seed: int) -> metrics.Interval:
+    """A distance of sets with its interval, which does not reach below 0."""
+    interval = metrics.bootstrap_statistic(statistic, count, resamples=SET_RESAMPLES, seed=seed)
+    return interval._replace(low=max(interval.low, 0.0))
 
 
 def _cs_av(networks: Networks, clips: Sequence[Clip], seed: int) -> metrics.Interval:

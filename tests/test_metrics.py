@@ -101,6 +101,8 @@ def test_loudness_correlation_equals_scipys_and_is_undefined_for_constants() -> 
     assert value.spearman == pytest.approx(stats.spearmanr(commanded, measured)[0])
     assert metrics.loudness_correlation(commanded, -commanded).pearson == pytest.approx(-1)
     assert np.isnan(metrics.loudness_correlation(np.ones(9), rng.random(9))).all()
+    # A sound that does not move has not followed a command that does.
+    assert metrics.loudness_correlation(rng.random(9), np.zeros(9)) == (0, 0)
     with pytest.raises(ValueError, match="equal length"):
         metrics.loudness_correlation(commanded, measured[:-1])
 
@@ -112,7 +114,8 @@ def test_loudness_error_forgets_the_level_and_counts_decibels() -> None:
     dented = np.where(np.arange(LOUDNESS_POINTS) % 4 == 1, curve / 2, curve)
     assert metrics.loudness_error_db(curve, dented) == pytest.approx(20 * np.log10(2) / 4, rel=1e-6)
     silent = np.zeros(LOUDNESS_POINTS)
-    assert np.isnan(metrics.loudness_error_db(curve, silent))
+    assert metrics.loudness_error_db(curve, silent) == 40
+    assert np.isnan(metrics.loudness_error_db(silent, curve))
     half = np.where(np.arange(LOUDNESS_POINTS) < 30, 1.0, 0.0)
     assert metrics.loudness_error_db(half, np.ones(LOUDNESS_POINTS)) == pytest.approx(40 * 30 / LOUDNESS_POINTS)
     with pytest.raises(ValueError, match="negative"):
@@ -124,7 +127,8 @@ def test_lag_finds_a_known_shift_in_both_directions() -> None:
     assert metrics.lag_seconds(curve, np.roll(curve, 3)) == pytest.approx(0.3)
     assert metrics.lag_seconds(curve, np.roll(curve, -7)) == pytest.approx(-0.7)
     assert metrics.lag_seconds(curve, curve) == 0
-    assert np.isnan(metrics.lag_seconds(curve, np.ones(LOUDNESS_POINTS)))
+    assert metrics.lag_seconds(curve, np.ones(LOUDNESS_POINTS)) == 1
+    assert np.isnan(metrics.lag_seconds(np.ones(LOUDNESS_POINTS), curve))
     with pytest.raises(ValueError, match="max_lag_seconds"):
         metrics.lag_seconds(curve, curve, max_lag_seconds=5)
 
@@ -172,6 +176,15 @@ def test_bootstrap_of_a_statistic_of_sets_is_that_of_the_resampled_sets() -> Non
     assert interval.value == pytest.approx(values.mean()) and interval.count == 200
     assert interval.low == pytest.approx(values.mean() - half_width, abs=0.03)
     assert interval.high == pytest.approx(values.mean() + half_width, abs=0.03)
+    # Drawing with repetitions leaves fewer different clips, which makes a Frechet distance larger: the interval is of the
+    # spread alone and lies around the value.
+    real, made = np.random.default_rng(1).normal(size=(2, 20, 30))
+    distance = metrics.bootstrap_statistic(
+        lambda places: metrics.frechet_distance(real[places], made[places]), 20, resamples=50
+    )
+    drawn = np.random.default_rng(0).integers(0, 20, (50, 20))
+    assert min(metrics.frechet_distance(real[places], made[places]) for places in drawn) > distance.value
+    assert distance.low < distance.value < distance.high
     with pytest.raises(ValueError, match="no clip"):
         metrics.bootstrap_statistic(lambda places: 0.0, 0)
 
@@ -204,6 +217,7 @@ def test_silence_is_judged_where_the_curve_is_silent() -> None:
     # 39 dB below the peak is quiet, not silent.
     assert np.isnan(metrics.silence_db(np.where(commanded > 0, 0.3, 0.3 * 10 ** (-39 / 20)), obeying))
     assert np.isnan(metrics.silence_db(np.full(LOUDNESS_POINTS, 0.3), obeying))
-    assert np.isnan(metrics.silence_db(commanded, np.zeros(LOUDNESS_POINTS)))
+    assert metrics.silence_db(commanded, np.zeros(LOUDNESS_POINTS)) == 0
+    assert metrics.silence_db(commanded, np.where(commanded > 0, 0.0, 0.2)) == 80
     with pytest.raises(ValueError, match="floor_db"):
         metrics.silence_db(commanded, obeying, floor_db=3)

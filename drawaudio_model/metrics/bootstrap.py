@@ -52,7 +52,11 @@ def bootstrap_interval(
 def bootstrap_statistic(
     statistic: Callable[[np.ndarray], float], count: int, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> Interval:
-    """A statistic of whole clips, such as a Frechet distance, with its percentile bootstrap interval.
+    """A statistic of whole clips, such as a Frechet distance, with its bootstrap interval.
+
+    The percentiles are shifted so that the median of the draws lies on the value. Drawn with repetitions, a set has fewer
+    different clips, and a statistic that depends on their number (a Frechet distance rises, an inception score falls)
+    would have an interval beside its own value.
 
     Args:
         statistic: of the clips at some places, (n,) int64 with repetitions.
@@ -70,5 +74,6 @@ def bootstrap_statistic(
         raise ValueError("there is no clip to draw from; measure at least one")
     rng = np.random.default_rng(seed)
     drawn = [statistic(rng.integers(0, count, count)) for _ in range(resamples)]
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(np.arange(count))), float(low), float(high), count)
+    value = float(statistic(np.arange(count)))
+    low, middle, high = np.quantile(drawn, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    return Interval(value, float(value + low - middle), float(value + high - middle), count)

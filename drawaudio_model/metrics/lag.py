@@ -3,7 +3,7 @@
 import numpy as np
 
 from drawaudio_model.clip_format import LOUDNESS_FPS
-from drawaudio_model.metrics.loudness_correlation import check_curves
+from drawaudio_model.metrics.loudness_correlation import CONSTANT, check_curves
 
 
 def lag_seconds(
@@ -20,7 +20,8 @@ def lag_seconds(
         max_lag_seconds: the largest shift tried, either way.
 
     Returns:
-        Seconds; NaN when a curve is constant, for then no shift is better than another.
+        Seconds; NaN when the commanded curve is constant, for then no shift is better than another. Where only the
+        measured one is, what was commanded never comes: max_lag_seconds.
 
     Raises:
         ValueError: when the curves' shapes differ or they are shorter than twice the largest shift.
@@ -32,13 +33,15 @@ def lag_seconds(
             f"curves have {len(commanded)} points, expected at least {2 * reach} for a lag of up to {max_lag_seconds} s; "
             "lower max_lag_seconds"
         )
-    best, best_shift = -np.inf, None
+    if commanded.std() < CONSTANT:
+        return float("nan")
+    best, best_shift = -np.inf, reach
     for shift in sorted(range(-reach, reach + 1), key=abs):
         early = commanded[max(-shift, 0) : len(commanded) - max(shift, 0)]
         late = measured[max(shift, 0) : len(measured) - max(-shift, 0)]
-        if early.std() < 1e-9 or late.std() < 1e-9:
+        if early.std() < CONSTANT or late.std() < CONSTANT:
             continue
         correlation = np.corrcoef(early, late)[0, 1]
         if correlation > best + 1e-9:
             best, best_shift = correlation, shift
-    return float("nan") if best_shift is None else best_shift / rate_hz
+    return best_shift / rate_hz

@@ -5,9 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+CONSTANT = 1e-9
+"""A curve with a smaller standard deviation does not move."""
+
 
 class LoudnessCorrelation(NamedTuple):
-    """Pearson: proportional; Spearman: same order. Both from -1 to 1, NaN when a curve is constant."""
+    """Pearson: proportional; Spearman: same order. Both from -1 to 1, NaN when the commanded curve is constant."""
 
     pearson: float
     spearman: float
@@ -21,14 +24,17 @@ def loudness_correlation(commanded: np.ndarray, measured: np.ndarray) -> Loudnes
         measured: (P,) `loudness_signal` of the generated waveform.
 
     Returns:
-        NaN in both when a curve is constant: a correlation with a constant is undefined, not zero.
+        NaN in both when the commanded curve is constant, for it asks for nothing that could be followed. 0 when only the
+        measured one is: silence follows no curve, and left out it would make a model that falls silent look better.
 
     Raises:
         ValueError: when the shapes differ or values are not finite.
     """
     commanded, measured = check_curves(commanded, measured)
-    if commanded.std() < 1e-9 or measured.std() < 1e-9:
+    if commanded.std() < CONSTANT:
         return LoudnessCorrelation(float("nan"), float("nan"))
+    if measured.std() < CONSTANT:
+        return LoudnessCorrelation(0.0, 0.0)
     pearson = np.corrcoef(commanded, measured)[0, 1]
     spearman = np.corrcoef(stats.rankdata(commanded), stats.rankdata(measured))[0, 1]
     return LoudnessCorrelation(float(pearson), float(spearman))

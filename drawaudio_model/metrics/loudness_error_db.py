@@ -22,7 +22,7 @@ def loudness_error_db(commanded: np.ndarray, measured: np.ndarray, *, floor_db: 
         floor_db: level relative to the peak that counts as silence, < 0.
 
     Returns:
-        dB, from 0 to about -floor_db; NaN when a curve is silent throughout.
+        dB, from 0 to about -floor_db; NaN when the command is silent throughout, -floor_db when only the sound is.
 
     Raises:
         ValueError: when the shapes differ, values are negative or not finite, or the floor is not below 0.
@@ -32,8 +32,10 @@ def loudness_error_db(commanded: np.ndarray, measured: np.ndarray, *, floor_db: 
         raise ValueError("a loudness curve holds negative values; expected linear amplitudes of 0 or more")
     if floor_db >= 0:
         raise ValueError(f"floor_db is {floor_db}, expected a level below the peak such as {FLOOR_DB}")
-    if not (commanded.max() > 0 and measured.max() > 0):
+    if not commanded.max() > 0:
         return float("nan")
+    if not measured.max() > 0:
+        return -floor_db
     difference = _relative_db(measured, floor_db) - _relative_db(commanded, floor_db)
     return float(np.abs(difference - np.median(difference)).mean())
 

@@ -7,7 +7,8 @@ from drawaudio_model.metrics.loudness_error_db import FLOOR_DB
 
 FEWEST_POINTS = 3
 """Silent points a curve needs, and loud ones: fewer say nothing about silence."""
-_QUIETEST_DB = -80.0
+_FARTHEST_DB = 80.0
+"""Levels that lie farther apart count as this far."""
 
 
 def silence_db(commanded: np.ndarray, measured: np.ndarray, *, floor_db: float = FLOOR_DB) -> float:
@@ -22,7 +23,8 @@ def silence_db(commanded: np.ndarray, measured: np.ndarray, *, floor_db: float =
         floor_db: level relative to the curve's peak that counts as silence, < 0.
 
     Returns:
-        dB, at least -80; NaN when the curve has fewer than FEWEST_POINTS silent or loud points, or the sound is silent.
+        dB, from -80 to 80; 0 when the sound is silent throughout, for then the two do not differ. NaN when the curve has
+        fewer than FEWEST_POINTS silent or loud points.
 
     Raises:
         ValueError: when the shapes differ, values are negative or not finite, or the floor is not below 0.
@@ -33,7 +35,8 @@ def silence_db(commanded: np.ndarray, measured: np.ndarray, *, floor_db: float =
     if floor_db >= 0:
         raise ValueError(f"floor_db is {floor_db}, expected a level below the peak such as {FLOOR_DB}")
     silent = commanded <= commanded.max() * 10 ** (floor_db / 20)
-    if min(silent.sum(), (~silent).sum()) < FEWEST_POINTS or not measured[~silent].any():
+    if min(silent.sum(), (~silent).sum()) < FEWEST_POINTS:
         return float("nan")
-    ratio = np.square(measured[silent]).mean() / np.square(measured[~silent]).mean()
-    return float(max(10 * np.log10(max(ratio, 1e-30)), _QUIETEST_DB))
+    powers = (np.square(measured[silent]).mean(), np.square(measured[~silent]).mean())
+    quiet_db, loud_db = (10 * np.log10(max(power, 1e-30)) for power in powers)
+    return float(np.clip(quiet_db - loud_db, -_FARTHEST_DB, _FARTHEST_DB))
