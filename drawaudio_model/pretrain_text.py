@@ -235,7 +235,9 @@ def train_gpt(
         The run, and the mean squared error on held-out clips; 1 is what the average sound would get.
     """
     tokens = sound_tokens(conditioner.text_encoder, torch.cat([pairs.mels, held_out.mels]))
-    mean, deviation = tokens[: len(pairs.mels)].mean(dim=0), tokens[: len(pairs.mels)].std(dim=0).clamp(min=1e-4)
+    learnt = tokens[: len(pairs.mels)]
+    # One clip has no unbiased deviation, only NaN; without the correction it has 0.
+    mean, deviation = learnt.mean(dim=0), learnt.std(dim=0, correction=min(1, len(learnt) - 1)).clamp(min=1e-4)
     targets, held_out_targets = ((tokens - mean) / deviation).split([len(pairs.mels), len(held_out.mels)])
 
     def loss_of_step(step: int) -> Tensor:

@@ -173,6 +173,12 @@ def dropped_tails() -> list[dict[str, Any]]:
 def _folder_rows() -> list[dict[str, Any]]:
     from pipelines.sources import folder
 
+    clips = folder.list_media(*_folder_paths())
+    if not any(clip.split == "train" for clip in clips):
+        raise ValueError(
+            f"none of the {len(clips)} clips of DRAWAUDIO_CLIPS is in the split train; add a column `split` to "
+            "DRAWAUDIO_CAPTIONS that says train for those to learn from"
+        )
     return [
         {
             "key": clip.key,
@@ -184,7 +190,7 @@ def _folder_rows() -> list[dict[str, Any]]:
             "caption": clip.caption,
             "media": str(clip.path.absolute()),
         }
-        for clip in folder.list_media(*_folder_paths())
+        for clip in clips
     ]
 
 

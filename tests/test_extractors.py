@@ -24,6 +24,9 @@ from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.extractors import ClipImage, Cnn14, PaSST, VGGish, Wav2Clip, panns
 from drawaudio_model.extractors.filters import kaldi_mel_filters
 from drawaudio_model.extractors.weights import MissingWeights, Weights, find, read_state, weights_sha256
+from tests.test_published import COMMIT, CONTENT, hub
+
+__all__ = ["hub"]
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +256,24 @@ def test_weights_come_from_the_folder_or_their_published_place_and_nowhere_else(
     with pytest.raises(MissingWeights, match=r"could not be fetched from .*404"):
         find(absent, tmp_path / "mine", fetch=True)
     assert sorted(file.name for file in (tmp_path / "mine").iterdir()) == ["weights.pth"]
+
+
+def test_a_folder_of_weights_comes_from_its_pinned_commit(hub: tuple[type, str], tmp_path: Path) -> None:
+    handler, address = hub
+    weights = Weights("clap", f"{address}/owner/name", revision=COMMIT)
+    with pytest.raises(MissingWeights, match=r"clap is missing; put there what http"):
+        find(weights, tmp_path)
+    handler.damaged = True
+    with pytest.raises(MissingWeights, match=r"model\.safetensors arrived damaged"):
+        find(weights, tmp_path, fetch=True)
+    assert not list(tmp_path.iterdir())
+    handler.damaged = False
+    folder = find(weights, tmp_path, fetch=True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        name: CONTENT[name] for name in ("config.json", "model.safetensors")
+    }
+    with pytest.raises(MissingWeights, match=r"could not be fetched from .*404"):
+        find(Weights("other", f"{address}/owner/other", revision=COMMIT), tmp_path, fetch=True)
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from drawaudio_model.pretrain_cavp import (
 )
 from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for
 from drawaudio_model.pretrain_loop import TrainClips, fit
-from drawaudio_model.shard import ShardWriter
+from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.text import TextConditioner
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 230)}
@@ -205,6 +205,18 @@ def test_text_encoders_learn_and_open_again(root, tmp_path):
     embeddings = TextConditioner.from_pretrained(tmp_path / "text")(["a red square beeps", ""])
     assert embeddings.gpt.shape == (2, 8, 16)
     assert torch.allclose(embeddings.clap.norm(dim=-1), torch.ones(2))
+
+
+def test_text_encoders_learn_from_a_single_clip(root, tmp_path):
+    for asset in ("clip_media", "captions"):
+        reader = ShardReader(root / asset, "train-000000")
+        with ShardWriter(tmp_path / asset, "train-000000", inputs={}) as writer:
+            for key in reader.keys[:2]:
+                writer.add(key, reader[key])
+            writer.commit()
+    assert len(TrainClips(tmp_path, ["clip_media", "captions"]).split()[0]) == 1
+    measured = pretrain("text_encoders", tmp_path, tmp_path / "text", run="tiny", steps=3)
+    assert np.isfinite(measured["GPT-2_loss_after"])
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,11 @@ from transformers import ClapModel, ClapProcessor
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.extractors.weights import Weights
 
-WEIGHTS = Weights("clap-htsat-unfused", "https://huggingface.co/laion/clap-htsat-unfused", is_folder=True)
+WEIGHTS = Weights(
+    "clap-htsat-unfused",
+    "https://huggingface.co/laion/clap-htsat-unfused",
+    revision="8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a",
+)
 
 
 class Clap:

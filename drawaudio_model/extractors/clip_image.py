@@ -12,7 +12,11 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from drawaudio_model.extractors.weights import Weights
 
-WEIGHTS = Weights("clip-vit-base-patch32", "https://huggingface.co/openai/clip-vit-base-patch32", is_folder=True)
+WEIGHTS = Weights(
+    "clip-vit-base-patch32",
+    "https://huggingface.co/openai/clip-vit-base-patch32",
+    revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+)
 
 
 class ClipImage:

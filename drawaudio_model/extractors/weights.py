@@ -1,6 +1,8 @@
 """Where an extractor's weights come from: a file or folder on this machine, put there by hand or fetched when asked."""
 
+import json
 import os
+import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,9 @@ class Weights:
     name: str
     """File or folder name below the weights folder."""
     place: str
-    """Where it is published."""
-    is_folder: bool = False
-    """Whether it is a folder as transformers saves it; such a one is not fetched here."""
+    """Where it is published: the address of a file, or of a repository on the hub."""
+    revision: str = ""
+    """Commit of a repository, whose folder as transformers saves it is meant; "" for a file."""
 
 
 class MissingWeights(ValueError):
@@ -36,27 +38,57 @@ def find(weights: Weights, folder: Path, *, fetch: bool = False) -> Path:
     Args:
         weights: which.
         folder: where weights lie.
-        fetch: download a missing file from its published place.
+        fetch: download what is missing from its published place.
 
     Raises:
         MissingWeights: when there are none and they may not or cannot be fetched.
     """
     path = folder / weights.name
-    if path.is_dir() if weights.is_folder else path.is_file():
+    if path.is_dir() if weights.revision else path.is_file():
         return path
-    if not fetch or weights.is_folder:
+    if not fetch:
         raise MissingWeights(f"{path} is missing; put there what {weights.place} publishes")
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{weights.name}.partial"
-    try:
-        with urllib.request.urlopen(weights.place, timeout=60) as source, partial.open("wb") as sink:
-            while content := source.read(_CHUNK):
-                sink.write(content)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise MissingWeights(f"{path} is missing and could not be fetched from {weights.place}: {error}") from error
-    os.replace(partial, path)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
+        partial = Path(temporary) / weights.name
+        try:
+            if weights.revision:
+                _fetch_repository(weights, partial)
+            else:
+                _fetch_file(weights.place, partial)
+        except OSError as error:
+            raise MissingWeights(f"{path} is missing and could not be fetched from {weights.place}: {error}") from error
+        os.replace(partial, path)
     return path
+
+
+def _fetch_file(place: str, path: Path) -> None:
+    with urllib.request.urlopen(place, timeout=60) as source, path.open("wb") as sink:
+        while content := source.read(_CHUNK):
+            sink.write(content)
+
+
+def _fetch_repository(weights: Weights, folder: Path) -> None:
+    """The weights, and what transformers reads beside them, of the pinned commit.
+
+    Raises:
+        OSError: when it cannot be reached, or a file differs from the sha256 that the hub lists.
+    """
+    hub, owner, name = weights.place.rsplit("/", 2)
+    address = f"{hub}/api/models/{owner}/{name}/revision/{weights.revision}?blobs=true"
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        listed = {row["rfilename"]: row for row in json.load(answer)["siblings"]}
+    kept = next((file for file in ("model.safetensors", "pytorch_model.bin") if file in listed), None)
+    if kept is None:
+        raise OSError(f"{weights.revision} has no model.safetensors and no pytorch_model.bin")
+    folder.mkdir()
+    for file, row in listed.items():
+        if file != kept and ("/" in file or not file.endswith((".json", ".txt"))):
+            continue
+        _fetch_file(f"{weights.place}/resolve/{weights.revision}/{file}", folder / file)
+        expected = (row.get("lfs") or {}).get("sha256")
+        if expected and file_sha256(folder / file) != expected:
+            raise OSError(f"{file} arrived damaged (its sha256 is not {expected}); try again")
 
 
 def weights_sha256(path: Path) -> str:
