@@ -89,22 +89,26 @@ def show(root: Path, reader: ShardReader) -> dict[str, Any]:
 
 
 def mean_truth_iou(root: Path, shard: str) -> list[float]:
-    """Per clip, the mean overlap over frames of the true box of the captioned thing and the best box of any asked phrase.
+    """Per clip, the mean overlap over frames of the captioned thing's true box and the surest box of its own phrase.
 
-    A frame without a box counts as 0.
+    A frame without a box of that phrase counts as 0, and so does a clip whose caption's phrases do not name the thing.
     """
-    masks, raw = ShardReader(root / "object_masks", shard), ShardReader(root / "raw_clips", shard)
+    masks, raw, texts = (ShardReader(root / name, shard) for name in ("object_masks", "raw_clips", "noun_phrases"))
     scores = []
     for key in masks.keys:
         truth = json.loads(raw.member(key, "truth.json"))
-        target = next(thing for thing in truth["objects"] if thing["target"])["boxes"]
-        found: dict[int, list[Any]] = {}
+        target = next(thing for thing in truth["objects"] if thing["target"])
+        noun = target["phrase"].split()[-1]
+        # A chunker may leave an adjective out; the noun names the thing.
+        own = {number for number, phrase in enumerate(read_phrases(texts, key)) if phrase.split()[-1] == noun}
+        surest: dict[int, Any] = {}
         for box in read_boxes(masks, key):
-            found.setdefault(box.frame, []).append(box)
-        best = [
-            max((_iou(true, box) for box in found.get(frame, [])), default=0.0) for frame, true in enumerate(target)
-        ]
-        scores.append(float(np.mean(best)))
+            if box.phrase_index in own and (box.frame not in surest or box.confidence > surest[box.frame].confidence):
+                surest[box.frame] = box
+        overlaps = [_iou(true, surest[frame]) if frame in surest else 0.0 for frame, true in enumerate(target["boxes"])]
+        scores.append(float(np.mean(overlaps)))
+    for reader in (masks, raw, texts):
+        reader.close()
     return scores
 
 
