@@ -118,6 +118,7 @@ def pretrain(
     }
     with Reporter(f"pretrain {name}", total=None) as report:
         with new_folder(output) as folder:
+            report.note(f"reading the clips, then {sum(settings['steps'].values())} steps")
             measured = backbone.train(data, folder, config, seed=seed, seconds=seconds, device=pick_device())
             record = {**settings, **measured}
             # No times in the file: equal runs leave equal folders.

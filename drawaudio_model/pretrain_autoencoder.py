@@ -18,7 +18,7 @@ from torch.nn import functional
 from drawaudio_model.clip_format import MEL_BINS, MEL_FRAMES
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform
-from drawaudio_model.pretrain_loop import TrainClips, draw_losses, fit
+from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,12 @@ class AutoencoderConfig:
 
 def read_log_mels(clips: TrainClips, keys: list[str]) -> torch.Tensor:
     """Log-mels of whole clips, (N, T, M) float32."""
-    waveforms = (normalize_waveform(decode_flac(clips.member("clip_media", key, "flac"))) for key in keys)
-    return torch.stack([log_mel(waveform) for waveform in waveforms])
+    return torch.stack(
+        [
+            log_mel(normalize_waveform(decode_flac(clips.member("clip_media", key, "flac"))))
+            for key in counted(keys, "read sounds")
+        ]
+    )
 
 
 def build_autoencoder(config: AutoencoderConfig, mels: torch.Tensor) -> AutoencoderKL:

@@ -33,7 +33,7 @@ from drawaudio_model.cavp import (
 )
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
-from drawaudio_model.pretrain_loop import TrainClips, draw_losses, fit
+from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
 
 COARSE_BANDS = 16
 """Bands of the spectrum that the first stage predicts."""
@@ -149,7 +149,7 @@ class Corpus:
 def read_corpus(clips: TrainClips, keys: list[str], image_size: int, kinds: list[str]) -> Corpus:
     """Frames at the model's size, and Diff-Foley's spectrograms; a view of every clip and of every thing that sounds."""
     frames, spectrograms, views = [], [], []
-    for clip, key in enumerate(keys):
+    for clip, key in enumerate(counted(keys, "read frames and sounds")):
         frames.append(clips.frames(key, image_size))
         known = clips.has("raw_clips", key, "truth.json")
         truth = clips.json("raw_clips", key, "truth.json") if known else {"objects": []}

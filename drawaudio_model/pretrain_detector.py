@@ -21,7 +21,7 @@ from torch.nn import functional
 from torchvision.ops import box_iou, roi_align
 
 from drawaudio_model.detector import ObjectDetector, import_world_model
-from drawaudio_model.pretrain_loop import Fit, TrainClips, draw_losses, fit
+from drawaudio_model.pretrain_loop import Fit, TrainClips, counted, draw_losses, fit
 
 TEXT_WIDTH = 512
 """Width of a text feature; YOLO-World's head expects it."""
@@ -118,7 +118,7 @@ def read_scenes(
         ValueError: when no object is in sight anywhere.
     """
     frames, things = [], []
-    for key in keys:
+    for key in counted(keys, "read frames"):
         objects = clips.json("raw_clips", key, "truth.json")["objects"]
         named = [[f"{colour}{noun}" for noun in nouns.get(thing["kind"], []) for colour in ("", f"{thing['colour']} ")]
                  for thing in objects]  # fmt: skip

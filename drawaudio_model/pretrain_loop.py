@@ -82,6 +82,14 @@ class TrainClips:
         return np.stack([read_jpeg(reader.member(key, name), size) for name in names])
 
 
+def counted(keys: Sequence[str], task: str) -> Iterator[str]:
+    """The keys, one by one, with a bar: reading a whole corpus takes longer than anyone watches an idle screen."""
+    with Reporter(task, total=len(keys)) as report:
+        for key in keys:
+            yield key
+            report.step()
+
+
 def read_jpeg(content: bytes, size: int) -> np.ndarray:
     """A JPEG as (size, size, 3) uint8 RGB; the decoder itself halves large pictures first, which is much faster."""
     with Image.open(io.BytesIO(content)) as picture:
