@@ -43,6 +43,8 @@ CALM := --config-json '{"loggers": {"console": {"config": {"log_level": "INFO"}}
 
 demo: export HF_HUB_OFFLINE := 1
 demo: install
+# librosa compiles some functions at their first use, once in an environment: half a minute on one core, while Dagster starts.
+	@($(BIN)/python -c 'import librosa, librosa.core.spectrum' </dev/null >/dev/null 2>&1 || true) &
 	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines.profiles range)" $(CALM)
 	$(DAGSTER) asset materialize -m pipelines --select 'dataset_card,evaluation_report' $(CALM)
 	@$(BIN)/python -m pipelines.profiles layout
