@@ -26,14 +26,16 @@ def blocks() -> list[Block]:
     return [Block(match["language"], match["text"], match["mark"] or "") for match in found]
 
 
-def run_block(block: Block, folder: Path, environment: dict[str, str], phrase: str = "bell") -> str:
+def run_block(block: Block, folder: Path, environment: dict[str, str], phrase: str = "bell", clip: str = "") -> str:
     """Run a block in `folder`, in which `home` is DAGSTER_HOME and `data` the data root; returns its output.
 
-    What differs from typing it: the data root's name, the thing to look for (`phrase`), and that `make` neither
-    installs nor chooses an environment.
+    What differs from typing it: the data root's name, the clip (`clip`, the tiny world has others), the thing to look for
+    (`phrase`) and how sure a barely trained detector must be, and that neither `make` nor `source` chooses an environment.
     """
     text = block.text.replace("data/demo", "data").replace("$PWD/dagster_home", "$PWD/home")
-    text = text.replace("--text bell", f'--text "{phrase}"')
+    text = text.replace("source .venv/bin/activate\n", "")
+    text = re.sub(r"\S+\.mp4 > clip\.mp4", f"{clip}.mp4 > clip.mp4", text)
+    text = text.replace("--text bell -o mask.json", f'--text "{phrase}" --confidence 0 -o mask.json')
     binaries = Path(sys.executable).parent
     text = re.sub(r"^make (?=demo|dev)", f"make -C '{ROOT}' BIN='{binaries}' -o .venv/.installed ", text, flags=re.M)
     variables = environment | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
