@@ -23,7 +23,7 @@ from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE, write_model_card
-from drawaudio_model.model_folder import PIPELINE_CLASS, check_model_folder, read_json, weight_shapes
+from drawaudio_model.model_folder import PIPELINE_CLASS, check_model_folder, read_json, replaced_folder, weight_shapes
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.text import TextConditioner
 from drawaudio_model.unet import DrawAudioUNet
@@ -41,31 +41,36 @@ def save_adapters(pipe: DrawAudioPipeline, folder: Path | str, *, part: str = "a
 
     Args:
         pipe: with the trained weights.
-        folder: is made when it does not exist.
+        folder: is made when it does not exist; adapters that are there are replaced, once the new ones are written.
         part: "adapters" or "attention", as the run's `trainable`.
 
     Raises:
-        ValueError: for another part; a run that trained everything is saved with `save_pretrained`.
+        ValueError: for another part (a run that trained everything is saved with `save_pretrained`), or a folder that
+            holds other things.
     """
     if part not in PARTS:
         raise ValueError(f"part is {part!r}, expected one of {', '.join(PARTS)}; save other runs with save_pretrained")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and holds no adapters; give a new folder")
     trained, frozen = _split(pipe.unet, part)
     weights = {f"unet.{name}": value for name, value in trained.items()}
     for module in _MODULES:
         weights |= {f"{module}.{name}": value for name, value in getattr(pipe, module).state_dict().items()}
-    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, folder / WEIGHTS)
     config = {
         "part": part,
         "frozen_sha256": _fingerprint(frozen),
         **{name: pipe.config[name] for name in _SETTINGS},
+        "prediction_type": pipe.scheduler.config.prediction_type,
         "video_attention_dim": pipe.unet.config.video_attention_dim,
         "attention_head_dim": pipe.unet.config.attention_head_dim,
         **{module: _settings(getattr(pipe, module)) for module in _MODULES},
     }
-    folder.joinpath(CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    write_model_card(folder, base_model=pipe.config.base_model, licence=pipe.config.licence, unet=pipe.unet, part=part)
+    base = {"base_model": pipe.config.base_model, "licence": pipe.config.licence}
+    with replaced_folder(folder) as partial:
+        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial / WEIGHTS)
+        partial.joinpath(CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_model_card(partial, **base, unet=pipe.unet, part=part)
 
 
 def load_adapters(base: Path | str, folder: Path | str, *, cavp: Path | str | None = None) -> DrawAudioPipeline:
@@ -89,10 +94,11 @@ def load_adapters(base: Path | str, folder: Path | str, *, cavp: Path | str | No
         parts: dict[str, Any] = {name: kind.from_config(config[name]) for name, kind in modules.items()}
         settings = {name: config[name] for name in _SETTINGS}
         part, heads, video_width = (config[name] for name in ("part", "attention_head_dim", "video_attention_dim"))
-        frozen_sha256 = config["frozen_sha256"]
+        frozen_sha256, prediction = config["frozen_sha256"], config["prediction_type"]
     except KeyError as error:
         raise ValueError(f"{folder / CONFIG} has no {error}; save the adapters again") from error
-    if (base / "model_index.json").is_file() and read_json(base / "model_index.json")["_class_name"] == PIPELINE_CLASS:
+    index = base / "model_index.json"
+    if index.is_file() and read_json(index).get("_class_name") == PIPELINE_CLASS:
         whole = DrawAudioPipeline.from_pretrained(base)
         if _as_list(whole.unet.config.attention_head_dim) != _as_list(heads):
             raise ValueError(
@@ -103,6 +109,8 @@ def load_adapters(base: Path | str, folder: Path | str, *, cavp: Path | str | No
         pipe.detector_folder = whole.detector_folder
     else:
         pipe = from_audioldm2(base, cavp=cavp, attention_head_dim=heads, video_width=video_width, **parts, **settings)
+    # What the UNet learnt to predict is a setting of the noise schedule, and may differ from the base's.
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, prediction_type=prediction)
     _load_weights(pipe, folder / WEIGHTS, part)
     _, frozen = _split(pipe.unet, part)
     if _fingerprint(frozen) != frozen_sha256:

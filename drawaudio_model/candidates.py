@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import ClapFeatureExtractor, ClapModel
 
-from drawaudio_model.clip_format import CLIP_SAMPLES, SAMPLE_RATE
+from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_FPS, SAMPLE_RATE
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.mel import log_mel, normalize_waveform
 from drawaudio_model.metrics.loudness_correlation import loudness_correlation
@@ -55,9 +55,9 @@ def rank(curve_scores: np.ndarray | None, clap_scores: np.ndarray | None, count:
 
 
 def curve_score(waveform: np.ndarray, curve: np.ndarray) -> float:
-    """Pearson correlation of a curve (P,) with that of a sound of whole tenths of a second, at least as long."""
-    measured = loudness_signal(waveform, seconds=len(waveform) / SAMPLE_RATE)[: len(curve)]
-    return loudness_correlation(curve, measured).pearson
+    """Pearson correlation of a curve (P,) with that of a sound, whose last tenth of a second is filled up with silence."""
+    whole = librosa.util.fix_length(waveform, size=len(curve) * SAMPLE_RATE // LOUDNESS_FPS)
+    return loudness_correlation(curve, loudness_signal(whole, seconds=len(curve) / LOUDNESS_FPS)).pearson
 
 
 @torch.no_grad()
@@ -76,7 +76,9 @@ def clap_score(
     starts = np.linspace(0, max(len(waveform) - CLIP_SAMPLES, 0), count).astype(int)
     pieces = [waveform[start : start + CLIP_SAMPLES] for start in starts]
     if feature_extractor is None:
-        inputs = {"input_features": log_mel(normalize_waveform(np.stack(pieces)))[:, None]}
+        # Such a CLAP has seen whole clips only; a shorter one ended in silence there, too.
+        whole = np.stack([librosa.util.fix_length(piece, size=CLIP_SAMPLES) for piece in pieces])
+        inputs = {"input_features": log_mel(normalize_waveform(whole))[:, None]}
     else:
         rate = feature_extractor.sampling_rate
         resampled = [librosa.resample(piece, orig_sr=SAMPLE_RATE, target_sr=rate) for piece in pieces]

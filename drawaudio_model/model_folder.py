@@ -6,7 +6,11 @@ Here a folder that does not fit is refused in one sentence before anything is lo
 
 import importlib
 import json
+import os
+import shutil
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +83,20 @@ def model_sha256(folder: Path) -> str:
     for name in read_components(folder):
         files += [path for path in (folder / name).rglob("*") if path.is_file()]
     return fingerprint({path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(files)})
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder` that takes its place once the block has written it: `folder` is always whole."""
+    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:

@@ -312,7 +312,9 @@ class DrawAudioPipeline(DiffusionPipeline):
                 branches_together=branches_together,
                 callback_on_step_end=callback_on_step_end,
             )
-            audios.append(self.decode(latent, overlap_seconds=overlap_seconds)[0])
+            # Ranked by what is handed out: whole windows are sampled, and the last may reach beyond the end.
+            whole_sound = self.decode(latent, overlap_seconds=overlap_seconds)[0]
+            audios.append(whole_sound[: round(seconds * SAMPLE_RATE)])
         following = None if curve is None else np.array([curve_score(audio, curve) for audio in audios])
         fitting = None
         if prompt and num_candidates > 1:
@@ -321,7 +323,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             )
         ranking = rank(following, fitting, num_candidates)
         return DrawAudioOutput(
-            audios=np.stack(audios)[ranking.order, : round(seconds * SAMPLE_RATE)],
+            audios=np.stack(audios)[ranking.order],
             seeds=[seeds[index] for index in ranking.order],
             curve=curve,
             scores=ranking.scores,

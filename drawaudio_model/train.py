@@ -13,8 +13,6 @@ Shapes: B batch, C latent channels, F latent frames, K latent mel bins, V video 
 import argparse
 import json
 import math
-import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -55,6 +53,7 @@ from drawaudio_model.denoiser import (
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
 from drawaudio_model.mel import GriffinLimVocoder
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
+from drawaudio_model.model_folder import replaced_folder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import count_clips, finished_shards
@@ -411,14 +410,8 @@ def build_pipeline(denoiser: Denoiser, backbones: Path, config: TrainConfig) -> 
 
 def write_pipeline(pipeline: DrawAudioPipeline, output: Path) -> None:
     """Saves a pipeline folder as a whole: a folder that was there is replaced only when the new one is complete."""
-    partial, old = output.with_name(f".{output.name}.partial"), output.with_name(f".{output.name}.old")
-    for folder in (partial, old):
-        shutil.rmtree(folder, ignore_errors=True)
-    pipeline.save_pretrained(partial, safe_serialization=True)
-    if output.exists():
-        os.rename(output, old)
-    os.rename(partial, output)
-    shutil.rmtree(old, ignore_errors=True)
+    with replaced_folder(output) as folder:
+        pipeline.save_pretrained(folder, safe_serialization=True)
 
 
 def train(arguments: argparse.Namespace, config: TrainConfig) -> None:

@@ -61,6 +61,9 @@ AUDIOLDM2 = Published(
         "projection_model/diffusion_pytorch_model.safetensors",
         "language_model/config.json",
         "language_model/model.safetensors",
+        "scheduler/scheduler_config.json",
+        "feature_extractor/preprocessor_config.json",
+        "model_index.json",
     ),
 )
 CAVP_FILE = "diff_foley_ckpt/cavp_epoch66.ckpt"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AudioLDM2UNet2DConditionModel
+from diffusers import AudioLDM2UNet2DConditionModel, DDIMScheduler
 from safetensors.torch import load_file, save_file
 
 from drawaudio_model.adapters import from_audioldm2, load_adapters, save_adapters
@@ -40,6 +40,8 @@ def cavp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(base: Path, cavp: Path) -> DrawAudioPipeline:
     """The base with adapters that are no longer at their start."""
     pipe = from_audioldm2(base, cavp=cavp, video_width=VIDEO)
+    # The base predicts the noise; a run may learn something else.
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, prediction_type="v_prediction")
     pipe.set_progress_bar_config(disable=True)
     torch.manual_seed(2)
     with torch.no_grad():
@@ -111,6 +113,7 @@ def test_adapters_on_their_base_are_the_trained_pipeline(
     from_audioldm2(base, cavp=cavp, video_width=VIDEO).save_pretrained(tmp_path / "model")
     onto = load_adapters(tmp_path / "model", adapters)
     assert onto.config.licence == "cc-by-nc-sa-4.0"
+    assert onto.scheduler.config.prediction_type == "v_prediction"
     for name, value in trained.unet.state_dict().items():
         assert torch.equal(value, onto.unet.state_dict()[name])
 
@@ -128,6 +131,23 @@ def test_all_attention_stacks_can_be_adapters(
         save_adapters(trained, tmp_path / "full", part="full")
 
 
+def test_saved_adapters_are_whole_and_replace_adapters_only(
+    trained: DrawAudioPipeline, adapters: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(adapters, tmp_path / "adapters")
+    before = (folder / "adapter_config.json").read_bytes()
+    (folder / "adapters.safetensors").write_bytes(b"old")
+    (folder / "old.txt").write_text("of the adapters before")
+    save_adapters(trained, folder)
+    assert (folder / "adapter_config.json").read_bytes() == before and not (folder / "old.txt").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"adapters"}
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("keep me")
+    with pytest.raises(ValueError, match="letters exists and holds no adapters; give a new folder"):
+        save_adapters(trained, tmp_path / "letters")
+    assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
+
+
 def test_the_card_names_base_and_licence(adapters: Path) -> None:
     card = (adapters / "README.md").read_text()
     assert card.startswith("---\nlicense: cc-by-nc-sa-4.0\n") and "base_model: cvssp/audioldm2" in card
@@ -140,6 +160,7 @@ def test_the_card_names_base_and_licence(adapters: Path) -> None:
         ("other base", "were trained on other weights than those of"),
         ("no weights", "has no adapters.safetensors"),
         ("no config", "has no adapter_config.json"),
+        ("no class", "describes a None, expected a AudioLDM2Pipeline"),
         ("lost setting", "adapter_config.json has no 'part'"),
         ("shape", r"position.weight of shape \(3, 16\), expected \(40, 16\)"),
         ("missing weight", r"loudness_control.mlp.0.bias of shape None, expected \(256,\)"),
@@ -164,6 +185,8 @@ def test_what_does_not_fit_is_refused_in_one_sentence(
         weights.unlink()
     elif fault == "no config":
         (own / "adapter_config.json").unlink()
+    elif fault == "no class":
+        (folder / "model_index.json").write_text("{}")
     elif fault == "lost setting":
         config = json.loads((own / "adapter_config.json").read_text())
         del config["part"]

@@ -9,18 +9,19 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from diffusers import AudioLDM2UNet2DConditionModel, AutoencoderKL
+from diffusers import AutoencoderKL
 from safetensors.torch import save_file
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+from transformers import SpeechT5HifiGan
 
 from drawaudio_model import media
+from drawaudio_model.adapters import from_audioldm2
 from drawaudio_model.cavp import CAVP
-from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
+from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, import_world_model
 from drawaudio_model.masks import rasterize
 from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.shard import ShardReader, ShardWriter, decode_array, decode_sample
-from drawaudio_model.text import TextConditioner, build_text_conditioner, train_tokenizers
+from drawaudio_model.text import TextConditioner
 from pipelines import (
     audio_latents,
     backbones,
@@ -33,9 +34,11 @@ from pipelines import (
     training_shards,
 )
 from pipelines.annotation_settings import AnnotationSettings
-from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, yolo_world
+from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, fetch, yolo_world
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
+from tests.tiny_audioldm2 import tiny_audioldm2
+from tests.tiny_pipeline import GPT
 
 SHARD = "train-000000"
 CAPTIONS = ["A dog barks", "A dog barks while heavy rain falls on a tin roof and a man talks", "Music"]
@@ -60,25 +63,7 @@ def models(tmp_path_factory, published_profile):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     published_profile.setenv("DRAWAUDIO_MODELS", str(folder))
-    base = folder / AUDIOLDM2.name
-    tokenizers = train_tokenizers(CAPTIONS, base, vocab_size=300)
-    build_text_conditioner(*tokenizers, clap_dim=16, t5_dim=16, gpt_dim=16, layers=1, heads=2).save_pretrained(base)
-    small = {"block_out_channels": (8, 8, 8), "layers_per_block": 1, "norm_num_groups": 4}
-    kinds = {
-        "down_block_types": ("DownEncoderBlock2D",) * 3,
-        "up_block_types": ("UpDecoderBlock2D",) * 3,
-    }
-    AutoencoderKL(in_channels=1, out_channels=1, latent_channels=8, **small, **kinds).save_pretrained(base / "vae")
-    config = SpeechT5HifiGanConfig(model_in_dim=64, upsample_initial_channel=32, sampling_rate=SAMPLE_RATE)
-    SpeechT5HifiGan(config).save_pretrained(base / "vocoder")
-    AudioLDM2UNet2DConditionModel(
-        in_channels=8,
-        out_channels=8,
-        block_out_channels=(8, 8, 8, 8),
-        norm_num_groups=4,
-        attention_head_dim=2,
-        cross_attention_dim=[[None, 16, 16]] * 4,
-    ).save_pretrained(base / "unet")
+    base = tiny_audioldm2(folder / AUDIOLDM2.name)
     for name in AUDIOLDM2.files:
         if not (base / name).exists():
             assert name.startswith("tokenizer"), name  # older tokenizers came with more side files
@@ -165,8 +150,8 @@ def made(folder: Path, module, group: int, members: tuple[str, ...]) -> dict[str
 
 def test_published_folders_open_and_are_made_once(root, models):
     folder = root / "backbones"
-    assert TextConditioner.from_pretrained(folder / "text_encoders")(["a dog"]).gpt.shape == (1, 8, 16)
-    assert AutoencoderKL.from_pretrained(folder / "audio_autoencoder").config.latent_channels == 8
+    assert TextConditioner.from_pretrained(folder / "text_encoders")(["a dog"]).gpt.shape == (1, 8, GPT)
+    assert AutoencoderKL.from_pretrained(folder / "audio_autoencoder").config.latent_channels == 4
     assert SpeechT5HifiGan.from_pretrained(folder / "vocoder").config.model_in_dim == 64
     assert (folder / "unet" / "diffusion_pytorch_model.safetensors").exists()
     detector = ObjectDetector.from_pretrained(folder / "object_detector")
@@ -180,6 +165,19 @@ def test_published_folders_open_and_are_made_once(root, models):
     # Linked, not copied: the checkpoints lie on the disk once.
     original = models / AUDIOLDM2.name / "vae" / "diffusion_pytorch_model.safetensors"
     assert (folder / "audio_autoencoder" / original.name).stat().st_ino == original.stat().st_ino
+
+
+def test_the_fetched_checkpoint_is_a_base_as_it_is(models, tmp_path):
+    """Only what the list of files names is there, as after a download."""
+    base = tmp_path / AUDIOLDM2.name
+    for name in AUDIOLDM2.files:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).hardlink_to(models / AUDIOLDM2.name / name)
+    CAVP(video_width=2, video_blocks=(1, 1, 1, 1), audio_width=0, embed_dim=12, image_size=32).save_pretrained(
+        tmp_path / "cavp"
+    )
+    pipe = from_audioldm2(fetch(AUDIOLDM2, tmp_path), cavp=tmp_path / "cavp", video_width=16)
+    assert pipe.scheduler.config.beta_end == 0.0195 and pipe.feature_extractor.truncation == "rand_trunc"
 
 
 def test_a_backbone_that_is_nowhere_stops_with_one_sentence(root, published_profile, tmp_path):
@@ -220,13 +218,13 @@ def test_text_embeddings_are_float16_and_the_same_in_any_batch(root):
             assert one.dtype == np.float16 and one.shape == other.shape
             np.testing.assert_allclose(one, other, atol=2e-3)
     lengths = [len(states) for states in batch["t5"]]
-    assert lengths[1] > lengths[0] > lengths[2] and [array.shape for array in batch["gpt"]] == [(8, 16)] * 3
+    assert lengths[1] > lengths[0] > lengths[2] and [array.shape for array in batch["gpt"]] == [(8, GPT)] * 3
 
 
 def test_audio_latents_are_float16_and_the_same_in_any_batch(root):
     single, batch = (made(root, audio_latents, group, ("latent",))["latent"] for group in (1, 3))
     for one, other in zip(single, batch, strict=True):
-        assert one.dtype == np.float16 and one.shape == (16, 250, 16)
+        assert one.dtype == np.float16 and one.shape == (8, 250, 16)
         np.testing.assert_allclose(one.astype(np.float32), other.astype(np.float32), atol=5e-3)
 
 

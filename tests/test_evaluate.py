@@ -116,6 +116,16 @@ def test_parts_together_make_what_one_process_makes(root: Path, evaluated: Path,
     assert run(root, tmp_path, "--seed", "5", "--part", "3/2") == 2
 
 
+def test_a_model_without_a_sound_tower_is_measured_without_its_distance(root: Path, tmp_path: Path) -> None:
+    pipe = tiny_pipeline()
+    pipe.cavp = pipe.cavp.video_only()
+    pipe.save_pretrained(tmp_path / "model")
+    (tmp_path / "training_shards").symlink_to(root / "training_shards")
+    assert run(tmp_path, tmp_path / "evaluation", "--limit", "1") == 0
+    result = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
+    assert {name for row in result["rows"].values() for name in row["metrics"]} == set(PER_CLIP)
+
+
 def test_the_papers_metrics_are_named_as_missing_without_weights(evaluated: Path) -> None:
     published = json.loads((evaluated / "metrics.json").read_text())["published"]
     assert set(published) == {"fd", "is", "kl", "fad", "cs_av", "clap"}

@@ -10,6 +10,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
+from drawaudio_model.candidates import clap_score, curve_score
 from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SAMPLE_RATE, VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector
 from drawaudio_model.instructions import find_boxes
@@ -141,6 +142,17 @@ def test_candidates_are_what_their_seeds_give_alone_best_first(pipe: DrawAudioPi
         alone = pipe(**settings, seed=seed)
         assert alone.audios[0].tobytes() == audio.tobytes()
         assert alone.curve_scores[0] == score and alone.clap_scores is None
+
+
+def test_candidates_are_ranked_by_what_is_handed_out(pipe: DrawAudioPipeline) -> None:
+    """A window lasts 8 s; what lies behind the end of a shorter sound is nobody's to hear."""
+    words = "a bell rings"
+    several = pipe(prompt=words, loudness=CURVE, seconds=2.03, num_candidates=2, **FAST)
+    assert several.audios.shape == (2, round(2.03 * SAMPLE_RATE)) and several.curve.shape == (21,)
+    text = pipe.text([words]).clap[0]
+    for audio, following, fitting in zip(several.audios, several.curve_scores, several.clap_scores, strict=True):
+        assert curve_score(audio, several.curve) == following
+        assert clap_score(pipe.text_encoder, pipe.feature_extractor, audio, text) == pytest.approx(fitting, abs=1e-6)
 
 
 def test_memory_does_not_grow_with_the_candidates(pipe: DrawAudioPipeline) -> None:
