@@ -40,7 +40,8 @@ def loudness_signal(
 ) -> np.ndarray | Tensor:
     """(..., 10 * seconds) float32 loudness of a waveform (..., 16000 * seconds); numpy in, numpy out.
 
-    The paper leaves three things open; each is a setting and the default is the literal reading.
+    What the paper leaves open or contradicts is an argument here. Shards, control and evaluation take the defaults: the
+    literal reading, but for `sigma_is`.
 
     Args:
         waveform: (..., samples) at 16 kHz: the normalised waveform from which the log-mel is made.
@@ -49,7 +50,9 @@ def loudness_signal(
             0, so a value leads its mel frame by 27 ms), or "centered", as many at each end.
         window: taps of the Gaussian of Eq. 11, odd; 1 leaves the pooled signal as it is.
         sigma: its width in points.
-        sigma_is: whether `sigma` is the standard deviation or, as the paper's text says, the variance.
+        sigma_is: whether `sigma` is the standard deviation or the variance. The paper's text says "variance"; the default
+            is the standard deviation, which the letter sigma names everywhere else. The three taps are .329 .343 .329
+            then, and .317 .366 .317 with the variance.
         edges: what Eq. 11 sees beyond the ends: "renormalise" drops those taps and scales the others to a sum of 1.
 
     Raises:

@@ -100,6 +100,9 @@ def test_what_is_pinned_is_pinned_completely():
         assert len(model.revision) == 40 and int(model.revision, 16)
         assert all(len(value) == 64 and int(value, 16) for value in model.sha256.values())
         assert set(model.sha256) <= set(model.files)
+    # Without a known sha256, trusted as first seen: AudioLDM2, CLIP's config, and YOLO-World.
+    unknown = {name for model in (DIFF_FOLEY, CLIP) for name in model.files if name not in model.sha256}
+    assert unknown == {"open_clip_config.json"} and not AUDIOLDM2.sha256 and not yolo_world("s").sha256
     assert by_id("a/b@deadbeef").revision == "deadbeef"
     assert yolo_world("m").files == ("yolov8m-worldv2.pt",)
 
