@@ -43,7 +43,9 @@ def dual_guidance(
     first = next(iter(used))
     for name, prediction in used.items():
         if prediction is None:
-            raise ValueError(f"guidance weight of branch {name} is {weights[name]}, expected its prediction and got None")
+            raise ValueError(
+                f"guidance weight of branch {name} is {weights[name]}, expected its prediction and got None"
+            )
         if used[first] is not None and prediction.shape != used[first].shape:
             raise ValueError(
                 f"prediction of branch {name} has shape {tuple(prediction.shape)}, "

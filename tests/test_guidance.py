@@ -55,5 +55,7 @@ def test_missing_or_misshaped_predictions_are_named():
     none, text, both = predictions()
     with pytest.raises(ValueError, match=r"weight of branch text is 3\.5, expected its prediction and got None"):
         dual_guidance(none, None, both, 3.5, 4.5)
-    with pytest.raises(ValueError, match=r"branch text_video has shape \(1, 8, 10, 4\), expected \(2, 8, 10, 4\) as branch uncond"):
+    with pytest.raises(
+        ValueError, match=r"branch text_video has shape \(1, 8, 10, 4\), expected \(2, 8, 10, 4\) as branch uncond"
+    ):
         dual_guidance(none, text, both[:1], 3.5, 4.5)
