@@ -98,8 +98,10 @@ class CAVP(ModelMixin, ConfigMixin):
             return cls.from_pretrained(path).eval()
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{path} is no checkpoint of plain tensors: {error}") from error
+        # What torch raises for a stranger's objects, for a file cut short and for an empty one.
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            reason = str(error).splitlines()[0] if str(error) else "it is empty"
+            raise ValueError(f"{path} is no checkpoint of plain tensors: {reason}; download it again") from error
         state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
         if not isinstance(state, dict):
             raise ValueError(
@@ -108,10 +110,18 @@ class CAVP(ModelMixin, ConfigMixin):
         with torch.device("meta"):  # no time spent on starting values
             model = cls()
         model.to_empty(device="cpu")
-        try:
-            model.load_state_dict({str(key).removeprefix("module."): value for key, value in state.items()})
-        except RuntimeError as error:
-            raise ValueError(f"{path} does not hold the weights of the full-size CAVP: {error}") from error
+        weights = {str(key).removeprefix("module."): value for key, value in state.items()}
+        found = {name: tuple(value.shape) if isinstance(value, Tensor) else None for name, value in weights.items()}
+        expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        wrong = sorted(
+            name for name in expected.keys() | found if name not in expected or found.get(name) != expected[name]
+        )
+        if wrong:
+            raise ValueError(
+                f"{path} does not hold the weights of the full-size CAVP: {len(wrong)} differ, the first is {wrong[0]} "
+                f"of shape {found.get(wrong[0])}, expected {expected.get(wrong[0])}"
+            )
+        model.load_state_dict(weights)
         return model.eval()
 
     def video_only(self) -> CAVP:

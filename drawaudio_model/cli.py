@@ -76,7 +76,7 @@ def run_info(options: argparse.Namespace) -> None:
     from drawaudio_model.model_folder import check_model_folder, model_sha256, read_components, read_json, weight_shapes
 
     if (options.model / "adapter_config.json").is_file():
-        config = read_json(options.model / "adapter_config.json")
+        config = read_json(options.model / "adapter_config.json", needed=("part", "base_model", "licence"))
         shapes = weight_shapes(options.model / "adapters.safetensors").values()
         weights = f"{sum(_product(shape) for shape in shapes):,} weights"
         print(f"{options.model}  {config['part']} for {config['base_model']}, {weights}, licence {config['licence']}")

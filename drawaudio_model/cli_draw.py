@@ -4,6 +4,7 @@ Heavy libraries are imported inside the commands, so that `drawaudio --help` ans
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,8 +56,8 @@ def run_curve(options: argparse.Namespace) -> None:
 
     if not options.source.is_file():
         raise ValueError(f"{options.source} does not exist; give a sound or a curve")
-    if options.seconds is not None and not options.seconds > 0:
-        raise ValueError(f"seconds is {options.seconds}, expected more than 0")
+    if options.seconds is not None and not (options.seconds > 0 and math.isfinite(options.seconds)):
+        raise ValueError(f"seconds is {options.seconds}, expected a number of more than 0")
     target = options.output.suffix.lower()
     if target not in (*CURVE_SUFFIXES, ".wav", ".flac"):
         raise ValueError(f"output {options.output.name} ends in {target!r}, expected .csv, .json, .wav or .flac")
@@ -101,6 +102,9 @@ def run_mask(options: argparse.Namespace) -> None:
     if options.preview is not None and options.preview.suffix.lower() not in IMAGE_SUFFIXES:
         known = ", ".join(IMAGE_SUFFIXES)
         raise ValueError(f"preview {options.preview.name} ends in {options.preview.suffix!r}, expected one of {known}")
+    for place in (options.output, options.preview):
+        if place is not None and not place.resolve().parent.is_dir():
+            raise ValueError(f"the folder of {place} does not exist; make it first")
     if not 0 <= options.confidence <= 1:
         raise ValueError(f"confidence is {options.confidence}, expected 0 to 1")
     picture = read_video(options.video, seconds=options.seconds)

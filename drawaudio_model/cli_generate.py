@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that `drawaudio --help` ans
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -125,10 +126,15 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
     """Number of each heard track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
     import soundfile
 
+    from drawaudio_model.instructions import is_text
     from drawaudio_model.media import write_audio
+    from drawaudio_model.model_folder import detector_beside
     from drawaudio_model.shard import fingerprint
 
     folder = options.stems or options.output.with_suffix(".stems")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"the stems cannot be kept in {folder}: {there} is a file; choose another folder with --stems")
     pipe, stems = None, {}
     for number in heard:
         track = tracks[number]
@@ -136,6 +142,8 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
             track = replace(track, seed=options.seed + number)
         marks = [_file_mark(place) for place in (options.video, options.model, options.adapters, options.cavp)]
         marks += [_file_mark(value) for value in (track.mask, track.loudness)]
+        if is_text(track.mask):
+            marks.append(_file_mark(options.detector or detector_beside(options.model)))
         mark = fingerprint(json.dumps([track.instructions(), _sampling(options), options.bf16, marks], sort_keys=True))
         path = folder / f"{number + 1:02d}-{track.name}-{mark[:10]}.wav"
         if not path.is_file():
@@ -145,7 +153,7 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
             result = pipe(
                 options.video, track.text, negative_prompt=track.negative_text, **settings, **_sampling(options)
             )
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             write_audio(path, result.audios[0], floats=True)
         stems[number] = soundfile.read(path, dtype="float32")[0]
     return stems
@@ -153,7 +161,7 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
 
 def _file_mark(place: Any) -> Any:
     """What changes when a file, or any file in a folder, does: sizes and times; None for what is no file."""
-    if not isinstance(place, str | Path) or not Path(place).exists():
+    if not isinstance(place, str | Path) or not os.path.exists(place):
         return None
     place = Path(place)
     files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
@@ -172,6 +180,10 @@ def _check_places(options: argparse.Namespace) -> None:
         raise ValueError(f"the folder of {options.output} does not exist; make it first")
     if options.output.resolve() == options.video.resolve():
         raise ValueError(f"output {options.output} is the video itself; choose another name")
+    if suffix in VIDEO_SUFFIXES:
+        from drawaudio_model.media import check_container
+
+        check_container(options.video, options.output)
 
 
 def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
@@ -214,7 +226,7 @@ def write_sound(options: argparse.Namespace, waveform: "np.ndarray") -> None:
 
 def parse_mask(text: str | None) -> object:
     """What `--mask` says, as the pipeline takes it: a path, a box, or the text of a thing."""
-    if text is None or Path(text).exists():
+    if text is None or os.path.exists(text):
         return text
     corners = text.split(",")
     if len(corners) == 4:
@@ -229,7 +241,7 @@ def parse_mask(text: str | None) -> object:
 
 def parse_loudness(text: str | None) -> object:
     """What `--loudness` says, as the pipeline takes it: a path, or (time, level) points."""
-    if text is None or Path(text).exists() or ":" not in text:
+    if text is None or os.path.exists(text) or ":" not in text:
         return text
     try:
         return [tuple(float(part) for part in point.split(":")) for point in text.split(",")]

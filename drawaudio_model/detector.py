@@ -231,11 +231,18 @@ def suppress(
 
 
 def load_world_model(path: Path) -> tuple[nn.Module, int]:
-    """An ultralytics YOLO-World checkpoint as (model in evaluation mode, image size it was trained with)."""
+    """An ultralytics YOLO-World checkpoint as (model in evaluation mode, image size it was trained with).
+
+    Raises:
+        ValueError: for another file: only ultralytics' and torch's own classes are unpickled.
+    """
     world_model = import_world_model()
     from ultralytics.nn.tasks import load_checkpoint
 
-    model, _ = load_checkpoint(str(path))
+    try:
+        model, _ = load_checkpoint(str(path))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no whole YOLO-World checkpoint of ultralytics; give another detector") from error
     if not isinstance(model, world_model):
         raise ValueError(f"{path} holds a {type(model).__name__}, expected YOLO-World (WorldModel)")
     return model.float().eval(), int(model.args["imgsz"] if isinstance(model.args, dict) else model.args.imgsz)
@@ -246,6 +253,8 @@ def import_world_model() -> type[nn.Module]:
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
+    # A checkpoint is a pickle: no class but ultralytics' and torch's own may come out of it.
+    os.environ.setdefault("ULTRALYTICS_SAFE_LOAD", "true")
     from ultralytics.nn.tasks import WorldModel
 
     return WorldModel

@@ -4,6 +4,7 @@ Legend: V video frames at 4 fps, H/W pixels, P loudness points (10 a second).
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Video = str | Path | np.ndarray
 Corners = tuple[float, float, float, float]
 Mask = str | Path | Image.Image | np.ndarray | Corners | Sequence[masks.Box | Corners | Image.Image | np.ndarray]
-Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]]
+Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]] | Sequence[float]
 
 CURVE_SUFFIXES = (".csv", ".json")
 FRAMES_AT_ONCE = 40
@@ -39,20 +40,24 @@ class Picture(NamedTuple):
     """Length of the video."""
 
 
-def read_video(video: Video, *, video_fps: float = VIDEO_FPS, seconds: float | None = None) -> Picture:
+def read_video(video: Video, *, video_fps: float | None = None, seconds: float | None = None) -> Picture:
     """The frames at 4 fps, the longer side of a file's at most 640 pixels as in the dataset.
 
     Args:
         video: a file of any container, size and frame rate, or (N, H, W, 3) uint8 RGB frames.
-        video_fps: frame rate of an array; files carry timestamps.
+        video_fps: frame rate of an array, default 4; files carry timestamps.
         seconds: use only this much from the start; None: all.
 
     Raises:
-        ValueError: for another kind of array, or fewer seconds than asked for.
+        ValueError: for anything else, a frame rate given for a file, or fewer seconds than asked for.
         media.MediaError: when a file has no readable picture.
     """
     if isinstance(video, np.ndarray):
-        return _frames_of_array(video, video_fps, seconds)
+        return _frames_of_array(video, VIDEO_FPS if video_fps is None else video_fps, seconds)
+    if not isinstance(video, str | Path):
+        raise ValueError(f"video is a {type(video).__name__}, expected a media file or a numpy array of frames")
+    if video_fps is not None:
+        raise ValueError(f"video_fps is {video_fps} for the file {video}, which has times of its own; leave it out")
     path = Path(video)
     if not path.is_file():
         raise ValueError(f"video {path} does not exist; give a media file or an array of frames")
@@ -78,7 +83,7 @@ def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
         ValueError: for another kind of mask, or a number of pictures that does not fit.
     """
     if isinstance(mask, str | Path):
-        if not Path(mask).exists():
+        if not os.path.exists(mask):
             raise ValueError(
                 f"mask {mask} does not exist; give a picture, a folder of pictures, a .json of boxes, or boxes "
                 "(`drawaudio mask` makes boxes from a text)"
@@ -107,8 +112,11 @@ def _is_corners(item: object) -> bool:
 
 
 def is_text(mask: Mask | None) -> bool:
-    """Whether a mask is the text of a thing: a string that is no path of anything and does not look like one."""
-    return isinstance(mask, str) and bool(mask.strip()) and not Path(mask).exists() and not Path(mask).suffix
+    """Whether a mask is the text of a thing: a string that is no path of anything and has no suffix of a mask's file."""
+    # os.path.exists, unlike Path.exists, takes a text that is too long for a name as one of no file.
+    if not isinstance(mask, str) or not mask.strip() or os.path.exists(mask):
+        return False
+    return Path(mask).suffix.lower() not in (*masks.IMAGE_SUFFIXES, *CURVE_SUFFIXES)
 
 
 def find_boxes(
@@ -138,8 +146,8 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
     """(P,) float32 loudness signal, P = ceil(10 * seconds).
 
     Args:
-        loudness: points (time in seconds, level); an array with one level per tenth of a second; a .csv or .json curve;
-            or an audio (or video) file whose loudness is to be followed, silent after its end.
+        loudness: points (time in seconds, level); one level per tenth of a second; a .csv or .json curve; or an audio
+            (or video) file whose loudness is to be followed, silent after its end.
         seconds: length of the sound.
 
     Raises:
@@ -149,23 +157,34 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
     whole = points / LOUDNESS_FPS
     if isinstance(loudness, str | Path):
         path = Path(loudness)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ValueError(f"loudness {path} does not exist; give a .csv or .json curve or an audio file")
         if path.suffix.lower() in CURVE_SUFFIXES:
             return curves.from_points(curves.read_points(path), whole)
         return curve_of_audio(path, whole)
-    if isinstance(loudness, np.ndarray) and loudness.ndim == 1:
-        if loudness.shape != (points,):
+    try:
+        values = np.asarray(loudness, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"loudness {_FORMS}; give numbers ({error})") from error
+    if values.ndim == 1 and len(values):
+        if len(values) != points:
             raise ValueError(
-                f"loudness has {len(loudness)} levels, expected {points} ({whole} s at {LOUDNESS_FPS} a second); "
+                f"loudness has {len(values)} levels, expected {points} ({whole} s at {LOUDNESS_FPS} a second); "
                 "give (time, level) points to have it interpolated"
             )
-        times = curves.point_times(whole)
-        return curves.from_points(list(zip(times.tolist(), loudness.tolist(), strict=True)), whole)
-    rows = [tuple(row) for row in loudness]
-    if any(len(row) != 2 for row in rows):
-        raise ValueError("loudness points have another form than (time in seconds, level); give pairs of numbers")
-    return curves.from_points([(float(time), float(level)) for time, level in rows], whole)
+        values = np.stack([curves.point_times(whole), values], axis=1)
+    if values.ndim != 2 or values.shape[1] != 2:
+        raise ValueError(f"loudness {_FORMS}; it has the shape {values.shape}")
+    return curves.from_points(values.tolist(), whole)
+
+
+_FORMS = "is neither (time in seconds, level) points nor one level for every tenth of a second"
+
+
+def check_seed(seed: object) -> None:
+    """Raises ValueError for a seed that torch's generator does not take, or takes as another one."""
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed!r}, expected a whole number from 0 to 2**63 - 1")
 
 
 def curve_of_audio(path: Path, seconds: float) -> np.ndarray:

@@ -197,17 +197,21 @@ def read_points(path: Path) -> list[tuple[float, float]]:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames is None or not set(CSV_COLUMNS) <= set(reader.fieldnames):
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {', '.join(CSV_COLUMNS)}")
-        return list(reader)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = reader.fieldnames, list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no CSV: {error}") from error
+    if columns is None or not set(CSV_COLUMNS) <= set(columns):
+        raise ValueError(f"{path} has the columns {columns}, expected {', '.join(CSV_COLUMNS)}")
+    return rows
 
 
 def _read_json(path: Path) -> list[dict[str, float]]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(rows, list):
         raise ValueError(f"{path} holds a {type(rows).__name__}, expected a list of points")

@@ -133,8 +133,10 @@ class MaskAttention(ModelMixin, ConfigMixin):
             raise ValueError(f"{path} does not exist; put Diff-Foley's ldm_epoch240.ckpt there, or start without it")
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{path} is no checkpoint of plain tensors: {error}") from error
+        # What torch raises for a stranger's objects, for a file cut short and for an empty one.
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            reason = str(error).splitlines()[0] if str(error) else "it is empty"
+            raise ValueError(f"{path} is no checkpoint of plain tensors: {reason}; download it again") from error
         state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
         for name, target in (
             ("embedder.0.weight", self.projection.weight),

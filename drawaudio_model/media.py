@@ -487,12 +487,24 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
     if codec is None:
         raise ValueError(f"output {out.name} ends in {out.suffix!r}, expected one of {', '.join(_MUX_CODECS)}")
     samples = _to_int16(waveform)
-    with _open(video) as source:
-        stream = _find_stream(source, "video")
-        if stream is None:
-            raise MediaError("no_video_stream", f"{video} has no video stream")
-        with _replacing(out) as temporary:
-            _mux_into(temporary, source, stream, samples, codec)
+    with _open(video) as source, _replacing(out) as temporary:
+        _mux_into(temporary, source, _picture_of(source, video), samples, codec)
+
+
+def _picture_of(source: av.container.InputContainer, video: Path) -> av.VideoStream:
+    stream = _find_stream(source, "video")
+    if stream is None:
+        raise MediaError("no_video_stream", f"{video} has no video stream")
+    return stream
+
+
+def check_container(video: Path, out: Path) -> None:
+    """Raises what `mux` would for these files, before there is a sound: only the head of a file is written, aside."""
+    with _open(video) as source, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"head{out.suffix}"
+        with av.open(f"file:{path}", "w") as sink:
+            _add_streams(sink, path, _picture_of(source, video), _MUX_CODECS[out.suffix.lower()])
+            sink.start_encoding()
 
 
 _MUX_CODECS = {
@@ -512,16 +524,7 @@ def _mux_into(
     path: Path, source: av.container.InputContainer, stream: av.VideoStream, samples: np.ndarray, codec: str
 ) -> None:
     with av.open(f"file:{path}", "w") as sink:
-        try:
-            picture = sink.add_stream_from_template(stream, opaque=True)
-        except ValueError as error:
-            name = stream.codec_context.name
-            raise ValueError(
-                f"a {path.suffix} file cannot hold {name} video; give the output the suffix .mkv"
-            ) from error
-        sound = sink.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
-        if codec in ("aac", "libopus"):
-            sound.bit_rate = 96_000
+        picture, sound = _add_streams(sink, path, stream, codec)
         packets = (packet for packet in source.demux(stream) if packet.dts is not None)
         # The sound starts with the first picture shown: not always the clock's zero, nor the first packet stored.
         head = list(islice(packets, _REORDERED_PACKETS))
@@ -541,6 +544,20 @@ def _mux_into(
         while audio_packet is not None:
             sink.mux_one(audio_packet)
             audio_packet = next(waiting, None)
+
+
+def _add_streams(
+    sink: av.container.OutputContainer, path: Path, stream: av.VideoStream, codec: str
+) -> tuple[av.VideoStream, av.AudioStream]:
+    try:
+        picture = sink.add_stream_from_template(stream, opaque=True)
+    except ValueError as error:
+        name = stream.codec_context.name
+        raise ValueError(f"a {path.suffix} file cannot hold {name} video; give the output the suffix .mkv") from error
+    sound = sink.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
+    if codec in ("aac", "libopus"):
+        sound.bit_rate = 96_000
+    return picture, sound
 
 
 def _encoded_audio(stream: av.AudioStream, samples: np.ndarray, first_pts: int) -> Iterator[av.Packet]:

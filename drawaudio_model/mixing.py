@@ -8,6 +8,7 @@ Legend: n samples, at 16 kHz.
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,9 +19,12 @@ from scipy.ndimage import minimum_filter1d
 from scipy.signal import resample_poly, windows
 
 from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.instructions import check_seed
 
 CEILING_DB = -1.0
 """True peak of a mix, in dB of full scale: what EBU R 128 allows, so that AAC and Opus do not clip."""
+MAX_GAIN_DB = 120
+"""Of a track, up or down: more than lies between the faintest step of 16 bits and full scale."""
 OVERSAMPLING = 4
 """For true peaks, as ITU-R BS.1770-4 asks at 48 kHz and more; at 16 kHz it finds them within 0.7 dB of any phase."""
 LOOK_AHEAD_SECONDS = 0.01
@@ -43,12 +47,12 @@ class Track:
     """None: the mix's seed and the track's number decide."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.gain_db, int | float) or not math.isfinite(self.gain_db):
-            raise ValueError(f"gain_db is {self.gain_db!r}, expected a number of decibels")
+        if not isinstance(self.gain_db, int | float) or not abs(self.gain_db) <= MAX_GAIN_DB:
+            raise ValueError(f"gain_db is {self.gain_db!r}, expected -{MAX_GAIN_DB} to {MAX_GAIN_DB} decibels")
         if not isinstance(self.mute, bool):
             raise ValueError(f"mute is {self.mute!r}, expected true or false")
-        if self.seed is not None and not isinstance(self.seed, int):
-            raise ValueError(f"seed is {self.seed!r}, expected a whole number")
+        if self.seed is not None:
+            check_seed(self.seed)
         for name in ("text", "negative_text"):
             if not isinstance(getattr(self, name), str | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected a text")
@@ -95,7 +99,7 @@ def read_tracks(path: Path) -> list[Track]:
 def _from_json(value: Any, folder: Path) -> Any:
     """Lists as tuples inside, as the pipeline takes boxes and points; a path that exists beside the file as that path."""
     if isinstance(value, str):
-        return str(folder / value) if (folder / value).exists() else value
+        return str(folder / value) if os.path.exists(folder / value) else value
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
         return [tuple(item) for item in value]
     return tuple(value) if isinstance(value, list) else value

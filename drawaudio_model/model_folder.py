@@ -9,20 +9,27 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import ModelMixin
-from transformers import PreTrainedModel
+from diffusers import ModelMixin, SchedulerMixin
+from transformers import FeatureExtractionMixin, PreTrainedModel, PreTrainedTokenizerBase
 
 from drawaudio_model.shard import file_sha256, fingerprint
 
 PIPELINE_CLASS = "DrawAudioPipeline"
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+_FILES: dict[type, tuple[tuple[str, ...], ...]] = {
+    # transformers makes a tokenizer without a vocabulary when it finds none: every word would be the unknown one.
+    PreTrainedTokenizerBase: (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    SchedulerMixin: (("scheduler_config.json",),),
+    FeatureExtractionMixin: (("preprocessor_config.json",),),
+}
+"""What a part without weights cannot do without: any of these sets of files."""
 
 
 def check_model_folder(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> None:
@@ -44,6 +51,10 @@ def check_model_folder(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> No
             raise ValueError(f"part {name} of {folder} is a {library}.{class_name}, which this version does not know")
         if issubclass(kind, ModelMixin | PreTrainedModel):
             _check_weights(part, kind)
+        for base, choices in _FILES.items():
+            if issubclass(kind, base) and not any(all((part / file).is_file() for file in files) for files in choices):
+                wanted = " or ".join(" with ".join(files) for files in choices)
+                raise ValueError(f"model part {part} has no {wanted}; save or download it again")
 
 
 def read_components(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> dict[str, tuple[str, str]]:
@@ -61,8 +72,8 @@ def read_components(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> dict[
     return {name: tuple(value) for name, value in content.items() if isinstance(value, list) and value[0]}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+def read_json(path: Path, *, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """A JSON object from a file, with at least the `needed` names.
 
     Raises:
         ValueError: when it is no such thing.
@@ -73,6 +84,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected an object")
+    for name in needed:
+        if name not in content:
+            raise ValueError(f"{path} has no {name!r}; save or download it again")
     return content
 
 
@@ -120,6 +134,11 @@ def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(entry["shape"]) for name, entry in entries.items()}
 
 
+def detector_beside(folder: Path) -> Path:
+    """Where the detector of a pipeline folder lies, for masks by text."""
+    return folder.parent / "backbones" / "object_detector"
+
+
 def _find_class(library: str, class_name: str) -> type | None:
     """The class that model_index.json names, from the three packages that may appear there and no other."""
     if library.split(".")[0] in ("drawaudio_model", "diffusers", "transformers"):
@@ -139,14 +158,15 @@ def _check_weights(part: Path, kind: type) -> None:
     model = _without_weights(part, kind)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     prefix = getattr(model, "base_model_prefix", "")
-    stored = {_plain_name(name, prefix) for name in found}
-    # Tied weights are stored once, under either name.
-    tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
+    stored = {_plain_name(name, prefix): shape for name, shape in found.items()}
+    # Tied weights are stored once, under either name; transformers 4 lists those that may be left out.
+    tied = getattr(model, "all_tied_weights_keys", None)
+    if tied is None:
+        tied = dict.fromkeys(getattr(model, "_tied_weights_keys", None) or ())
     for name, shape in expected.items():
-        if name in found and found[name] != shape:
-            raise ValueError(
-                f"{part} has {name} of shape {found[name]}, its config.json asks for {shape}; save it again"
-            )
+        own = stored.get(_plain_name(name, prefix), shape)
+        if own != shape:
+            raise ValueError(f"{part} has {name} of shape {own}, its config.json asks for {shape}; save it again")
     lacking = sorted(
         name for name in set(expected) - set(tied) - set(tied.values()) if _plain_name(name, prefix) not in stored
     )

@@ -54,6 +54,7 @@ from drawaudio_model.instructions import (
     Loudness,
     Mask,
     Video,
+    check_seed,
     find_boxes,
     hold_last,
     is_text,
@@ -66,7 +67,7 @@ from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import apply_mask
 from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
 from drawaudio_model.model_card import write_model_card
-from drawaudio_model.model_folder import check_model_folder
+from drawaudio_model.model_folder import check_model_folder, detector_beside
 from drawaudio_model.sampling import Conditions, Guidance, WindowDenoiser, room_for_all_branches
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.unet import DrawAudioUNet
@@ -211,7 +212,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         if folder.exists() or folder.is_absolute() or len(folder.parts) != 2:
             check_model_folder(folder)
         pipe = super().from_pretrained(str(pretrained_model_name_or_path), **kwargs)
-        pipe.detector_folder = folder.parent / "backbones" / "object_detector"
+        pipe.detector_folder = detector_beside(folder)
         return pipe
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
@@ -236,7 +237,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         mask: Mask | None = None,
         loudness: Loudness | None = None,
         seconds: float | None = None,
-        video_fps: float = VIDEO_FPS,
+        video_fps: float | None = None,
         num_inference_steps: int = STEPS,
         guidance_text: float | None = None,
         guidance_video: float | None = None,
@@ -259,7 +260,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             loudness: when and how loud; see `instructions.read_loudness`. Levels are RMS of a waveform that peaks at
                 0.5. None: the model's own choice.
             seconds: length of the sound; default the video's, or 8 s without a video.
-            video_fps: frame rate of an array.
+            video_fps: frame rate of an array, default 4.
             num_inference_steps: sampling steps.
             guidance_text: s_text of Eq. (12); None: the model's own, which is the paper's unless its training set another.
             guidance_video: s_video of Eq. (12), likewise; without a video it is 0.
@@ -274,15 +275,22 @@ class DrawAudioPipeline(DiffusionPipeline):
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": (1, C, N, K)}) after each step of
                 each candidate; the "latents" of a dictionary that it returns take their place.
 
+        Memory grows with the length: the frames (at most 640 pixels wide, 4 a second) are held, with a mask a second time,
+        and the vocoder takes the whole log-mel at once. Cut a video of more than about ten minutes.
+
         Raises:
-            ValueError: for no instruction at all, a mask without video, or an instruction that cannot be read.
+            ValueError: for no instruction at all, a setting without what it is for, or an instruction that cannot be read.
         """
         if video is None and prompt is None and loudness is None:
             raise ValueError("there is no instruction; give a video, a prompt or a loudness curve")
         if mask is not None and video is None:
             raise ValueError("a mask was given without a video; give the video that it was drawn on")
+        if video is None and not (video_fps is None and guidance_video is None):
+            raise ValueError("video_fps or guidance_video was given without a video; leave it out, or give the video")
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
+        if seed is not None:
+            check_seed(seed)
         picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
         seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
         whole = self._window_starts(seconds, overlap_seconds)[-1] + CLIP_SECONDS

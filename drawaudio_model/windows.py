@@ -45,6 +45,8 @@ def window_starts_seconds(
         ValueError: when the overlap leaves no multiple of the grid to step by, or the length is not positive.
     """
     grid = grid_seconds(latent_frames)
+    if not isinstance(overlap_seconds, int):
+        raise ValueError(f"windows overlap by {overlap_seconds!r} s, expected whole seconds")
     step = (CLIP_SECONDS - overlap_seconds) // grid * grid
     if overlap_seconds < 0 or step <= 0:
         raise ValueError(

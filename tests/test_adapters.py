@@ -230,6 +230,9 @@ def test_diff_foleys_projection_is_taken_over(tmp_path: Path) -> None:
         MaskAttention(cavp_dim=12, width=20).load_diff_foley_projection(tmp_path / "ldm.ckpt")
     with pytest.raises(ValueError, match="does not exist"):
         attention.load_diff_foley_projection(tmp_path / "gone.ckpt")
+    (tmp_path / "empty.ckpt").touch()
+    with pytest.raises(ValueError, match=r"empty\.ckpt is no checkpoint of plain tensors"):
+        attention.load_diff_foley_projection(tmp_path / "empty.ckpt")
     torch.save({"state_dict": attention}, tmp_path / "pickled.ckpt")
     with pytest.raises(ValueError, match="no checkpoint of plain tensors"):
         attention.load_diff_foley_projection(tmp_path / "pickled.ckpt")

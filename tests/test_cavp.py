@@ -46,6 +46,7 @@ def test_the_full_size_has_diff_foleys_entries_and_parameters(full):
 
     assert len(full.state_dict()) == 402
     assert count(full) == 113_406_593
+    assert sum(value.numel() for value in full.state_dict().values()) == 113_476_163  # 113.48 M with the buffers
     assert round(count(full.video_encoder) / 1e6, 3) == 31.634
     assert round(count(full.video_project_head) / 1e6, 3) == 1.049
     assert round(count(full.spec_encoder) / 1e6, 3) == 80.723
@@ -257,8 +258,14 @@ def test_the_video_tower_alone_gives_the_same_features(small, full, tmp_path):
 
 def test_other_files_are_refused(small, tmp_path):
     torch.save({"state_dict": small.state_dict()}, tmp_path / "small.ckpt")
-    with pytest.raises(ValueError, match="does not hold the weights of the full-size CAVP"):
+    with pytest.raises(ValueError, match=r"full-size CAVP: \d+ differ, the first is \S+ of shape \(") as caught:
         CAVP.from_checkpoint(tmp_path / "small.ckpt")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "small.ckpt").read_bytes()[:-500])
+    (tmp_path / "empty.ckpt").touch()
+    for name in ("cut", "empty"):
+        with pytest.raises(ValueError, match=f"{name}.ckpt is no checkpoint of plain tensors: .*; download it again"):
+            CAVP.from_checkpoint(tmp_path / f"{name}.ckpt")
     torch.save([1, 2], tmp_path / "list.ckpt")
     with pytest.raises(ValueError, match="holds a list"):
         CAVP.from_checkpoint(tmp_path / "list.ckpt")

@@ -71,6 +71,39 @@ def test_the_same_seed_gives_the_same_bytes(model: Path, video: Path, tmp_path: 
     assert (tmp_path / "a.flac").read_bytes() == (tmp_path / "b.flac").read_bytes()
 
 
+def test_bad_tracks_and_places_for_stems_are_named(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["mix", str(video), "--tracks", str(tmp_path / "tracks.json"), "--model", str(model), "--steps", "1"]
+    command += ["--device", "cpu", "-o", str(tmp_path / "out.wav")]
+    for track, sentence in (
+        ({"loudness": 5}, "points nor one level"),
+        ({"loudness": [0.1, 0.2]}, "loudness has 2 levels, expected 20"),
+        ({"loudness": [[0, None]]}, "level nan"),
+        ({"seed": 2**64}, "track 1 of"),
+        ({"gain_db": 10_000}, "gain_db is 10000, expected -120 to 120 decibels"),
+    ):
+        (tmp_path / "tracks.json").write_text(json.dumps([{"text": "a bell rings"} | track]))
+        assert main(command) == 2 and sentence in capsys.readouterr().err
+    (tmp_path / "tracks.json").write_text(json.dumps([{"text": "a bell rings"}]))
+    assert main([*command, "--stems", str(tmp_path / "tracks.json" / "deep")]) == 2
+    assert "tracks.json is a file; choose another folder with --stems" in capsys.readouterr().err
+
+
+def test_stems_of_another_detector_are_made_again(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detector = tiny_detector(tmp_path / "detector", vocabulary=["bell"])
+    (tmp_path / "tracks.json").write_text(json.dumps([{"mask": "bell"}]))
+    command = ["mix", str(video), "--tracks", str(tmp_path / "tracks.json"), "--model", str(model), "--steps", "1"]
+    command += ["--detector", str(detector), "--stems", str(tmp_path / "deep" / "stems"), "--device", "cpu"]
+    command += ["-o", str(tmp_path / "out.wav")]
+    for made in (True, False):
+        assert main(command) == 0 and ("track 1" in capsys.readouterr().out) == made
+    (detector / "vocabulary.json").write_text(json.dumps(["bell", "drum"]))
+    assert main(command) == 0 and "track 1" in capsys.readouterr().out
+
+
 def test_a_mix_keeps_its_stems_and_makes_only_what_is_new(
     model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +208,9 @@ def test_adapters_are_put_onto_audioldm2(video: Path, tmp_path: Path, capsys: py
     assert main([*command, "--cavp", str(tmp_path / "cavp")]) == 0
     assert len(read_waveform(tmp_path / "out.wav")) == 2 * SAMPLE_RATE
     assert main(command) == 2 and "has no CAVP" in capsys.readouterr().err
+    (tmp_path / "adapters" / "adapter_config.json").write_text("{}")
+    assert main(["info", str(tmp_path / "adapters")]) == 2
+    assert "adapter_config.json has no 'part'" in capsys.readouterr().err
 
 
 def test_a_measured_curve_can_be_drawn_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,6 +271,12 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["curve", "gone.wav", "-o", "curve.csv"], "gone.wav does not exist"),
         (["curve", "VIDEO", "-o", "curve.txt"], "expected .csv, .json, .wav or .flac"),
         (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "0"], "seconds is 0.0"),
+        (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "inf"], "seconds is inf"),
+        # Before any model is loaded, let alone a sound made.
+        (["generate", "VIDEO", "--model", "no-model", "-o", "out.webm"], "a .webm file cannot hold h264 video"),
+        (["mask", "VIDEO", "--text", "bell", "-o", "no/folder/mask.json"], "make it first"),
+        (["generate", "VIDEO", "--model", "MODEL", "--seed", "9" * 20, "-o", "out.wav"], "seed is 9999"),
+        (["generate", "VIDEO", "--model", "MODEL", "--loudness", "x" * 300, "-o", "out.wav"], "does not exist"),
         (["mask", "VIDEO", "--text", "bell", "-o", "mask.png"], "expected .json"),
         (["mask", "VIDEO", "--text", "bell", "-o", "mask.json", "--detector", "none"], "folder none does not exist"),
         (["mask", "gone.mp4", "--text", "bell", "-o", "mask.json"], "gone.mp4 does not exist"),

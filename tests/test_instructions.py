@@ -50,6 +50,10 @@ def test_bad_videos_are_named(tmp_path: Path) -> None:
         read_video(numbered_frames(8), seconds=3)
     with pytest.raises(ValueError, match="video_fps is 0"):
         read_video(numbered_frames(8), video_fps=0)
+    with pytest.raises(ValueError, match=r"video_fps is 10 for the file a\.mp4"):
+        read_video("a.mp4", video_fps=10)
+    with pytest.raises(ValueError, match="video is a list, expected a media file or a numpy array"):
+        read_video([numbered_frames(1)[0]])
 
 
 def test_all_kinds_of_masks_give_the_same_region(tmp_path: Path) -> None:
@@ -70,6 +74,7 @@ def test_a_mask_is_a_text_when_it_is_no_path(tmp_path: Path) -> None:
     (tmp_path / "bell").mkdir()
     assert is_text("a red ball") and is_text("bell")
     assert not is_text(str(tmp_path / "bell")) and not is_text("mask.png") and not is_text(" ")
+    assert is_text("a St. Bernard") and is_text("x" * 300) and not is_text("gone.json")
     assert not is_text(None) and not is_text((0.1, 0.1, 0.2, 0.2))
 
 
@@ -87,7 +92,14 @@ def test_all_kinds_of_curves_give_the_same_signal(tmp_path: Path) -> None:
     write_points(tmp_path / "curve.csv", points)
     write_points(tmp_path / "curve.json", points)
     expected = 0.2 * (np.arange(20) + 0.5) / 10
-    for loudness in (points, np.array(points), tmp_path / "curve.csv", str(tmp_path / "curve.json"), expected):
+    for loudness in (
+        points,
+        np.array(points),
+        tmp_path / "curve.csv",
+        str(tmp_path / "curve.json"),
+        expected,
+        list(expected),
+    ):
         assert read_loudness(loudness, 2.0) == pytest.approx(expected, abs=1e-6)
 
 
@@ -108,6 +120,19 @@ def test_bad_curves_are_named(tmp_path: Path) -> None:
         read_loudness([(0.0, 0.1, 0.2)], 8.0)
     with pytest.raises(ValueError, match="does not exist"):
         read_loudness(tmp_path / "no.csv", 8.0)
+    for other in (5, [[0, 0.1], [1]], {"time": 1}, [None, "loud"]):
+        with pytest.raises(ValueError, match=r"neither .time in seconds, level. points nor one level"):
+            read_loudness(other, 8.0)
+    with pytest.raises(ValueError, match=r"level nan at 0\.0 s, expected 0 to 1"):
+        read_loudness([[0, None]], 8.0)
+    with pytest.raises(ValueError, match="does not exist"):
+        read_loudness("x" * 300, 8.0)
+    (tmp_path / "sound.csv").write_bytes(b"time_seconds,level\n\xff\xfe,1\n")
+    with pytest.raises(ValueError, match=r"sound\.csv is no CSV"):
+        read_loudness(tmp_path / "sound.csv", 8.0)
+    (tmp_path / "huge.csv").write_text("time_seconds,level\n0," + "1" * 200_000)
+    with pytest.raises(ValueError, match=r"huge\.csv is no CSV"):
+        read_loudness(tmp_path / "huge.csv", 8.0)
     with pytest.raises(ValueError, match="expected 0 to 1"):
         read_loudness([(0.0, 3.0)], 8.0)
 

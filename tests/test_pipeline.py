@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
 from drawaudio_model.candidates import clap_score, curve_score
 from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SAMPLE_RATE, VIDEO_FRAMES
-from drawaudio_model.detector import ObjectDetector
+from drawaudio_model.detector import ObjectDetector, load_world_model
 from drawaudio_model.instructions import find_boxes
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
@@ -201,6 +201,14 @@ def test_a_mask_may_be_the_text_of_a_thing(
         pipe._picture_features(video, "bell", VIDEO_FRAMES)
 
 
+def test_a_detector_of_foreign_objects_is_not_unpickled(tmp_path: Path) -> None:
+    torch.save({"model": MaskAttention(cavp_dim=4, width=4)}, tmp_path / "strange.pt")
+    (tmp_path / "empty.pt").touch()
+    for name in ("strange", "empty"):
+        with pytest.raises(ValueError, match=f"{name}.pt is no whole YOLO-World checkpoint of ultralytics"):
+            load_world_model(tmp_path / f"{name}.pt")
+
+
 def test_a_long_video_is_one_sound_of_its_length(pipe: DrawAudioPipeline) -> None:
     frames = np.random.default_rng(1).integers(0, 255, (93, 16, 16, 3), dtype=np.uint8)
     result = pipe(frames, "a bell rings", loudness=[(0.0, 0.2)], video_fps=10, **FAST)
@@ -225,6 +233,11 @@ def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray
         pipe(prompt="a", guidance_interval=(0.5, 0.2))
     with pytest.raises(ValueError, match="num_candidates is 0"):
         pipe(prompt="a", num_candidates=0)
+    with pytest.raises(ValueError, match="guidance_video was given without a video"):
+        pipe(prompt="a", guidance_video=2.0)
+    for seed in (-1, 2**63, 1.5):
+        with pytest.raises(ValueError, match=f"seed is {seed}, expected a whole number from 0"):
+            pipe(prompt="a", seed=seed)
     with pytest.raises(ValueError, match="one seed each and at least 1 step"):
         pipe(prompt="a", num_inference_steps=0)
     with pytest.raises(ValueError, match=r"loudness has shape \(1, 79\), expected \(1, 80\)"):
@@ -246,6 +259,12 @@ def test_parts_of_different_models_are_refused(pipe: DrawAudioPipeline) -> None:
     parts = dict(pipe.components)
     parts["mask_attention"] = MaskAttention(cavp_dim=12, width=16, positions=31)
     with pytest.raises(ValueError, match="mask attention has 31 positions, expected at least the clip's 32 frames"):
+        DrawAudioPipeline(**parts)
+    parts = dict(pipe.components)
+    with torch.device("meta"):
+        kinds = {"down_block_types": ("DownEncoderBlock2D",) * 7, "up_block_types": ("UpDecoderBlock2D",) * 7}
+        parts["vae"] = AutoencoderKL(1, 1, block_out_channels=(4,) * 7, latent_channels=4, norm_num_groups=2, **kinds)
+    with pytest.raises(ValueError, match="autoencoder compresses 64 times, expected a divisor of 800 mel frames"):
         DrawAudioPipeline(**parts)
     with pytest.raises(ValueError, match="loudness_branches is 'text'"):
         DrawAudioPipeline(**pipe.components, loudness_branches="text")
@@ -297,6 +316,16 @@ def break_folder(folder: Path, fault: str) -> None:
         if fault == "missing weight":
             del weights["conv_in.bias"]
         save_file(weights, unet, metadata={"format": "pt"})
+    elif fault == "no tokens":
+        for file in ("tokenizer.json", "vocab.json"):
+            (folder / "tokenizer" / file).unlink(missing_ok=True)
+    elif fault == "no schedule":
+        (folder / "scheduler" / "scheduler_config.json").unlink()
+    elif fault == "prefix":
+        file = folder / "text_encoder_2" / "model.safetensors"
+        weights = {f"transformer.{name}": value for name, value in load_file(file).items()}
+        weights["transformer.encoder.final_layer_norm.weight"] = torch.zeros(5)
+        save_file(weights, file, metadata={"format": "pt"})
     elif fault == "text weight":
         file = folder / "text_encoder_2" / "model.safetensors"
         weights = load_file(file)
@@ -323,6 +352,9 @@ def break_folder(folder: Path, fault: str) -> None:
         ("shape", r"conv_in.bias of shape \(5,\), its config.json asks for \(8,\)"),
         ("missing weight", "lacks 1 weights .* the first is conv_in.bias"),
         ("text weight", "text_encoder_2 lacks 1 weights .* the first is encoder.final_layer_norm.weight"),
+        ("no tokens", "tokenizer has no tokenizer.json or vocab.json with merges.txt"),
+        ("no schedule", "scheduler has no scheduler_config.json"),
+        ("prefix", r"encoder.final_layer_norm.weight of shape \(5,\), its config.json asks for \(24,\)"),
         ("rate", "sampling_rate 22050, expected 16000"),
         ("other pipeline", "describes a AudioLDM2Pipeline, expected a DrawAudioPipeline"),
         ("foreign code", "os.system, which this version does not know"),

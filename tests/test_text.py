@@ -8,6 +8,7 @@ from diffusers import AudioLDM2Pipeline, DDIMScheduler
 from diffusers.pipelines.audioldm2.modeling_audioldm2 import AudioLDM2ProjectionModel
 from safetensors import safe_open
 from transformers import GPT2LMHeadModel, GPT2Model
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from drawaudio_model.text import (
     COMPONENTS,
@@ -15,6 +16,7 @@ from drawaudio_model.text import (
     TextConditioner,
     TextEmbeddings,
     build_text_conditioner,
+    pooled_embedding,
     train_tokenizers,
 )
 
@@ -114,6 +116,12 @@ def test_the_content_of_padding_does_not_reach_the_generated_tokens(conditioner)
     spoilt = torch.where(text.t5_mask[..., None], text.t5, torch.tensor(9.0))
     inputs, mask = conditioner.projected_inputs(text.clap, spoilt, text.t5_mask)
     torch.testing.assert_close(conditioner.generate(inputs, mask), text.gpt, atol=1e-5, rtol=1e-5)
+
+
+def test_pooled_embeddings_are_those_of_either_transformers():
+    pooled = torch.randn(2, 4)
+    assert pooled_embedding(pooled) is pooled  # transformers 4
+    assert pooled_embedding(BaseModelOutputWithPooling(pooler_output=pooled)) is pooled
 
 
 def test_null_text_is_the_empty_caption(conditioner):

@@ -28,6 +28,8 @@ def test_windows_cover_the_sound_and_overlap_enough(seconds: float, latent_frame
 def test_an_overlap_of_a_whole_window_is_refused() -> None:
     with pytest.raises(ValueError, match="expected 0 to 6 s"):
         window_starts_seconds(20, 100, overlap_seconds=8)
+    with pytest.raises(ValueError, match=r"overlap by 3\.5 s, expected whole seconds"):
+        window_starts_seconds(20, 100, overlap_seconds=3.5)
     with pytest.raises(ValueError, match="more than 0"):
         window_starts_seconds(float("nan"), 100)
 
