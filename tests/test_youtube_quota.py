@@ -113,6 +113,28 @@ def test_a_clock_set_back_stops_nobody(tmp_path: Path) -> None:
     assert quota.try_take() < 60
 
 
+def test_a_clock_set_back_makes_no_pause_longer(tmp_path: Path) -> None:
+    clock = Clock()
+    quota = Quota(tmp_path, per_hour=250, burst=5, clock=clock)
+    quota.pause(600, "http_429")
+    clock.now -= 10 * HOUR
+    assert quota.paused()[0] == pytest.approx(600)
+
+
+def test_a_guest_beside_an_account_keeps_the_guests_quota(tmp_path: Path) -> None:
+    clock = Clock()
+    guest, account = (Quota(tmp_path, per_hour=number, burst=3, clock=clock) for number in (30, 300))
+    taken, end = [], clock.now + 2 * HOUR
+    while clock.now < end:
+        if account.try_take() and guest.try_take():
+            clock.now += 5
+        else:
+            taken.append(clock.now)
+    assert most_in_an_hour(taken) <= 30
+    clock.now += HOUR
+    assert len(take_until(account, clock, clock.now + HOUR)) > 200
+
+
 def test_the_quota_is_the_sessions() -> None:
     assert DownloadSettings().videos_per_hour == 250
     assert DownloadSettings(cookies="cookies.txt").videos_per_hour == 1500

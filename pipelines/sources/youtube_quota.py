@@ -1,11 +1,13 @@
 """The quota of requests and the pause after a refusal, shared by all processes of the machine.
 
 The state is one small file under a lock. The bucket holds `burst` tokens and is refilled with quota - burst of them in an
-hour, so that no hour sees more than `quota` starts, whatever processes there are and however they are restarted.
+hour, so that no hour sees more than `quota` starts, whatever processes there are and however they are restarted. Where
+processes ask with different quotas (a guest beside an account), the lowest that was asked with in the last hour holds.
 """
 
 import fcntl
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,10 @@ class QuotaState:
     """When `tokens` was true; seconds of the clock."""
     paused_until: float = 0.0
     reason: str = ""
+    rate: float = math.inf
+    """Tokens a second of the lowest quota that was lately asked with ..."""
+    rate_at: float = 0.0
+    """... and when that was."""
 
 
 class Quota:
@@ -52,7 +58,7 @@ class Quota:
             if now < state.paused_until:
                 return state.paused_until - now
             if state.tokens < 1 - _ROUNDING:
-                return (1 - state.tokens) / self._rate
+                return (1 - state.tokens) / state.rate
             state.tokens -= 1
             return 0.0
 
@@ -75,9 +81,14 @@ class Quota:
             fcntl.flock(lock, fcntl.LOCK_EX)
             path, now = self.folder / "quota.json", self._clock()
             state = self._read(path, now)
-            # A clock that was set back must not stop the line until it has caught up.
+            # A clock that was set back must not stop the line until it has caught up; what is left of a pause stays.
+            back = max(0.0, state.at - now)
+            state.paused_until, state.rate_at = state.paused_until - back, state.rate_at - back
             passed = max(0.0, now - state.at)
-            state.tokens, state.at = min(float(self.burst), state.tokens + passed * self._rate), now
+            state.tokens += passed * min(state.rate, self._rate)
+            state.tokens, state.at = min(float(self.burst), state.tokens), now
+            if self._rate <= state.rate or now - state.rate_at >= HOUR:
+                state.rate, state.rate_at = self._rate, now
             before = dict(vars(state))
             yield state, now
             if vars(state) != before or not path.exists():
