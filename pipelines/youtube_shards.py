@@ -5,6 +5,7 @@ while (a network error, a refused session, an age limit now that cookies are the
 shard. A tar that was damaged or lost is no reason to fetch it again in silence: readers name it.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ def recipe(root: Path, settings: DownloadSettings) -> ShardRecipe:
         return download(
             {key: rows[key] for key in keys},
             log=AttemptLog(root, shard),
-            staging=root / "raw_clips" / ".staging" / "youtube" / shard,
+            staging=_staging(root, shard),
             settings=settings,
         )
 
@@ -89,12 +90,20 @@ def close_round(root: Path, shard: str, manifest: ShardManifest) -> None:
         folder = root / "raw_clips"
         for name in (f"manifests/{shard}.json", f"index/{shard}.parquet", f"{shard}.tar"):
             (folder / name).unlink()
+    # Media of clips that the shard has taken, where a run was killed before it could delete them; an old fault among them
+    # would be taken for the next round's.
+    shutil.rmtree(_staging(root, base_shard(shard)), ignore_errors=True)
     AttemptLog(root, base_shard(shard)).close_round()
 
 
 def publish_ledger(root: Path, shard: str) -> list[dict[str, Any]]:
     """Write the ledger of a partition; returns its rows."""
     return write_ledger(root, shard, read_clip_list(root, shard), _finished(root, shard))
+
+
+def _staging(root: Path, shard: str) -> Path:
+    """Where a partition's downloads lie until its shard has taken them."""
+    return root / "raw_clips" / ".staging" / "youtube" / shard
 
 
 def _open(root: Path, shard: str, settings: DownloadSettings) -> list[str]:

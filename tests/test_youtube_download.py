@@ -281,7 +281,7 @@ POINTS = {
 }
 WATCHED = {
     "a transfer is half done": "*/download/*.part",
-    "a video is fetched": "*/source.json",
+    "a video is fetched": "*/source.mp4",
     "a clip is cut": "*/clip-*.json",
 }
 
@@ -323,7 +323,7 @@ def fetched_videos(root: Path) -> set[str]:
     """Good videos that need not be asked for any more: fetched, or in the shard."""
     staging = root / "raw_clips" / ".staging" / "youtube" / SHARD
     folders = {hashlib.sha256(video.encode()).hexdigest()[:24]: video for video in VIDEOS}
-    found = {folders[path.parent.name] for path in staging.glob("*/source.json")}
+    found = {folders[path.parent.name] for path in staging.glob("*/source.mp4")}
     log = AttemptLog(root, SHARD)
     found |= {video for video, start in CLIPS if any(not row.error for row in log.of(f"{video}_{start:06d}"))}
     return {video for video in found if not any(EXPECTED[VIDEOS[video]][2])}
@@ -413,6 +413,35 @@ def test_an_outage_ends_the_run_before_it_uses_up_the_list(media: dict[str, byte
         ledger = fill(root, held)
         assert server.pages == dict(zip(videos, (2, 2, 2, 1, 1), strict=True))
     assert [row["shard"] for row in ledger.values()] == ["train-100000"] * 3 + [SHARD] * 2
+
+
+def test_a_broken_ffmpeg_ends_the_run_as_an_outage_does(media: dict[str, bytes], tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    videos = sorted(video_id("good", i) for i in range(4))
+    write_list(root, [(video, start) for video in videos for start in (0, 3)])
+    with YouTubeServer(media, dict.fromkeys(videos, "good")) as server:
+        held = settings(server, root / "state", workers=1, failures_in_a_row=2, ffmpeg="/bin/false")
+        with pytest.raises(DownloadsStopped, match="2 videos in a row failed, the last one with ffmpeg"):
+            fill(root, held)
+        assert server.pages == dict.fromkeys(videos[:2], 1)
+
+
+def test_a_section_or_a_torn_track_costs_no_other_clip(media: dict[str, bytes], tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    videos = {video_id(name): name for name in ("stuck", "expired", "torn_pair")}
+    stuck, expired, torn = videos
+    write_list(root, [(stuck, 2), (stuck, 604), (stuck, 1100), (expired, 3), (torn, 1)])
+    leftover = root / "raw_clips" / ".staging" / "youtube" / SHARD / "0" / "clip-000001.mp4"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    with YouTubeServer(media, videos) as server:
+        ledger = fill(root, settings(server, root / "state", clip_limit_seconds=10.0))
+        assert server.pages == {stuck: 1, expired: 2, torn: 1}
+    reasons = {key: row["reason"] for key, row in ledger.items() if row["status"] != "kept"}
+    assert reasons == {f"{stuck}_000604": "time_limit", f"{torn}_000001": "truncated"}
+    assert ledger[f"{expired}_000003"]["attempts"] == 2
+    assert ledger[f"{stuck}_001100"]["format"] == "93+s"
+    assert not leftover.exists()
 
 
 def test_the_limit_ends_everything_that_a_video_started(media: dict[str, bytes], tmp_path: Path) -> None:

@@ -89,6 +89,11 @@ RECORDED = [
     ("extractor_broken", "[youtube] abc: The page needs to be reloaded."),
     ("too_large", "[download] File is larger than max-filesize (700000000 bytes > 600000000 bytes). Aborting."),
     ("unsafe_name", "The extracted extension ('../x') is unusual and will be skipped for safety reasons"),
+    (
+        "network",
+        "[youtube] abc: Unable to download webpage: [SSL: UNSAFE_LEGACY_RENEGOTIATION_DISABLED] unsafe legacy renegotiation "
+        "disabled (_ssl.c:1000)",
+    ),
     ("unknown", "[youtube] abc: Something that nobody has seen yet"),
 ]
 WARNINGS = (

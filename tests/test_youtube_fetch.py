@@ -9,7 +9,7 @@ import pytest
 from drawaudio_model.media import read_clips
 from pipelines.sources.youtube_cut import cut, ffmpeg_binary
 from pipelines.sources.youtube_errors import Kind
-from pipelines.sources.youtube_outcomes import VideoOutcome, VideoRequest, read_clip, read_outcome
+from pipelines.sources.youtube_outcomes import VideoOutcome, VideoRequest, is_fetched, read_clip, read_outcome
 from pipelines.sources.youtube_probe import Fault, Probe, clip_fault, missing_part, probe, source_fault
 from pipelines.sources.youtube_settings import DownloadSettings
 from tests.youtube_server import PLUGINS, YouTubeServer, frame_number, make_video
@@ -164,6 +164,29 @@ def test_what_is_fetched_stays_until_it_is_taken(server: YouTubeServer, tmp_path
     assert fetch(server, "good", tmp_path).error == ""
     assert read_clip(tmp_path / "video", 1)[0].error == ""
     assert server.paths == asked
+
+
+def test_a_section_that_was_not_cut_yet_is_not_asked_for_again(server: YouTubeServer, tmp_path: Path) -> None:
+    assert fetch(server, "hls", tmp_path, long_video_seconds=5.0).error == ""
+    first, media = read_clip(tmp_path / "video", 1)
+    asked = list(server.paths)
+    (tmp_path / "video" / "clip-000001.mp4").unlink()
+    (tmp_path / "video" / "clip-000001.json").unlink()
+    assert is_fetched(tmp_path / "video", (1,))
+    assert fetch(server, "hls", tmp_path, long_video_seconds=5.0).error == ""
+    assert (first.error, first.format) == ("", "93+s")
+    assert read_clip(tmp_path / "video", 1) == (first, media)
+    assert server.paths == asked
+
+
+def test_no_message_holds_an_address(tmp_path: Path) -> None:
+    from pipelines.sources.youtube_ytdlp import _left_out
+
+    words = tmp_path / "words.txt"
+    words.write_text("[https @ 0x1] HTTP error 404 Not Found: 'https://host/videoplayback?ip=192.0.2.7&id=1', ends\n")
+    found = _left_out(words)
+    assert found.error.name == "http_404"
+    assert found.message.endswith("HTTP error 404 Not Found: '<address>', ends")
 
 
 def test_the_real_sites_extractor_takes_the_settings_and_leaks_none(tmp_path: Path) -> None:

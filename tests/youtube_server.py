@@ -41,6 +41,9 @@ BEHAVIOURS = (
     "pair",  # the same as two formats, to be merged
     "long",  # 20 minutes, also as m3u8
     "holes",  # the same, some of its segments cannot be had
+    "stuck",  # the same, some of its segments never end
+    "expired",  # the same, its playlist's first address had expired
+    "torn_pair",  # two formats, of which the picture ends after 7 s
     "hls",  # the good one, as m3u8 only
     "hls_hole",  # the same without its second segment
     "short",  # 7 s
@@ -63,6 +66,8 @@ BEHAVIOURS = (
     "evil",  # names that point elsewhere
     *REASONS,
 )
+
+LONG = ("long", "holes", "stuck", "expired")
 
 
 def make_video(path: Path, seconds: float, *, fps: int = 5, sound: str = "aac") -> None:
@@ -171,12 +176,13 @@ class YouTubeServer:
         plain = {"vcodec": "avc1.42c00b", "acodec": "mp4a.40.2", "height": 48, "width": 64, "ext": "mp4"}
         address = f"/media/{video}"
         formats = [plain | {"format_id": "18", "url": f"{address}/{_file(behaviour)}"}]
-        if behaviour == "pair":
+        if behaviour in ("pair", "torn_pair"):
+            picture = "picture.mp4" if behaviour == "pair" else "short.mp4"
             formats = [
-                plain | {"format_id": "133", "url": f"{address}/picture.mp4", "acodec": "none"},
+                plain | {"format_id": "133", "url": f"{address}/{picture}", "acodec": "none"},
                 plain | {"format_id": "140", "url": f"{address}/sound.mp4", "vcodec": "none", "ext": "m4a"},
             ]
-        if behaviour in ("long", "holes"):
+        if behaviour in LONG:
             formats.append(plain | {"format_id": "93", "url": f"{address}/long.m3u8", "protocol": "m3u8_native"})
         if behaviour.startswith("hls"):
             formats = [plain | {"format_id": "93", "url": f"{address}/hls.m3u8", "protocol": "m3u8_native"}]
@@ -190,17 +196,11 @@ class YouTubeServer:
 
 
 def _file(behaviour: str) -> str:
-    return (
-        f"{behaviour}.mp4"
-        if behaviour in ("short", "mute", "long")
-        else "long.mp4"
-        if behaviour == "holes"
-        else "good.mp4"
-    )
+    return f"{behaviour}.mp4" if behaviour in ("short", "mute") else "long.mp4" if behaviour in LONG else "good.mp4"
 
 
 def _seconds(behaviour: str) -> int:
-    return {"short": 7, "long": 1200, "holes": 1200}.get(behaviour, 14)
+    return 1200 if behaviour in LONG else 7 if behaviour == "short" else 14
 
 
 class _Http(ThreadingHTTPServer):
@@ -254,14 +254,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"")
         elif behaviour == "holes" and re.fullmatch(r"long6\d\.ts", name) and name != "long60.ts":
             self._answer(404, b"")
-        elif behaviour == "403_once" and first:
+        elif behaviour in ("403_once", "expired") and first:
             self._answer(403, b"")
         elif behaviour == "503_once" and first:
             self._answer(503, b"")
         elif behaviour == "html":
             self._answer(200, b"<!DOCTYPE html><title>Sorry</title>" + b" " * 2000, {"Content-Type": "text/html"})
-        elif behaviour in ("slow", "flood"):
-            self._endless(body, 1 if behaviour == "slow" else 1 << 14)
+        elif behaviour in ("slow", "flood") or (behaviour == "stuck" and re.fullmatch(r"long6\d\.ts", name)):
+            self._endless(body, 1 << 14 if behaviour == "flood" else 1)
         elif behaviour == "cut":
             self._answer(200, body[: len(body) * 2 // 3], length=False)
         elif behaviour in ("reset", "early") or (behaviour == "reset_once" and first):

@@ -36,6 +36,9 @@ Members = Mapping[str, bytes]
 _LOOK_SECONDS = 2.0
 """Longest time without looking whether another process of the machine has paused all downloads."""
 
+_LONGEST_PAUSE_SECONDS = 86400.0
+"""A server's Retry-After is followed up to here: a mistaken one must not stop a machine for weeks."""
+
 
 class DownloadsStopped(RuntimeError):
     """The site refuses this machine, or nothing works; going on would only make it worse."""
@@ -155,20 +158,21 @@ class _Downloader:
     def _settle(self, video: _Video, ended: Ended) -> Iterator[tuple[str, Members | Rejection]]:
         """Yield what a video's process has left."""
         outcome = _outcome(video, ended, self.settings)
-        kind = CLASSES[outcome.error].kind if outcome.error else None
-        refused = kind in (Kind.SESSION, Kind.STOP)
-        stop = self._note_refusal(video, outcome) if refused else self._note_answer(kind, outcome)
-        again = (refused and video.refusals < self.settings.session_pauses) or (
-            outcome.error == "http_403" and not video.extracted_again
-        )
-        for key, start in list(video.keys.items()):
-            done = read_clip(video.folder, start)
+        found = {key: read_clip(video.folder, start) for key, start in video.keys.items()}
+        refused = bool(outcome.error) and CLASSES[outcome.error].kind in (Kind.SESSION, Kind.STOP)
+        ends = [clip[0] if clip else outcome for clip in found.values()]
+        stop = self._note_refusal(video, outcome) if refused else self._note_answer(ends)
+        again = refused and video.refusals < self.settings.session_pauses
+        for key, done in found.items():
             self._append(video, key, outcome, done)
-            if done is not None or not again:
-                del video.keys[key]
-                yield key, _end_of(key, outcome, done)
+            expired = (done[0] if done else outcome).error == "http_403" and not video.extracted_again
+            if expired or (done is None and again):
+                (video.folder / f"clip-{video.keys[key]:06d}.json").unlink(missing_ok=True)
+                continue
+            del video.keys[key]
+            yield key, _end_of(key, outcome, done)
         if video.keys:
-            video.extracted_again |= outcome.error == "http_403"
+            video.extracted_again |= any(end.error == "http_403" for end in ends)
             self.queue.append(video)
         else:
             shutil.rmtree(video.folder, ignore_errors=True)
@@ -199,14 +203,19 @@ class _Downloader:
             )
         )
 
-    def _note_answer(self, kind: Kind | None, outcome: VideoOutcome) -> DownloadsStopped | None:
-        """The site has answered; returns what ends the run when nothing but passing failures come."""
+    def _note_answer(self, ends: list[ClipOutcome | VideoOutcome]) -> DownloadsStopped | None:
+        """The site has answered; returns what ends the run when nothing but passing failures come.
+
+        Args:
+            ends: what became of the video's clips; a cut that fails is a failure as much as a transfer.
+        """
         self.refusals = _Refusals()
-        self.failures = self.failures + 1 if kind is Kind.RETRY else 0
+        failed = all(end.error and CLASSES[end.error].kind is Kind.RETRY for end in ends)
+        self.failures = self.failures + 1 if failed else 0
         if self.failures < self.settings.failures_in_a_row:
             return None
         return DownloadsStopped(
-            f"{self.failures} videos in a row failed, the last one with {outcome.error}: {outcome.message}; look at the "
+            f"{self.failures} videos in a row failed, the last one with {ends[-1].error}: {ends[-1].message}; look at the "
             "network, the disk and ffmpeg, then start the run again"
         )
 
@@ -214,7 +223,7 @@ class _Downloader:
         """Pause the whole machine; returns what ends the run when pauses do not help."""
         error = CLASSES[outcome.error]
         if error.kind is Kind.SESSION:
-            seconds = outcome.retry_after_seconds or self.settings.session_wait_seconds
+            seconds = min(outcome.retry_after_seconds or self.settings.session_wait_seconds, _LONGEST_PAUSE_SECONDS)
             self.quota.pause(seconds, f"{error.name}: {outcome.message}")
         # Videos that were under way when the first one was refused are part of the same incident.
         if video.started < self.refusals.latest:

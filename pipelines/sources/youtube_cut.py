@@ -63,5 +63,12 @@ def cut(ffmpeg: str, source: Path, start_seconds: float, out: Path, limit_second
         words = done.stderr.decode(errors="replace").strip().splitlines()
         last = words[-1] if words else "it said nothing"
         return Fault(CLASSES["ffmpeg"], f"ffmpeg exited with code {done.returncode}: {last}")
-    os.replace(temporary, out)
+    put_in_place(temporary, out)
     return None
+
+
+def put_in_place(file: Path, final: Path) -> None:
+    """Give a file its final name when its content is on the disk: after a power cut nothing empty lies there."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    os.replace(file, final)

@@ -137,7 +137,7 @@ _RULES = (
     ("login", ("please sign in", "sign in to", "login required", "only available for registered users")),
     ("format", ("requested format is not available", "no video formats found", "only images are available")),
     ("too_large", ("larger than max-filesize",)),
-    ("unsafe_name", ("is not allowed as a file extension", "unusual and will be skipped", "unsafe")),
+    ("unsafe_name", ("is not allowed as a file extension", "unusual and will be skipped", "unsafeextension")),
     ("ffmpeg", ("ffmpeg exited with code", "postprocessing:", "conversion failed")),
     (
         "network",

@@ -1,8 +1,9 @@
 """One video: asked for once, fetched into its own folder, cut into its clips.
 
 Runs in a process of its own (youtube_processes.py), which may be killed at any moment. What is finished lies in the folder
-under its final name, so that the next process takes it up: `source.mp4` (the whole video) or `section-<start>.mp4`, then
-`clip-<start>.mp4` with its facts in `clip-<start>.json`, and `outcome.json` with what went wrong with the video as a whole.
+under its final name, so that the next process takes it up: `source.mp4` (the whole video) or `section-<start>.mp4`, each with a
+JSON beside it, then `clip-<start>.mp4` with its facts in `clip-<start>.json`, and `outcome.json` with what went wrong with the
+video as a whole. A section is cut before the next one is fetched, so that a later one that hangs costs nothing.
 All names in the folder are made of numbers: nothing that a server or a list says becomes part of a path, and nothing at
 all reaches a shell.
 """
@@ -20,6 +21,7 @@ from pipelines.sources.youtube_cut import cut, ffmpeg_binary
 from pipelines.sources.youtube_errors import CLASSES
 from pipelines.sources.youtube_outcomes import ClipOutcome, VideoOutcome, VideoRequest
 from pipelines.sources.youtube_probe import Fault, Probe, as_columns, clip_fault, missing_part, probe, source_fault
+from pipelines.sources.youtube_settings import DownloadSettings
 from pipelines.sources.youtube_ytdlp import ROUNDING_SECONDS, Fetched, Refused, section_start
 
 
@@ -45,38 +47,57 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _fetch_clips(request: VideoRequest, folder: Path) -> None:
-    starts = [start for start in request.starts if not (folder / f"clip-{start:06d}.json").exists()]
+    starts, settings = _undecided(request, folder), request.settings
     if not starts:
         return
-    ffmpeg = ffmpeg_binary(request.settings)
-    described = folder / "source.json"
-    if not described.exists():
-        source = youtube_ytdlp.fetch(request.video, starts, folder, ffmpeg, request.settings)
-        write_atomically(described, _to_json(source))
-    source = _from_json(described.read_text())
-    whole = None if source.sections else _probe_whole(folder / "source.mp4")
+    ffmpeg = ffmpeg_binary(settings)
     for start in starts:
-        clip = folder / f"clip-{start:06d}.mp4"
-        if whole is not None:
-            place, offset, seconds, slack = folder / "source.mp4", 0, whole.video_seconds, 0.0
-        else:
-            offset, seconds, slack = section_start(start), source.seconds, ROUNDING_SECONDS
-            place = folder / f"section-{start:06d}.mp4"
-        fault = source.faults.get(start) or missing_part(start, seconds, slack)
+        if _section(folder, start).exists():
+            _cut_section(ffmpeg, folder, start, settings)
+    starts, source = _undecided(request, folder), folder / "source.mp4"
+    if starts and not source.exists():
+        for start, fault in youtube_ytdlp.fetch(request.video, starts, folder, ffmpeg, settings):
+            if fault is None:
+                _cut_section(ffmpeg, folder, start, settings)
+            else:
+                _judge(_clip(folder, start), fault, "", torn_when_short=False)
+    if source.exists():
+        _cut_whole(ffmpeg, source, _undecided(request, folder), settings)
+
+
+def _undecided(request: VideoRequest, folder: Path) -> list[int]:
+    return [start for start in request.starts if not _clip(folder, start).with_suffix(".json").exists()]
+
+
+def _clip(folder: Path, start: int) -> Path:
+    return folder / f"clip-{start:06d}.mp4"
+
+
+def _section(folder: Path, start: int) -> Path:
+    return folder / f"section-{start:06d}.mp4"
+
+
+def _cut_section(ffmpeg: str, folder: Path, start: int, settings: DownloadSettings) -> None:
+    section, clip = _section(folder, start), _clip(folder, start)
+    known = _what_came(section)
+    fault = cut(ffmpeg, section, start - section_start(start), clip, settings.clip_limit_seconds)
+    _judge(clip, fault, known.format, torn_when_short=missing_part(start, known.seconds) is None)
+
+
+def _cut_whole(ffmpeg: str, source: Path, starts: list[int], settings: DownloadSettings) -> None:
+    whole, known = _probe_whole(source), _what_came(source)
+    for start in starts:
+        clip = _clip(source.parent, start)
+        fault = missing_part(start, whole.video_seconds)
         if fault is None:
-            fault = cut(ffmpeg, place, start - offset, clip, request.settings.clip_limit_seconds)
-        _judge(clip, fault, source.format, torn_when_short=source.sections and missing_part(start, seconds) is None)
+            fault = cut(ffmpeg, source, start, clip, settings.clip_limit_seconds)
+        long_enough = missing_part(start, known.seconds - ROUNDING_SECONDS) is None
+        _judge(clip, fault, known.format, torn_when_short=long_enough)
 
 
-def _to_json(source: Fetched) -> bytes:
-    faults = {start: (fault.error.name, fault.message) for start, fault in source.faults.items()}
-    return json.dumps(asdict(source) | {"faults": faults}).encode()
-
-
-def _from_json(text: str) -> Fetched:
-    values = json.loads(text)
-    faults = {int(start): Fault(CLASSES[name], message) for start, (name, message) in values.pop("faults").items()}
-    return Fetched(**values, faults=faults)
+def _what_came(file: Path) -> Fetched:
+    known = json.loads(file.with_suffix(".json").read_text())
+    return Fetched(known["seconds"], known["format"])
 
 
 def _probe_whole(source: Path) -> Probe:
@@ -85,7 +106,6 @@ def _probe_whole(source: Path) -> Probe:
     if fault is not None:
         # What came is useless, now and for the next attempt.
         source.unlink()
-        source.with_name("source.json").unlink()
         raise Refused(fault)
     return facts
 
@@ -94,7 +114,7 @@ def _judge(clip: Path, fault: Fault | None, form: str, *, torn_when_short: bool)
     """Decide on a clip and write it down; after this it is never cut again.
 
     Args:
-        torn_when_short: the video is long enough, so a short clip is a section that came in part.
+        torn_when_short: the site says that the video is long enough, so a short clip comes of a file that came in part.
     """
     facts = None if fault else probe(clip)
     if isinstance(facts, Fault):

@@ -59,7 +59,10 @@ class ClipOutcome:
 
 def is_fetched(folder: Path, starts: tuple[int, ...]) -> bool:
     """Whether the rest can be done without asking the site again."""
-    return (folder / "source.json").exists() or all((folder / f"clip-{start:06d}.json").exists() for start in starts)
+    return (folder / "source.mp4").exists() or all(
+        (folder / f"clip-{start:06d}.json").exists() or (folder / f"section-{start:06d}.mp4").exists()
+        for start in starts
+    )
 
 
 def read_clip(folder: Path, start: int) -> tuple[ClipOutcome, bytes] | None:

@@ -4,13 +4,15 @@ Everything that yt-dlp is told and everything that it says passes here.
 """
 
 import io
+import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from yt_dlp.utils import YoutubeDLError, download_range_func
 from yt_dlp.version import __version__ as VERSION
 
 from drawaudio_model.clip_format import SOURCE_SECONDS
-from pipelines.sources.youtube_cut import NEARLY_LOSSLESS
+from drawaudio_model.shard import write_atomically
+from pipelines.sources.youtube_cut import NEARLY_LOSSLESS, put_in_place
 from pipelines.sources.youtube_errors import CLASSES, Kind, classify
 from pipelines.sources.youtube_probe import Fault, missing_part
 from pipelines.sources.youtube_settings import DownloadSettings
@@ -50,21 +53,28 @@ class Refused(Exception):
         self.fault, self.retry_after_seconds = fault, retry_after_seconds
 
 
+class _Overdue(Exception):
+    """A section has taken as long as a clip may."""
+
+
 @dataclass(frozen=True)
 class Fetched:
-    """What came of a video."""
+    """What is known of a file that came; stands beside it as JSON, and is there before it."""
 
-    sections: bool
-    """Sections of it, `section-<start of the clip>.mp4`, instead of all of it, `source.mp4`."""
     seconds: float
-    """Its length as the site says it; 0: it says nothing."""
+    """The video's length as the site says it; 0: it says nothing."""
     format: str
-    faults: dict[int, Fault] = field(default_factory=dict)
-    """Start of a clip -> why its section could not be had."""
+    """yt-dlp's ids of the formats, `+s` for a section."""
 
 
-def fetch(video: str, starts: list[int], folder: Path, ffmpeg: str, settings: DownloadSettings) -> Fetched:
+def fetch(
+    video: str, starts: list[int], folder: Path, ffmpeg: str, settings: DownloadSettings
+) -> Iterator[tuple[int, Fault | None]]:
     """Ask for a video once and fetch what its clips need; files get their names in the folder when they are whole.
+
+    Yields:
+        The start of a clip, and None when its section lies there as `section-<start>.mp4`, or why it cannot be had. The next
+        section is fetched when the next one is asked for. Nothing of a video that came whole, as `source.mp4`.
 
     Raises:
         Refused: with the class of the failure.
@@ -79,17 +89,19 @@ def fetch(video: str, starts: list[int], folder: Path, ffmpeg: str, settings: Do
             info = asker.extract_info(settings.url_template.format(id=video), download=False, process=False)
             _check_plain_video(info)
             seconds = float(info.get("duration") or 0)
-            wanted = [start for start in starts if not seconds or not missing_part(start, seconds, ROUNDING_SECONDS)]
-            if not wanted:
-                return Fetched(True, seconds, "")
-            if seconds > settings.long_video_seconds and _has_m3u8(info):
-                return _fetch_sections(info, wanted, folder, options, settings, log)
-            done = asker.process_ie_result(info, download=True)
+            missing = {start: missing_part(start, seconds, ROUNDING_SECONDS) if seconds else None for start in starts}
+            in_sections = seconds > settings.long_video_seconds and _has_m3u8(info)
+            if not in_sections and not all(missing.values()):
+                done = asker.process_ie_result(info, download=True)
+                _keep(
+                    _written(done, work, log), folder / "source.mp4", Fetched(seconds, str(done.get("format_id") or ""))
+                )
+                missing = {}
     except YoutubeDLError as error:
         raise _refusal(error, log, settings) from error
-    os.replace(_written(done, work, log), folder / "source.mp4")
+    for start, fault in missing.items():
+        yield start, fault or _fetch_section(info, start, folder, options, settings, log)
     shutil.rmtree(work)
-    return Fetched(False, seconds, str(done.get("format_id") or ""))
 
 
 def section_start(start: int) -> int:
@@ -97,39 +109,61 @@ def section_start(start: int) -> int:
     return max(0, start - SECTION_MARGIN_SECONDS)
 
 
-def _fetch_sections(
+def _fetch_section(
     info: Mapping[str, Any],
-    starts: list[int],
+    start: int,
     folder: Path,
     options: Mapping[str, Any],
     settings: DownloadSettings,
     log: "_Log",
-) -> Fetched:
-    work, faults, form = folder / "download", {}, ""
-    for start in starts:
-        final = folder / f"section-{start:06d}.mp4"
-        if final.exists():
-            continue
-        words = work / "ffmpeg.txt"
-        copied = dict(info) | {"formats": [dict(row) for row in info["formats"]]}
-        try:
-            with _words_of_ffmpeg(words), YoutubeDL({**options, **_section_options(work, start, settings)}) as asker:
-                done = asker.process_ie_result(copied, download=True)
-            form = f"{done.get('format_id') or ''}+s"
-            fault = _left_out(words)
-            if fault is None:
-                os.replace(_written(done, work, log), final)
-        except YoutubeDLError as error:
-            refused = _refusal(error, log, settings)
-            fault = _left_out(words) or refused.fault
-        if fault is not None:
-            if fault.error.kind in (Kind.SESSION, Kind.STOP):
-                raise Refused(fault)
-            faults[start] = fault
-            shutil.rmtree(work)
-            work.mkdir()
+) -> Fault | None:
+    """Fetch one section; returns why it cannot be had, or None when it is there."""
+    work = folder / "download"
+    words = work / "ffmpeg.txt"
+    copied = dict(info) | {"formats": [dict(row) for row in info["formats"]]}
+    try:
+        with (
+            _limited(settings.clip_limit_seconds),
+            _words_of_ffmpeg(words),
+            YoutubeDL({**options, **_section_options(work, start, settings)}) as asker,
+        ):
+            done = asker.process_ie_result(copied, download=True)
+        fault = _left_out(words)
+        if fault is None:
+            fetched = Fetched(float(info["duration"]), f"{done.get('format_id') or ''}+s")
+            _keep(_written(done, work, log), folder / f"section-{start:06d}.mp4", fetched)
+            return None
+    except YoutubeDLError as error:
+        fault = _left_out(words) or _refusal(error, log, settings).fault
+    except _Overdue:
+        fault = Fault(CLASSES["time_limit"], f"fetching the section took longer than {settings.clip_limit_seconds:g} s")
+    if fault.error.kind in (Kind.SESSION, Kind.STOP):
+        raise Refused(fault)
     shutil.rmtree(work)
-    return Fetched(True, float(info["duration"]), form, faults)
+    work.mkdir()
+    return fault
+
+
+def _keep(file: Path, final: Path, fetched: Fetched) -> None:
+    """Give a whole file its name; what is known of it is written before, so that a killed process needs not ask again."""
+    write_atomically(final.with_suffix(".json"), json.dumps(asdict(fetched)).encode())
+    put_in_place(file, final)
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise _Overdue in the block after so long, so that one section that hangs costs no other its turn."""
+
+    def stop(number: int, frame: object) -> None:
+        raise _Overdue
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
@@ -154,7 +188,7 @@ def _left_out(words: Path) -> Fault | None:
         return None
     found = classify(lost[0])
     error = CLASSES["network"] if found.name == "unknown" else found
-    return Fault(error, f"parts of the section are missing: {lost[0]}")
+    return Fault(error, f"parts of the section are missing: {_without_addresses(lost[0])}")
 
 
 def _options(settings: DownloadSettings, work: Path, ffmpeg: str, log: "_Log") -> dict[str, Any]:
@@ -244,17 +278,22 @@ def _written(done: Mapping[str, Any], work: Path, log: "_Log") -> Path:
     return there[0]
 
 
-def _refusal(error: YoutubeDLError, log: "_Log", settings: DownloadSettings) -> Refused:
+def _refusal(raised: YoutubeDLError, log: "_Log", settings: DownloadSettings) -> Refused:
     """The class of yt-dlp's error, from its words and from the exception at its bottom."""
-    bottom = _bottom(error)
+    bottom = _bottom(raised)
     status = bottom.status if isinstance(bottom, HTTPError) else None
-    message = str(error).replace("\r", "").removeprefix("ERROR: ")
+    message = str(raised).replace("\r", "").removeprefix("ERROR: ")
     if settings.proxy:
         # Its address may hold a password, and messages stay in the ledger.
         message = message.replace(settings.proxy, "<proxy>")
-    fault = Fault(classify(message, status=status, cause=type(bottom).__name__, warnings=log.warnings), message)
+    found = classify(message, status=status, cause=type(bottom).__name__, warnings=log.warnings)
     after = bottom.response.headers.get("Retry-After", "") if isinstance(bottom, HTTPError) else ""
-    return Refused(fault, float(after) if after.isdigit() else None)
+    return Refused(Fault(found, _without_addresses(message)), float(after) if after.isdigit() else None)
+
+
+def _without_addresses(message: str) -> str:
+    """Media's addresses hold that of this machine, and messages are published with the losses."""
+    return re.sub(r"\w+://[^\s'\"]+", "<address>", message)
 
 
 def _bottom(error: BaseException) -> BaseException:
