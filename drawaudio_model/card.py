@@ -65,7 +65,7 @@ _MEMBER_TEXT = {
     "gpt.npy": "GPT-2 tokens made from both",
 }
 _WITH_SOUND = "This variant holds the sound itself (`flac`); publish the other one: `drawaudio dataset publish`."
-_WITHOUT_SOUND = "This variant holds features only: the sound (`flac`) and the pictures stay with whoever has them."
+_WITHOUT_SOUND = "This variant holds features only: the sound (`flac`) and the videos stay with whoever has them."
 _OPEN_SOUND = (
     'clips = clips.cast_column("flac", datasets.Audio(decode=False))  # bytes; decoding needs torchcodec, FFmpeg\n'
 )
@@ -127,7 +127,7 @@ def write_card(
         manifests: of the shards that the card covers.
         about: what the files do not say.
         ledger: one row per clip with DROPPED_COLUMNS and `status`; rows whose status is "dropped" are counted as lost.
-        pictures: caption of a picture -> PNG bytes.
+        pictures: "<key>: <caption>" of a picture -> PNG bytes; those of excluded clips are left out.
         template: Markdown with the placeholders of `_texts`.
 
     Raises:
@@ -146,7 +146,10 @@ def write_card(
     manifests = sorted(manifests, key=lambda manifest: (SPLITS.index(split_of(manifest)), manifest.shard))
     clips = [row for row in _index_rows(Path(shards_folder), manifests) if not is_excluded(row["key"], excluded)]
     dropped = [row for row in ledger if row["status"] == "dropped"]
-    shown = {f"pictures/{i:02d}.png": (caption, png) for i, (caption, png) in enumerate((pictures or {}).items())}
+    kept = [row for row in (pictures or {}).items() if not is_excluded(row[0].partition(":")[0], excluded)]
+    shown = {f"pictures/{i:02d}.png": row for i, row in enumerate(kept)}
+    for stale in {*(folder / "pictures").glob("*.png")} - {folder / path for path in shown}:
+        stale.unlink()
     for path, (_, png) in shown.items():
         write_atomically(folder / path, png)
     write_atomically(folder / "index" / "clips.parquet", _parquet(clips, INDEX_COLUMNS))

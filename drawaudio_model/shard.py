@@ -114,12 +114,27 @@ def count_clips(folder: Path, split: str) -> int:
     return sum(manifest.count for manifest in manifests if manifest is not None)
 
 
-def read_exclude_list(path: Path) -> frozenset[str]:
-    """Keys of clips and ids of videos that must not be used, one a line, `#` beginning a comment; none without a file."""
+def read_exclude_list(path: Path, entry: re.Pattern[str] = _KEY) -> frozenset[str]:
+    """Keys of clips and ids of videos that must not be used, one a line, `#` beginning a comment; none without a file.
+
+    Args:
+        path: the file.
+        entry: what a line must look like; by default anything that can be a key.
+
+    Raises:
+        ValueError: for a line that is neither key nor id, such as an address: it would take nothing back.
+    """
     if not Path(path).exists():
         return frozenset()
     lines = (line.partition("#")[0].strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines())
-    return frozenset(line for line in lines if line)
+    names = {line: number for number, line in enumerate(lines, start=1) if line}
+    for name, number in names.items():
+        if not entry.fullmatch(name):
+            raise ValueError(
+                f"{path}, line {number} is {name!r}, expected a clip's key or a video's id alone; correct it, a takedown must "
+                "not be lost"
+            )
+    return frozenset(names)
 
 
 def is_excluded(key: str, excluded: frozenset[str]) -> bool:

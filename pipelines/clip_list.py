@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from drawaudio_model.shard import EXCLUDE_FILE, fingerprint, write_atomically
+from drawaudio_model.shard import EXCLUDE_FILE, fingerprint, read_exclude_list, write_atomically
 from pipelines.partitions import base_shard, shard_of
 from pipelines.profiles import SPLITS, Profile, current_profile
 from pipelines.resources import DataRoot
@@ -118,10 +118,10 @@ def read_clip_list(root: Path, shard: str | None = None) -> dict[str, dict[str, 
     return {row["key"]: row for row in rows}
 
 
-def _read_lists(profile: Profile) -> "ClipLists":
+def _read_lists(profile: Profile, also_excluded: frozenset[str] = frozenset()) -> "ClipLists":
     from pipelines.sources import youtube_lists
 
-    return youtube_lists.read_lists(youtube_lists.lists_folder(), profile.lists)
+    return youtube_lists.read_lists(youtube_lists.lists_folder(), profile.lists, also_excluded)
 
 
 def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -132,14 +132,18 @@ def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, 
     from drawaudio_model.markdown import table
     from pipelines.sources import youtube_lists
 
-    lists = _read_lists(profile)
+    held = root / "training_shards" / EXCLUDE_FILE
+    present = read_exclude_list(held, youtube_lists.EXCLUDED)
+    lists = _read_lists(profile, present)
     path, report = root / "clip_list_left_out.csv", io.StringIO()
     writer = csv.writer(report, lineterminator="\n")
     writer.writerow(("place", "key", "reason", "message"))
     writer.writerows((row.place, row.key, row.reason, row.message) for row in lists.left_out)
     write_atomically(path, report.getvalue().encode())
-    excluded = youtube_lists.exclude_path(youtube_lists.lists_folder())
-    write_atomically(root / "training_shards" / EXCLUDE_FILE, excluded.read_bytes() if excluded.exists() else b"")
+    # What somebody added to the loader's own list stays: a takedown must not be lost.
+    new = read_exclude_list(youtube_lists.exclude_path(youtube_lists.lists_folder()), youtube_lists.EXCLUDED) - present
+    text = held.read_text(encoding="utf-8-sig") if held.exists() else ""
+    write_atomically(held, "".join(f"{line}\n" for line in [*text.splitlines(), *sorted(new)]).encode())
     first = {row.reason: row for row in reversed(lists.left_out)}
     examples = [{"reason": row.reason, "place": row.place, "message": row.message} for row in first.values()]
     return youtube_rows(profile, lists), {

@@ -6,7 +6,17 @@ from pathlib import Path
 import dagster as dg
 
 from drawaudio_model.card import CARD_LINK, TEMPLATE, About, link_folder, write_card
-from drawaudio_model.shard import ShardReader, decode_array, decode_facts, fingerprint, finished_shards, read_manifest
+from drawaudio_model.shard import (
+    EXCLUDE_FILE,
+    ShardReader,
+    decode_array,
+    decode_facts,
+    fingerprint,
+    finished_shards,
+    is_excluded,
+    read_exclude_list,
+    read_manifest,
+)
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import Profile, current_profile, materialize_command
 from pipelines.resources import DataRoot
@@ -126,7 +136,8 @@ def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes
 
     samples, media = ShardReader(root / "training_shards", shard), ShardReader(root / "clip_media", shard)
     found: dict[str, bytes] = {}
-    for key in samples.keys[:clips]:
+    excluded = read_exclude_list(root / "training_shards" / EXCLUDE_FILE)
+    for key in [key for key in samples.keys if not is_excluded(key, excluded)][:clips]:
         facts = decode_facts(samples.member(key, "json"))
         boxes = boxes_from_json(samples.member(key, "boxes.json").decode())
         caption, phrases = facts["caption"], facts["noun_phrases"]

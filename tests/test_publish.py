@@ -49,7 +49,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("built")
     shards = root / "data" / "training_shards"
     manifests = write_tiny_shards(shards)
-    shown = {"Loudness": pictures.curves({"clip": [0.1] * 100})}
+    shown = {text: pictures.curves({"clip": [0.1] * 100}) for text in ("Loudness", "clip01_000001: a bird sings")}
     write_card(root / "cards", "tiny", shards, manifests, dataset_card.ABOUT_DEMO, ledger=LEDGER, pictures=shown)
     (root / "data" / CARD_LINK).symlink_to(root / "cards" / "tiny")
     return root / "data"
@@ -312,6 +312,8 @@ def test_what_was_taken_back_is_not_published(built: Path, tmp_path: Path) -> No
     publish(shards, str(tmp_path / "out"))
     (shards / EXCLUDE_FILE).write_text("clip01\n")
     assert publish(shards, str(tmp_path / "out")).clips == 9
+    assert [path.name for path in (tmp_path / "out" / "pictures").iterdir()] == ["00.png"]
+    assert "a bird sings" not in (tmp_path / "out" / "card.json").read_text()
     manifest = read_manifest(tmp_path / "out" / "data", "train-000000")
     assert manifest is not None
     assert [(row.key, row.reason) for row in manifest.rejected] == [("clip01_000001", "excluded")]

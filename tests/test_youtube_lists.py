@@ -4,6 +4,7 @@ import csv
 import gzip
 import itertools
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -293,9 +294,30 @@ def test_the_asset_writes_list_report_and_exclude_list(tmp_path, monkeypatch):
     report = list(csv.DictReader((root / "clip_list_left_out.csv").open(newline="")))
     assert [(row["reason"], row["key"]) for row in report] == [("excluded", "takendown_1_000001"), ("bad_row", "")]
     assert report[1]["place"].endswith("vggsound.csv, line 3")
-    assert read_exclude_list(root / "training_shards" / EXCLUDE_FILE) == {"takendown_1"}
+    held = root / "training_shards" / EXCLUDE_FILE
+    assert read_exclude_list(held) == {"takendown_1"}
     again = clip_list.clip_list(DataRoot(path=str(root)))
     assert again.data_version == result.data_version
+    # What is added to the loader's list stays there and holds for the list as well.
+    with held.open("a") as file:
+        file.write("ok_ok_ok_ok_000002  # asked for\n")
+    assert clip_list.clip_list(DataRoot(path=str(root))).metadata["left_out"].data == {"excluded": 2, "bad_row": 1}
+    assert read_exclude_list(held) == {"takendown_1", "ok_ok_ok_ok_000002"}
+    assert "# asked for" in held.read_text()
+
+
+@pytest.mark.parametrize("line", ["https://youtu.be/goodgoodgo1", "goodgoodgo1_000001.mp4", "goodgoodgo12"])
+def test_a_line_that_takes_nothing_back_is_named(tmp_path, line):
+    write(tmp_path, "vggsound/vggsound.csv", "goodgoodgo1,1,y,train")
+    path = write(tmp_path, "exclude.txt", "# a comment", "takendown_1", line)
+    with pytest.raises(ValueError, match=re.escape(f"{path}, line 3 is {line!r}, expected a clip's key")):
+        read_lists(tmp_path, ["vggsound"])
+
+
+def test_a_split_without_shards_is_a_bad_row(tmp_path):
+    write(tmp_path, "vggsound/vggsound.csv", "goodgoodgo1,1,y,train", "goodgoodgo2,1,y,val")
+    left_out = read_lists(tmp_path, ["vggsound"]).left_out
+    assert [(row.reason, row.message) for row in left_out] == [("bad_row", "split is 'val', expected train or test")]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the official tables do not lie beside the checkout")

@@ -28,6 +28,8 @@ LISTS: dict[str, tuple[str, ...]] = {
     "vggsound": ("vggsound.csv", "train.csv", "test.csv"),
 }
 """Files of each dataset. Where both have a clip, AudioCaps' row is kept: a person wrote its caption."""
+SPLITS = {"audiocaps": ("train", "val", "test"), "vggsound": ("train", "test")}
+"""Splits of each dataset; there are shards of no other."""
 ORIGINS = {
     "audiocaps": "train.csv, val.csv and test.csv of github.com/cdjkim/audiocaps (folder dataset)",
     "vggsound": "vggsound.csv of www.robots.ox.ac.uk/~vgg/data/vggsound, or test.csv of github.com/hche11/VGGSound",
@@ -36,6 +38,8 @@ AUDIOCAPS_HEADER = ["audiocap_id", "youtube_id", "start_time", "caption"]
 _HELD_OUT_FIRST = ("test", "val", "train")
 _ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _NAME = re.compile(r"([A-Za-z0-9_-]{11})_([0-9]{6})(?:\.mp4)?")
+EXCLUDED = re.compile(rf"{_ID.pattern}(?:_[0-9]{{6}})?")
+"""A line of the exclude list: a video's id, or a clip's key."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -119,17 +123,19 @@ def exclude_path(folder: Path) -> Path:
     return path
 
 
-def read_lists(folder: Path, datasets: Sequence[str]) -> ClipLists:
+def read_lists(folder: Path, datasets: Sequence[str], also_excluded: frozenset[str] = frozenset()) -> ClipLists:
     """Every clip of the datasets' lists once, and every row that was left out.
 
     Args:
         folder: laid out as this module's head says.
         datasets: "audiocaps", "vggsound" or both; of two rows of a clip the first dataset's is kept.
+        also_excluded: keys and ids that are taken back beside those of the folder's exclude list.
 
     Raises:
-        ValueError: when a dataset's lists are missing or hold no row that can be used.
+        ValueError: when a dataset's lists are missing or hold no row that can be used, or for a line of the exclude list that
+            is neither key nor id.
     """
-    excluded = read_exclude_list(exclude_path(folder))
+    excluded = read_exclude_list(exclude_path(folder), EXCLUDED) | also_excluded
     found = ClipLists()
     kept: dict[str, ListedClip] = {}
     for dataset in datasets:
@@ -254,8 +260,8 @@ def _clip(
         fault = f"video id is {video!r}, expected 11 letters, digits, '-' or '_'"
     elif not (start.isascii() and start.isdigit() and len(start) <= 6):
         fault = f"start is {start!r}, expected whole seconds from 0 to 999999"
-    elif split not in _HELD_OUT_FIRST:
-        fault = f"split is {split!r}, expected train, val or test"
+    elif split not in SPLITS[source]:
+        fault = f"split is {split!r}, expected {' or '.join(SPLITS[source])}"
     elif source == "vggsound" and not label.strip():
         fault = "the label is empty"
     elif caption == "":
