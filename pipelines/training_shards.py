@@ -85,6 +85,10 @@ def recipe(root: Path) -> ShardRecipe:
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         for key in keys:
             lacking = [name for name in UPSTREAM if key not in upstream[name]]
+            if key not in rows:
+                text = f"{key} is on the clip list no more; it may have been taken back"
+                yield key, Rejection(key, "not_listed", text)
+                continue
             if lacking:
                 yield key, Rejection(key, f"no_{lacking[0]}", f"{key} ended in {lacking[0]}, see its manifest")
                 continue
@@ -118,6 +122,10 @@ def ledger_rows(root: Path, shard: str) -> list[dict[str, Any]]:
         manifest = read_manifest(root / stage, shard)
         for row in manifest.rejected if manifest else ():
             ended.setdefault(row.key, (stage, row.reason, row.message))
+    # A shard's manifest knows its first round only, the ledger what a later one has met.
+    for key, reason, message in _latest_losses(root, base_shard(shard)):
+        if ended.get(key, ("",))[0] == "raw_clips":
+            ended[key] = ("raw_clips", reason, message)
     rows = []
     for key, clip in read_clip_list(root, shard).items():
         if late.get(key, base_shard(shard)) != shard:
@@ -127,6 +135,17 @@ def ledger_rows(root: Path, shard: str) -> list[dict[str, Any]]:
         facts = {"key": key, "source": clip["source"], "source_id": clip["source_id"], "status": status}
         rows.append({**facts, "stage": stage, "reason": reason, "message": message})
     return rows
+
+
+def _latest_losses(root: Path, shard: str) -> list[tuple[str, str, str]]:
+    """(key, reason, message) of the clips that raw_clips' ledger has as lost."""
+    import pyarrow.parquet as pq
+
+    path = root / "raw_clips" / "ledger" / f"{shard}.parquet"
+    if not path.exists():
+        return []
+    rows = pq.read_table(path, columns=["key", "reason", "message"]).to_pylist()
+    return [(row["key"], row["reason"], row["message"]) for row in rows if row["reason"]]
 
 
 def write_ledger(root: Path, shard: str) -> None:
@@ -183,8 +202,10 @@ def _keys_match(root: Path, manifests: dict[str, ShardManifest]) -> dg.AssetChec
     for shard in manifests:
         reader = ShardReader(root / "training_shards", shard)
         kept = {row["key"] for row in ledger_rows(root, shard) if row["status"] == "kept"}
-        if kept != set(reader.keys):
-            lost[shard] = sorted(kept ^ set(reader.keys))
+        # A clip that was taken back since stays in the tar, where the loader's exclude list keeps it from use.
+        held = set(reader.keys) & set(read_clip_list(root, shard))
+        if kept != held:
+            lost[shard] = sorted(kept ^ held)
         reader.close()
     return dg.AssetCheckResult(
         check_name="keys_match",

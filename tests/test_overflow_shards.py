@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from drawaudio_model.shard import ShardReader, ShardWriter, finished_shards
 from pipelines.partitions import base_shard, next_overflow, shard_family
 from pipelines.shard_work import ShardRecipe, make_shards
-from pipelines.training_shards import ledger_rows
+from pipelines.training_shards import _keys_match, ledger_rows
 from tests.youtube_site import SHARD, write_list
 
 VIDEOS = ("aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc")
@@ -22,6 +24,24 @@ def write_shard(folder: Path, shard: str, keys: list[str], failed: dict[str, str
         for key, reason in failed.items():
             writer.reject(key, reason, f"{key} failed")
         writer.commit()
+
+
+def write_ledger(root: Path, shard: str, failed: dict[str, str]) -> None:
+    rows = {"key": list(failed), "reason": list(failed.values()), "message": ["" for _ in failed]}
+    path = root / "raw_clips" / "ledger" / f"{shard}.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table(rows), path)
+
+
+def test_a_clip_that_was_taken_back_since_fails_no_check(tmp_path: Path) -> None:
+    keys = [f"{video}_000001" for video in VIDEOS]
+    write_list(tmp_path, [(video, 1) for video in VIDEOS[1:]])
+    write_shard(tmp_path / "training_shards", SHARD, keys, {})
+    assert _keys_match(tmp_path, {SHARD: None}).passed
+    write_list(tmp_path, [(video, 1) for video in (*VIDEOS[1:], "ddddddddddd")])
+    found = _keys_match(tmp_path, {SHARD: None})
+    assert not found.passed
+    assert found.metadata["clips_without_a_row_or_a_sample"].data == {SHARD: ["ddddddddddd_000001"]}
 
 
 def test_names() -> None:
@@ -58,6 +78,11 @@ def test_late_clips_go_through_the_assets_and_into_one_ledger(tmp_path: Path) ->
     ends = {row["key"]: (row["status"], row["reason"]) for row in ledger_rows(tmp_path, SHARD)}
     assert ends == {early: ("kept", ""), late: ("dropped", "network"), gone: ("dropped", "private")}
     first = (tmp_path / "training_shards" / f"{SHARD}.tar").stat().st_mtime_ns
+
+    # A later round met another reason, which its ledger knows and the manifest of the first round does not.
+    write_ledger(tmp_path, SHARD, {late: "removed", gone: "private"})
+    ends = {row["key"]: row["reason"] for row in ledger_rows(tmp_path, SHARD)}
+    assert ends == {early: "", late: "removed", gone: "private"}
 
     write_shard(raw, "train-100000", [late], {})
     assert shard_family(raw, SHARD) == [SHARD, "train-100000"]
