@@ -435,7 +435,7 @@ def test_a_section_or_a_torn_track_costs_no_other_clip(media: dict[str, bytes], 
     leftover.parent.mkdir(parents=True)
     leftover.touch()
     with YouTubeServer(media, videos) as server:
-        ledger = fill(root, settings(server, root / "state", clip_limit_seconds=10.0))
+        ledger = fill(root, settings(server, root / "state", clip_limit_seconds=20.0))
         assert server.pages == {stuck: 1, expired: 2, torn: 1}
     reasons = {key: row["reason"] for key, row in ledger.items() if row["status"] != "kept"}
     assert reasons == {f"{stuck}_000604": "time_limit", f"{torn}_000001": "truncated"}
