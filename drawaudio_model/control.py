@@ -13,7 +13,6 @@ Legend: N clips, P loudness points.
 """
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -26,23 +25,27 @@ import numpy as np
 import torch
 
 from drawaudio_model import control_page, metrics, sound_classifier
-from drawaudio_model.clip_format import CLIP_SECONDS
-from drawaudio_model.control_goals import comparisons, goals
-from drawaudio_model.control_rows import ROWS, Row, Scene, read_scenes, row_conditions
+from drawaudio_model.control_goals import comparisons, goals, mask_swaps
+from drawaudio_model.control_rows import ROWS, Row, Scene, other_things, read_scenes, read_truths, row_conditions
 from drawaudio_model.evaluate import (
     Evaluation,
+    curve_and_onsets,
+    defined_json,
+    each_once,
     generate_clips,
     mean_sound,
     own_guidance,
     read_samples,
+    real_onsets,
     real_waveform,
+    sample_fingerprint,
     through_autoencoder,
 )
-from drawaudio_model.loudness import loudness_signal
+from drawaudio_model.mel import SILENT_PEAK
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
-from drawaudio_model.shard import fingerprint, write_atomically
+from drawaudio_model.shard import TrainingSample, fingerprint, write_atomically
 
 MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two"})
 """Metrics whose mean is reported; of the others the median, for a single clip may be off by any amount."""
@@ -62,6 +65,8 @@ BOUNDS = {
     "autoencoder": Row("autoencoder", "real sound through autoencoder and vocoder (upper bound)"),
     "mean": Row("mean", "mean of all real sounds (lower bound)"),
 }
+NOTHING = "nothing"
+"""What is heard in a silent sound."""
 BESIDE = ("signal", "all", "shuffled_signal")
 """Rows of a second model: those in which its loudness control can differ."""
 
@@ -149,30 +154,34 @@ def run_benchmark(
     heard_right = sound_classifier.accuracy(classifier, held_out)
     real = {sample.key: real_waveform(sample) for sample in samples}
     tables: dict[str, Table] = {}
-    with Reporter("control", total=None, log=output / "log.jsonl") as report:
+    with Reporter("control", total=_steps(samples, raw_clips, models, settings), log=output / "log.jsonl") as report:
+        onsets = real_onsets(real, report)
         for words, folder in models.items():
+            report.note("reading the scenes")
             pipe = DrawAudioPipeline.from_pretrained(folder).to(device)
             pipe.set_progress_bar_config(disable=True)
             scenes = {scene.key: scene for scene in read_scenes(pipe, samples, raw_clips, media, seed=settings.seed)}
             sha256 = model_sha256(folder)
             for row in ROWS:
-                if words and row.name not in BESIDE:
+                if not _is_asked(row, words):
                     continue
                 name = f"{words}.{row.name}" if words else row.name
                 report.note(f"row {name}")
                 sounds = generate_row(pipe, row, scenes, settings, sha256, output / "clips" / name, report)
                 tables[name] = measure(
-                    row, f"{words}: {row.words}" if words else row.words, sounds, real, scenes, classifier
+                    row, f"{words}: {row.words}" if words else row.words, sounds, real, onsets, scenes, classifier
                 )
             if not words:
-                bounds = bound_sounds(pipe, scenes, real)
+                report.note("bounds")
+                bounds = bound_sounds(pipe, scenes, real, batch=settings.batch, report=report)
                 scales = own_guidance(pipe, settings.guidance_text, settings.guidance_video)
         for name, sounds in bounds.items():
-            tables[name] = measure(BOUNDS[name], BOUNDS[name].words, sounds, real, scenes, classifier)
+            tables[name] = measure(BOUNDS[name], BOUNDS[name].words, sounds, real, onsets, scenes, classifier)
         rows = {
             name: {"name": table.words, "metrics": summarise(table, settings.seed)} for name, table in tables.items()
         }
         judged = {name: table.clips for name, table in tables.items()}
+        swaps = mask_swaps(judged, settings.seed)
         result = {
             **asdict(settings),
             "guidance_text": scales[0],
@@ -189,16 +198,32 @@ def run_benchmark(
             },
             "rows": rows,
             "comparisons": comparisons(judged, settings.seed),
-            "goals": goals(rows, heard_right, comparisons(judged, settings.seed)),
+            "mask_swaps": swaps._asdict(),
+            "goals": goals(rows, swaps.value, heard_right, comparisons(judged, settings.seed)),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
             "torch": torch.__version__,
             "wall_seconds": round(time.monotonic() - started, 1),
         }
-        write_atomically(output / "clips.json", _json(judged))
-        write_atomically(output / "control.json", _json(result))
-        page = control_page.write(output, result, tables, scenes, real, media, clips=settings.page_clips)
+        write_atomically(output / "clips.json", defined_json(judged))
+        write_atomically(output / "control.json", defined_json(result))
+        report.note("writing the page")
+        page = control_page.write(output, result, tables, scenes, real, media, clips=settings.page_clips, report=report)
         report.finish({"page": page, "goals": {goal["name"]: goal["reached"] for goal in result["goals"]}})
     return result
+
+
+def _is_asked(row: Row, words: str) -> bool:
+    """Of a second model only the rows in which its loudness control can differ."""
+    return not words or row.name in BESIDE
+
+
+def _steps(samples: Sequence[TrainingSample], raw_clips: Path, models: Mapping[str, Path], settings: Settings) -> int:
+    """What the bar counts: onsets of the real sounds, clips of every row, those through the autoencoder, and the page's."""
+    truths = read_truths([sample.key for sample in samples], raw_clips)
+    with_two = sum(bool(other_things(truth)) for truth in truths.values())
+    asked = [row for words in models for row in ROWS if _is_asked(row, words)]
+    clips = sum(with_two if row.asks_of_two else len(samples) for row in asked)
+    return 2 * len(samples) + clips + min(settings.page_clips, len(samples))
 
 
 def generate_row(
@@ -211,11 +236,14 @@ def generate_row(
     report: Reporter,
 ) -> dict[str, np.ndarray]:
     """Key -> sound of the row's instructions; what lies in `folder` from the same model and settings is kept."""
-    asked = [scene for scene in scenes.values() if scene.other_kind is not None or not row.asks_for_the_other]
+    asked = [scene for scene in scenes.values() if scene.other_kind is not None or not row.asks_of_two]
     if not asked:
         return {}
-    # A scene's curve and caption decide its sound as much as the row's words do.
-    given = [(scene.key, scene.donor.key, scene.other_caption, asdict(row)) for scene in asked]
+    # A scene's features, curves and captions decide its sound as much as the row's words do. Its true boxes change only
+    # with its pictures; what CAVP sees in them now may differ in the last bits from machine to machine.
+    given = [
+        (sample_fingerprint(scene.sample), sample_fingerprint(scene.donor), scene.other_caption) for scene in asked
+    ]
     guidance_text, guidance_video = own_guidance(pipe, settings.guidance_text, settings.guidance_video)
     run = Evaluation(
         model_sha256=model,
@@ -225,7 +253,7 @@ def generate_row(
         # Without a text its branch equals the unconditional one: an evaluation for nothing.
         guidance_text=guidance_text if row.text else 0.0,
         guidance_video=guidance_video,
-        instructions=fingerprint(given, settings.batch),
+        instructions=fingerprint(asdict(row), given, settings.batch),
     )
     return generate_clips(
         pipe,
@@ -239,11 +267,11 @@ def generate_row(
 
 
 def bound_sounds(
-    pipe: DrawAudioPipeline, scenes: Mapping[str, Scene], real: dict[str, np.ndarray]
+    pipe: DrawAudioPipeline, scenes: Mapping[str, Scene], real: dict[str, np.ndarray], *, batch: int, report: Reporter
 ) -> dict[str, dict[str, np.ndarray]]:
     """The bounds' sounds by name and key."""
     mean = mean_sound(pipe, list(real.values()))
-    decoded = through_autoencoder(pipe, [scene.sample for scene in scenes.values()])
+    decoded = through_autoencoder(pipe, [scene.sample for scene in scenes.values()], batch=batch, report=report)
     return {"real": real, "autoencoder": decoded, "mean": dict.fromkeys(real, mean)}
 
 
@@ -252,25 +280,38 @@ def measure(
     words: str,
     sounds: dict[str, np.ndarray],
     real: Mapping[str, np.ndarray],
+    onsets: Mapping[str, np.ndarray],
     scenes: Mapping[str, Scene],
     classifier: sound_classifier.SoundClassifier,
 ) -> Table:
-    """Every metric of every clip: against the commanded curve, or the clip's own where none was commanded."""
-    heard = dict(zip(sounds, classifier.classify(list(sounds.values())), strict=True))
+    """Every metric of every clip: against the commanded curve, or the clip's own where none was commanded.
+
+    Args:
+        row: what was instructed.
+        words: for the table.
+        sounds: key -> waveform.
+        real: key -> real waveform.
+        onsets: key -> seconds of its onsets.
+        scenes: by key.
+        classifier: hears which thing sounds; in a silent sound nothing does, whatever the classifier says.
+    """
+    kinds = dict(zip(sounds, classifier.classify(list(sounds.values())), strict=True))
+    heard = {key: kinds[key] if np.abs(sound).max() > SILENT_PEAK else NOTHING for key, sound in sounds.items()}
+    curves = dict(zip(sounds, each_once(sounds.values(), curve_and_onsets), strict=True))
     clips = {}
     for key, sound in sounds.items():
         scene = scenes[key]
-        commanded, measured = scene.curve(row), loudness_signal(sound, seconds=CLIP_SECONDS)
+        commanded, (measured, made) = scene.curve(row), curves[key]
         correlation = metrics.loudness_correlation(commanded, measured)
-        reference = real.get(scene.reference_key(row))
+        reference = scene.reference_key(row)
         right = float(heard[key] == scene.expected_kind(row))
         clips[key] = {
             "loudness_pearson": correlation.pearson,
             "loudness_spearman": correlation.spearman,
             "loudness_error_db": metrics.loudness_error_db(commanded, measured),
-            "envelope_l1": float("nan") if reference is None else metrics.envelope_l1(reference, sound),
+            "envelope_l1": float("nan") if reference is None else metrics.envelope_l1(real[reference], sound),
             "silence_db": metrics.silence_db(commanded, measured),
-            "onset_f1": float("nan") if reference is None else metrics.onset_f1(reference, sound).f1,
+            "onset_f1": float("nan") if reference is None else metrics.match_onsets(onsets[reference], made).f1,
             "lag_seconds": metrics.lag_seconds(commanded, measured),
             "right_kind": right,
             "right_kind_of_two": right if scene.other_kind is not None else float("nan"),
@@ -289,19 +330,6 @@ def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
         interval = metrics.bootstrap_interval(values, statistic=statistic, seed=seed)
         summary[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
     return summary
-
-
-def _json(values: Any) -> bytes:
-    """JSON in which an undefined value is null: NaN is no JSON."""
-
-    def defined(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: defined(entry) for name, entry in value.items()}
-        if isinstance(value, list | tuple):
-            return [defined(entry) for entry in value]
-        return None if isinstance(value, float) and not np.isfinite(value) else value
-
-    return json.dumps(defined(values), indent=1, allow_nan=False).encode()
 
 
 def _named_folder(text: str) -> tuple[str, Path]:

@@ -13,6 +13,7 @@ from drawaudio_model import listening_page
 from drawaudio_model.clip_format import LOUDNESS_POINTS
 from drawaudio_model.control_rows import Row, Scene
 from drawaudio_model.listening_page import PageClip, figure_text
+from drawaudio_model.progress import Reporter
 
 HEARD_ROWS = ("all", "shuffled_signal", "inverted_signal", "other_mask", "other_text", "none")
 """Rows of which every clip on the page has a sound, where it has one; the first is charted."""
@@ -43,6 +44,7 @@ def write(
     media: Path,
     *,
     clips: int,
+    report: Reporter | None = None,
 ) -> Path:
     """Writes `output/index.html` and `output/page/`; returns the path of the first."""
     # Scenes with two things first: only they can be asked for the other one.
@@ -56,6 +58,7 @@ def write(
         clips=shown,
         media=media,
         above=above,
+        report=report,
     )
 
 

@@ -30,13 +30,19 @@ class Row:
     name: str
     words: str
     text: Literal["own", "other"] | None = None
-    mask: Literal["own", "other"] | None = None
+    mask: Literal["own", "true", "other"] | None = None
+    """"own": the detector's boxes, as in training; "true" and "other": the world's own boxes of the one or the other thing."""
     signal: Literal["own", "shuffled", "inverted"] | None = None
 
     @property
     def asks_for_the_other(self) -> bool:
-        """Whether the thing that does not sound in the real clip shall sound; only scenes with two things can."""
+        """Whether the thing that does not sound in the real clip shall sound."""
         return "other" in (self.text, self.mask)
+
+    @property
+    def asks_of_two(self) -> bool:
+        """Whether the row tells two things apart: it is asked of scenes with two only."""
+        return self.asks_for_the_other or self.mask == "true"
 
 
 ROWS = (
@@ -50,7 +56,8 @@ ROWS = (
     Row("all", "text, mask, signal", text="own", mask="own", signal="own"),
     Row("shuffled_signal", "text, mask, signal of another clip", text="own", mask="own", signal="shuffled"),
     Row("inverted_signal", "text, mask, signal upside down", text="own", mask="own", signal="inverted"),
-    Row("other_mask", "mask of the other thing, no text", mask="other"),
+    Row("true_mask", "mask by the true box, no text", mask="true"),
+    Row("other_mask", "mask of the other thing by its true box, no text", mask="other"),
     Row("other_mask_signal", "mask of the other thing, signal of the first, no text", mask="other", signal="own"),
     Row("other_text", "text of the other thing, no mask", text="other"),
 )
@@ -69,8 +76,10 @@ class Scene:
     other_kind: str | None = None
     """Of the other thing that moves; None where there is none."""
     other_caption: str = ""
+    true_cavp_masked: np.ndarray | None = None
+    """(V, D) CAVP features of the frames with the thing's true boxes as mask; None where there is no other."""
     other_cavp_masked: np.ndarray | None = None
-    """(V, D) CAVP features of the frames with the other thing's true boxes as mask."""
+    """(V, D) the same with the other thing's."""
 
     @property
     def key(self) -> str:
@@ -111,18 +120,24 @@ def read_scenes(
     for sample in samples:
         truth = truths[sample.key]
         target = truth["objects"][truth["target"]]
-        others = [thing for thing in truth["objects"] if thing["active"] and thing is not target]
+        others = other_things(truth)
         if not others:
             scenes.append(Scene(sample, target["kind"], donors[sample.key]))
             continue
         pictures = frames.read(sample.key)
-        mask = rasterize(true_boxes(others[0]), *pictures.shape[1:3], frames=len(pictures))
-        masked = pipe.encode_frames(np.asarray(apply_mask(pictures, mask)))[0].cpu().numpy()
+        masked = []
+        for thing in (target, others[0]):
+            mask = rasterize(true_boxes(thing), *pictures.shape[1:3], frames=len(pictures))
+            seen = pipe.encode_frames(np.asarray(apply_mask(pictures, mask)))[0]
+            masked.append(seen.cpu().numpy()[:VIDEO_FRAMES])
         caption = other_caption(others[0], truth, truths)
-        scenes.append(
-            Scene(sample, target["kind"], donors[sample.key], others[0]["kind"], caption, masked[:VIDEO_FRAMES])
-        )
+        scenes.append(Scene(sample, target["kind"], donors[sample.key], others[0]["kind"], caption, *masked))
     return scenes
+
+
+def other_things(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The things of a scene that move and are not the one that sounds."""
+    return [thing for number, thing in enumerate(truth["objects"]) if thing["active"] and number != truth["target"]]
 
 
 def row_conditions(
@@ -153,7 +168,8 @@ def _text(pipe: DrawAudioPipeline, row: Row, scenes: Sequence[Scene]) -> TextEmb
 
 
 def _masked(row: Row, scene: Scene) -> np.ndarray:
-    return scene.other_cavp_masked if row.mask == "other" else scene.sample.cavp_masked[:VIDEO_FRAMES]
+    own = scene.sample.cavp_masked[:VIDEO_FRAMES]
+    return {"own": own, "true": scene.true_cavp_masked, "other": scene.other_cavp_masked}[row.mask]
 
 
 def read_truths(keys: Sequence[str], raw_clips: Path) -> dict[str, dict[str, Any]]:

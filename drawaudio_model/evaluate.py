@@ -20,11 +20,12 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ from drawaudio_model.shard import (
 )
 from drawaudio_model.text import TextEmbeddings
 
+Found = TypeVar("Found")
 ROWS = {
     "generated": "generated, all instructions",
     "autoencoder": "real sound through autoencoder and vocoder (upper bound)",
@@ -83,8 +85,8 @@ class Evaluation:
     steps: int
     guidance_text: float
     guidance_video: float
-    instructions: str = "all"
-    """Which instructions were given: "all", or a fingerprint of what the control benchmark gave instead."""
+    instructions: str
+    """Fingerprint of what the clips were generated from, and of how many were sampled together."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -147,26 +149,33 @@ def evaluate(
     started = time.monotonic()
     samples = read_samples(shards, split, limit=limit, seed=seed)
     pipe = DrawAudioPipeline.from_pretrained(model).to(device)
-    run = Evaluation(model_sha256(model), split, seed, steps, *own_guidance(pipe, guidance_text, guidance_video))
+    given = fingerprint([sample_fingerprint(sample) for sample in samples], batch)
+    run = Evaluation(model_sha256(model), split, seed, steps, *own_guidance(pipe, guidance_text, guidance_video), given)
     pipe.set_progress_bar_config(disable=True)
-    with Reporter("evaluate", total=len(samples), log=output / "log.jsonl") as report:
+    mine = sum(len(samples[start : start + batch]) for start in range(part[0] * batch, len(samples), part[1] * batch))
+    with Reporter("generate", total=mine, log=output / "log.jsonl") as report:
         generated = generate_clips(pipe, samples, run, output / "clips", batch=batch, report=report, part=part)
         if part[1] > 1:
             report.finish({"clips": len(generated), "part": f"{part[0] + 1} of {part[1]}"})
             return {}
+    # The bounds, the real sounds' onsets and features, two passes over each row, and the page.
+    steps_of_measuring = len(samples) * (3 + 2 * len(ROWS)) + len(samples[:page_clips])
+    with Reporter("measure", total=steps_of_measuring, log=output / "log.jsonl") as report:
         real = {sample.key: real_waveform(sample) for sample in samples}
+        report.note("real sounds through autoencoder and vocoder")
         sounds = {
             "generated": generated,
-            "autoencoder": through_autoencoder(pipe, samples),
+            "autoencoder": through_autoencoder(pipe, samples, batch=batch, report=report),
             "mean": dict.fromkeys(real, mean_sound(pipe, list(real.values()))),
         }
-        report.note("measuring")
-        clips = {row: measure_clips(samples, real, found) for row, found in sounds.items()}
+        report.note("loudness, onsets and features")
+        onsets = real_onsets(real, report)
+        clips = {row: measure_clips(samples, onsets, found, report) for row, found in sounds.items()}
         table = {row: {"name": ROWS[row], "metrics": summarise(values, seed)} for row, values in clips.items()}
         if pipe.cavp.config.audio_width:
-            reference = audio_features(pipe, list(real.values()))
+            reference = audio_features(pipe, list(real.values()), report)
             for row, found in sounds.items():
-                features = audio_features(pipe, [found[key] for key in real])
+                features = audio_features(pipe, [found[key] for key in real], report)
                 table[row]["metrics"]["frechet_distance"] = {
                     "value": metrics.frechet_distance(reference, features),
                     "name": FRECHET,
@@ -186,7 +195,9 @@ def evaluate(
             )
             for sample in samples
         ]
-        published = published_metrics(compared, folder=weights, device=device, seed=seed, fetch=fetch_weights)
+        published = published_metrics(
+            compared, folder=weights, device=device, seed=seed, fetch=fetch_weights, tell=report.note
+        )
         for entry in published.values():
             if "missing" in entry:
                 report.note(f"{entry['name']} is not measured: {entry['missing']}")
@@ -202,8 +213,9 @@ def evaluate(
             "torch": torch.__version__,
             "rows": table,
         }
-        write_atomically(output / "clips.json", json.dumps(clips, indent=1).encode())
-        write_atomically(output / "metrics.json", json.dumps(result, indent=1).encode())
+        write_atomically(output / "clips.json", defined_json(clips))
+        write_atomically(output / "metrics.json", defined_json(result))
+        report.note("writing the page")
         shown = [page_clip(sample, real, sounds, clips) for sample in samples[:page_clips]]
         page = listening_page.write_page(
             output,
@@ -212,6 +224,7 @@ def evaluate(
             clips=shown,
             media=media,
             below=None if dataset is None else table_html(result["beside_the_paper"]),
+            report=report,
         )
         report.finish({"clips": len(samples), "page": page, **_figures(table["generated"]["metrics"])})
     return result
@@ -246,6 +259,14 @@ def read_samples(shards: Path, split: str, *, limit: int | None, seed: int) -> l
     if silent:
         raise ValueError(f"{len(silent)} samples have no flac, the first is {silent[0]}; evaluate on shards with sound")
     return samples
+
+
+def sample_fingerprint(sample: TrainingSample) -> str:
+    """sha256 (hex) of all that a sample instructs: its key, its text's, picture's and mask's features, and its curve."""
+    digest = sha256(sample.key.encode())
+    for array in (sample.clap, sample.t5, sample.gpt, sample.cavp, sample.cavp_masked, sample.loudness):
+        digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def real_waveform(sample: TrainingSample) -> np.ndarray:
@@ -305,10 +326,11 @@ def generate_clips(
             guidance_text=run.guidance_text,
             guidance_video=run.guidance_video,
         )
-        for sample, latent in zip(together, latents, strict=True):
+        # Decoded together: Griffin-Lim takes a core for each clip.
+        for sample, waveform in zip(together, pipe.decode(latents), strict=True):
             path = folder / f"{sample.key}.flac"
             if not path.is_file():
-                write_atomically(path, encode_flac(pipe.decode(latent[None])[0]))
+                write_atomically(path, encode_flac(waveform))
             report.step()
     keys = [sample.key for start in mine for sample in samples[start : start + batch]]
     return {key: decode_flac((folder / f"{key}.flac").read_bytes()) for key in keys}
@@ -342,13 +364,17 @@ def stacked(arrays: Iterable[np.ndarray]) -> Tensor:
 
 
 @torch.no_grad()
-def through_autoencoder(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> dict[str, np.ndarray]:
+def through_autoencoder(
+    pipe: DrawAudioPipeline, samples: Sequence[TrainingSample], *, batch: int, report: Reporter
+) -> dict[str, np.ndarray]:
     """Key -> the real sound decoded from its own latent mean: what the model would give if it were perfect."""
-    sounds = {}
-    for sample in samples:
-        mean = torch.from_numpy(sample.latent.astype(np.float32))[: len(sample.latent) // 2, : pipe.latent_frames]
-        scaled = mean[None].to(pipe.device) * pipe.vae.config.scaling_factor
-        sounds[sample.key] = pipe.decode(scaled)[0]
+    sounds: dict[str, np.ndarray] = {}
+    for start in range(0, len(samples), batch):
+        together = samples[start : start + batch]
+        means = stacked(sample.latent[: len(sample.latent) // 2, : pipe.latent_frames] for sample in together)
+        decoded = pipe.decode(means.to(pipe.device) * pipe.vae.config.scaling_factor)
+        sounds.update(zip((sample.key for sample in together), decoded, strict=True))
+        report.step(len(together))
     return sounds
 
 
@@ -359,25 +385,54 @@ def mean_sound(pipe: DrawAudioPipeline, waveforms: Sequence[np.ndarray]) -> np.n
 
 
 @torch.no_grad()
-def audio_features(pipe: DrawAudioPipeline, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+def audio_features(pipe: DrawAudioPipeline, waveforms: Sequence[np.ndarray], report: Reporter) -> np.ndarray:
     """(N * tokens, D) float32 features of CAVP's audio tower, one row for each quarter of a second."""
-    rows = []
-    for waveform in waveforms:
+
+    def features(waveform: np.ndarray) -> np.ndarray:
         mel = diff_foley_log_mel(torch.from_numpy(waveform)[None].to(pipe.device))
-        rows.append(pipe.cavp.encode_spectrogram(mel, normalize=True, pool=False)[0].cpu().numpy())
-    return np.concatenate(rows)
+        return pipe.cavp.encode_spectrogram(mel, normalize=True, pool=False)[0].cpu().numpy()
+
+    return np.concatenate(each_once(waveforms, features, report))
+
+
+def each_once(
+    waveforms: Iterable[np.ndarray], compute: Callable[[np.ndarray], Found], report: Reporter | None = None
+) -> list[Found]:
+    """`compute` of each waveform, once of one that stands there several times, as the mean of all sounds does."""
+    known: dict[int, Found] = {}
+    found = []
+    for waveform in waveforms:
+        if id(waveform) not in known:
+            known[id(waveform)] = compute(waveform)
+        found.append(known[id(waveform)])
+        if report is not None:
+            report.step()
+    return found
+
+
+def real_onsets(real: Mapping[str, np.ndarray], report: Reporter) -> dict[str, np.ndarray]:
+    """Key -> seconds of the real sound's onsets, which every row is compared with."""
+    return dict(zip(real, each_once(real.values(), metrics.onset_times, report), strict=True))
+
+
+def curve_and_onsets(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) loudness signal of CLIP_SECONDS, and seconds of the onsets."""
+    return loudness_signal(waveform, seconds=CLIP_SECONDS), metrics.onset_times(waveform)
 
 
 def measure_clips(
-    samples: Sequence[TrainingSample], real: dict[str, np.ndarray], sounds: dict[str, np.ndarray]
+    samples: Sequence[TrainingSample],
+    expected: Mapping[str, np.ndarray],
+    sounds: Mapping[str, np.ndarray],
+    report: Reporter,
 ) -> dict[str, dict[str, float]]:
-    """Key -> metric -> value; curves are compared with the commanded one, onsets with the real sound's."""
+    """Key -> metric -> value; curves are compared with the commanded one, onsets with the `expected` ones, the real sound's."""
     measured = {}
-    for sample in samples:
+    heard = each_once([sounds[sample.key] for sample in samples], curve_and_onsets, report)
+    for sample, (curve, made) in zip(samples, heard, strict=True):
         commanded = sample.loudness[:LOUDNESS_POINTS]
-        curve = loudness_signal(sounds[sample.key], seconds=CLIP_SECONDS)
         correlation = metrics.loudness_correlation(commanded, curve)
-        onsets = metrics.onset_f1(real[sample.key], sounds[sample.key])
+        onsets = metrics.match_onsets(expected[sample.key], made)
         measured[sample.key] = {
             "loudness_pearson": correlation.pearson,
             "loudness_spearman": correlation.spearman,
@@ -399,6 +454,19 @@ def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, dict[
         interval = metrics.bootstrap_interval([row[metric] for row in values.values()], statistic=statistic, seed=seed)
         table[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
     return table
+
+
+def defined_json(values: Any) -> bytes:
+    """JSON in which an undefined value is null: NaN is no JSON."""
+
+    def defined(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: defined(entry) for name, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [defined(entry) for entry in value]
+        return None if isinstance(value, float) and not np.isfinite(value) else value
+
+    return json.dumps(defined(values), indent=1, allow_nan=False).encode()
 
 
 def page_clip(

@@ -28,6 +28,7 @@ from drawaudio_model.clip_format import CLIP_SECONDS, VIDEO_FPS, VIDEO_FRAMES
 from drawaudio_model.loudness import loudness_signal, point_times
 from drawaudio_model.masks import Box, boxes_from_json
 from drawaudio_model.mel import SILENCE, log_mel
+from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import ShardReader, finished_shards, write_atomically
 
 PICTURE_FPS = 12
@@ -63,6 +64,7 @@ def write_page(
     media: Path | None,
     above: str | None = None,
     below: str | None = None,
+    report: Reporter | None = None,
 ) -> Path:
     """Writes `output/index.html` and `output/page/`; returns the path of the first.
 
@@ -74,12 +76,17 @@ def write_page(
         media: folder of shards with the clips' pictures (`clip_media` or `raw_clips`); None: sounds only.
         above: HTML that stands above the clips; None: the table of the result's rows.
         below: HTML below the table, such as a second one; None: nothing.
+        report: counts the clips.
     """
     folder = output / "page"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     pictures = Pictures(media)
-    cards = [_card(folder, clip, pictures) for clip in clips]
+    cards = []
+    for clip in clips:
+        cards.append(_card(folder, clip, pictures))
+        if report is not None:
+            report.step()
     template = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
     body = template.substitute(
         title=html.escape(title),

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +82,9 @@ def test_every_figure_has_its_count_for_the_model_and_both_bounds(evaluated: Pat
     assert "CAVP" in result["rows"]["generated"]["metrics"]["frechet_distance"]["name"]
     clips = json.loads((evaluated / "clips.json").read_text())
     assert set(clips["generated"]) == set(KEYS)
+    log = [json.loads(line) for line in (evaluated / "log.jsonl").read_text().splitlines()]
+    start = next(row for row in log if row["event"] == "start" and row["task"] == "measure")
+    assert start["total"] == next(row["step"] for row in log if row["event"] == "finish")
 
 
 def test_the_page_stands_alone_and_all_its_files_exist(evaluated: Path) -> None:
@@ -105,6 +110,23 @@ def test_a_second_run_keeps_what_is_there_and_another_seed_starts_anew(
         assert (path.stat().st_mtime_ns == written) == (path != clip)
     assert json.loads((evaluated / "metrics.json").read_text())["rows"] == before
     assert "audio" in (evaluated / "index.html").read_text()
+
+
+def test_a_sound_made_for_other_instructions_is_not_kept(root: Path, evaluated: Path, tmp_path: Path) -> None:
+    changed = replace(sample(1), loudness=np.full(100, 0.2, np.float32))
+    (tmp_path / "model").symlink_to(root / "model")
+    with ShardWriter(tmp_path / "training_shards", "test-000000", inputs={}) as shard:
+        for content in (sample(0), changed, sample(2)):
+            shard.add(content.key, encode_sample(content))
+        shard.commit()
+    output = Path(shutil.copytree(evaluated, tmp_path / "evaluation"))
+    assert run(tmp_path, output, "--seed", "5", "--page-clips", "0") == 0
+    same = {key: (output / "clips" / f"{key}.flac").read_bytes() for key in KEYS}
+    before = {key: (evaluated / "clips" / f"{key}.flac").read_bytes() for key in KEYS}
+    assert [same[key] == before[key] for key in KEYS] == [True, False, True]
+    # A constant command is undefined, which is null in JSON and no NaN.
+    clips = json.loads((output / "clips.json").read_text(), parse_constant=pytest.fail)
+    assert clips["generated"][KEYS[1]]["loudness_pearson"] is None
 
 
 def test_parts_together_make_what_one_process_makes(root: Path, evaluated: Path, tmp_path: Path) -> None:
