@@ -253,6 +253,8 @@ class TrainConfig:
             guidance_video=1.0,
             # Captions are learnt first and explain the sound; without them it is left to picture and mask.
             null_text_rate=0.35,
+            # Otherwise it takes hundreds of steps until the mask counts beside the whole frame.
+            mask_bias_start=2.0,
             null_loudness_rate=0.1,
             workers=0,
             checkpoint_every=100,
@@ -275,7 +277,6 @@ class TrainConfig:
             unet_channels=(32, 64, 96),
             ema_decay=0.998,
             null_text_rate=0.5,
-            mask_bias_start=2.0,
             # On the val clips the mask is obeyed better than at 1 (0.88 to 1.0), the curve as well.
             guidance_video=1.5,
             validate_every=400,
