@@ -367,7 +367,9 @@ def save_world_model(model: nn.Module, path: Path, image_size: int) -> None:
     """An ultralytics checkpoint (half precision, as theirs); `YOLOWorld(path)` opens it too."""
     model = deepcopy(model).cpu().half()
     model.criterion = None
-    torch.save({"model": model, "train_args": {"imgsz": image_size, "task": "detect"}}, path)
+    # A plain dictionary, as in theirs: whoever loads safely refuses other classes.
+    model.args = {"imgsz": image_size, "task": "detect"}
+    torch.save({"model": model, "train_args": model.args}, path)
 
 
 def measure_overlaps(detector: ObjectDetector, scenes: Scenes) -> list[float]:
