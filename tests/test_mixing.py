@@ -96,7 +96,7 @@ def test_tracks_are_read_with_paths_beside_the_file(tmp_path: Path) -> None:
         ('{"text": "a"}', "holds no list of tracks"),
         ('[{"words": "a"}]', "track 1 of .* has 'words', expected only text, negative_text"),
         ('[{"text": "a"}, {"text": 3}]', "track 2 of .*: text is 3, expected a text"),
-        ('[{"gain_db": "loud"}]', "gain_db is 'loud', expected a number"),
+        ('[{"gain_db": "loud"}]', "gain_db is 'loud', expected -120 to 120 decibels"),
         ('[{"mute": 1}]', "mute is 1, expected true or false"),
         ('[{"seed": 1.5}]', "seed is 1.5, expected a whole number"),
     ],

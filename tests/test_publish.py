@@ -49,7 +49,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("built")
     shards = root / "data" / "training_shards"
     manifests = write_tiny_shards(shards)
-    shown = {text: pictures.curves({"clip": [0.1] * 100}) for text in ("Loudness", "clip01_000001: a bird sings")}
+    levels = {"Loudness": 0.1, "clip01_000001: a bird sings": 0.2}
+    shown = {text: pictures.curves({"clip": [level] * 100}) for text, level in levels.items()}
     write_card(root / "cards", "tiny", shards, manifests, dataset_card.ABOUT_DEMO, ledger=LEDGER, pictures=shown)
     (root / "data" / CARD_LINK).symlink_to(root / "cards" / "tiny")
     return root / "data"

@@ -87,9 +87,9 @@ class Quota:
             passed = max(0.0, now - state.at)
             state.tokens += passed * min(state.rate, self._rate)
             state.tokens, state.at = min(float(self.burst), state.tokens), now
+            before = dict(vars(state))
             if self._rate <= state.rate or now - state.rate_at >= HOUR:
                 state.rate, state.rate_at = self._rate, now
-            before = dict(vars(state))
             yield state, now
             if vars(state) != before or not path.exists():
                 write_atomically(path, json.dumps(vars(state)).encode())
