@@ -19,7 +19,7 @@ from transformers import SpeechT5HifiGan
 
 from drawaudio_model.candidates import published_front_end
 from drawaudio_model.cavp import CAVP
-from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE, write_model_card
@@ -32,7 +32,14 @@ WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 PARTS = {"adapters": (".video_attentions.",), "attention": (".attentions.", ".video_attentions.")}
 """What is saved of the UNet, by the part that was trained; the names of its weights contain one of these."""
 _MODULES = ("mask_attention", "loudness_control")
-_SETTINGS = ("loudness_branches", "guidance_text", "guidance_video", "base_model", "licence")
+_SETTINGS = (
+    "loudness_branches",
+    "guidance_text",
+    "guidance_video",
+    "guidance_loudness",
+    "base_model",
+    "licence",
+)
 """Of the pipeline's own settings, those that belong to the adapters."""
 
 
@@ -132,6 +139,7 @@ def from_audioldm2(
     loudness_branches: str = "all",
     guidance_text: float = TEXT_SCALE,
     guidance_video: float = VIDEO_SCALE,
+    guidance_loudness: float = LOUDNESS_SCALE,
     base_model: str | None = AUDIOLDM2,
     licence: str | None = AUDIOLDM2_LICENCE,
 ) -> DrawAudioPipeline:
@@ -144,9 +152,10 @@ def from_audioldm2(
         loudness_control: trained; default new, adding nothing.
         attention_head_dim: number of heads instead of the config's; see `DrawAudioUNet.from_audioldm2`.
         video_width: width of the video tokens.
-        loudness_branches: as DrawAudioPipeline's, like the next two.
+        loudness_branches: as DrawAudioPipeline's, like the next three.
         guidance_text: s_text of Eq. (12) where a call gives none.
         guidance_video: its s_video.
+        guidance_loudness: s_loudness.
         base_model: for the model card.
         licence: for the model card.
 
@@ -183,6 +192,7 @@ def from_audioldm2(
         loudness_branches=loudness_branches,
         guidance_text=guidance_text,
         guidance_video=guidance_video,
+        guidance_loudness=guidance_loudness,
         base_model=base_model,
         licence=licence,
     )

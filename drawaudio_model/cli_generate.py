@@ -68,6 +68,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-text", type=float, help="default: the model's")
     parser.add_argument("--guidance-video", type=float, help="default: the model's")
     parser.add_argument(
+        "--guidance-loudness", type=float, help="the curve counts more from 0 up (default: the model's)"
+    )
+    parser.add_argument(
         "--guidance-interval",
         type=float,
         nargs=2,
@@ -150,9 +153,10 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
             pipe = pipe or load_pipeline(options)
             print(f"track {number + 1}: {track.text or 'no text'}")
             settings = {"mask": track.mask, "loudness": track.loudness, "seed": track.seed}
-            result = pipe(
-                options.video, track.text, negative_prompt=track.negative_text, **settings, **_sampling(options)
-            )
+            own = _sampling(options)
+            if track.loudness is None:  # the weight is of those tracks that have a curve
+                own["guidance_loudness"] = None
+            result = pipe(options.video, track.text, negative_prompt=track.negative_text, **settings, **own)
             folder.mkdir(parents=True, exist_ok=True)
             write_audio(path, result.audios[0], floats=True)
         stems[number] = soundfile.read(path, dtype="float32")[0]
@@ -256,5 +260,6 @@ def _sampling(options: argparse.Namespace) -> dict[str, Any]:
         "num_inference_steps": options.steps,
         "guidance_text": options.guidance_text,
         "guidance_video": options.guidance_video,
+        "guidance_loudness": options.guidance_loudness,
         "guidance_interval": tuple(options.guidance_interval),
     }

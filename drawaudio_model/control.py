@@ -81,8 +81,9 @@ class Settings:
     batch: int = 8
     steps: int = STEPS
     guidance_text: float | None = None
-    """None: the model's own, as in `guidance_video`."""
+    """None: the model's own, as in the next two."""
     guidance_video: float | None = None
+    guidance_loudness: float | None = None
     classifier_steps: int = sound_classifier.STEPS
     page_clips: int = 8
 
@@ -174,7 +175,7 @@ def run_benchmark(
             if not words:
                 report.note("bounds")
                 bounds = bound_sounds(pipe, scenes, real, batch=settings.batch, report=report)
-                scales = own_guidance(pipe, settings.guidance_text, settings.guidance_video)
+                guidance = _guidance(pipe, settings)
         for name, sounds in bounds.items():
             tables[name] = measure(BOUNDS[name], BOUNDS[name].words, sounds, real, onsets, scenes, classifier)
         rows = {
@@ -184,8 +185,7 @@ def run_benchmark(
         swaps = mask_swaps(judged, settings.seed)
         result = {
             **asdict(settings),
-            "guidance_text": scales[0],
-            "guidance_video": scales[1],
+            **guidance,
             "model_sha256": model_sha256(models[""]),
             "models_beside": {words: model_sha256(folder) for words, folder in models.items() if words},
             "clips": len(samples),
@@ -244,15 +244,17 @@ def generate_row(
     given = [
         (sample_fingerprint(scene.sample), sample_fingerprint(scene.donor), scene.other_caption) for scene in asked
     ]
-    guidance_text, guidance_video = own_guidance(pipe, settings.guidance_text, settings.guidance_video)
+    guidance = _guidance(pipe, settings)
+    if not row.text:  # without a text its branch equals the unconditional one: an evaluation for nothing
+        guidance["guidance_text"] = 0.0
+    if not row.signal:
+        guidance["guidance_loudness"] = 0.0
     run = Evaluation(
         model_sha256=model,
         split=settings.split,
         seed=settings.seed,
         steps=settings.steps,
-        # Without a text its branch equals the unconditional one: an evaluation for nothing.
-        guidance_text=guidance_text if row.text else 0.0,
-        guidance_video=guidance_video,
+        **guidance,
         instructions=fingerprint(asdict(row), given, settings.batch),
     )
     return generate_clips(
@@ -264,6 +266,10 @@ def generate_row(
         report=report,
         conditions=row_conditions(row, scenes),
     )
+
+
+def _guidance(pipe: DrawAudioPipeline, settings: Settings) -> dict[str, float]:
+    return own_guidance(pipe, settings.guidance_text, settings.guidance_video, settings.guidance_loudness)
 
 
 def bound_sounds(
@@ -359,6 +365,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--steps", type=int, default=usual.steps, help="sampling steps")
     add("--guidance-text", type=float, help="s_text of Eq. (12) (default: the model's)")
     add("--guidance-video", type=float, help="s_video of Eq. (12) (default: the model's)")
+    add("--guidance-loudness", type=float, help="s_loudness (default: the model's)")
     add("--classifier-steps", type=int, default=usual.classifier_steps, help="training steps of the classifier")
     add("--page-clips", type=int, default=usual.page_clips, help="clips on the page")
     add("--device", help="cuda, cpu, ...; default: a GPU where there is one")

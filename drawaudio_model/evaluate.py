@@ -85,6 +85,7 @@ class Evaluation:
     steps: int
     guidance_text: float
     guidance_video: float
+    guidance_loudness: float
     instructions: str
     """Fingerprint of what the clips were generated from, and of how many were sampled together."""
 
@@ -105,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             steps=options.steps,
             guidance_text=options.guidance_text,
             guidance_video=options.guidance_video,
+            guidance_loudness=options.guidance_loudness,
             page_clips=options.page_clips,
             device=torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")),
             weights=options.weights,
@@ -131,6 +133,7 @@ def evaluate(
     steps: int,
     guidance_text: float | None,
     guidance_video: float | None,
+    guidance_loudness: float | None = None,
     page_clips: int,
     device: torch.device,
     weights: Path,
@@ -150,7 +153,8 @@ def evaluate(
     samples = read_samples(shards, split, limit=limit, seed=seed)
     pipe = DrawAudioPipeline.from_pretrained(model).to(device)
     given = fingerprint([sample_fingerprint(sample) for sample in samples], batch)
-    run = Evaluation(model_sha256(model), split, seed, steps, *own_guidance(pipe, guidance_text, guidance_video), given)
+    guidance = own_guidance(pipe, guidance_text, guidance_video, guidance_loudness)
+    run = Evaluation(model_sha256(model), split, seed, steps, **guidance, instructions=given)
     pipe.set_progress_bar_config(disable=True)
     mine = sum(len(samples[start : start + batch]) for start in range(part[0] * batch, len(samples), part[1] * batch))
     with Reporter("generate", total=mine, log=output / "log.jsonl") as report:
@@ -230,10 +234,12 @@ def evaluate(
     return result
 
 
-def own_guidance(pipe: DrawAudioPipeline, text: float | None, video: float | None) -> tuple[float, float]:
-    """(s_text, s_video) of Eq. (12): the given ones, the model's own in place of None."""
-    own = pipe.config
-    return own.guidance_text if text is None else text, own.guidance_video if video is None else video
+def own_guidance(
+    pipe: DrawAudioPipeline, text: float | None, video: float | None, loudness: float | None
+) -> dict[str, float]:
+    """The pipeline's guidance arguments: the given weights, the model's own in place of None."""
+    given = {"guidance_text": text, "guidance_video": video, "guidance_loudness": loudness}
+    return {name: pipe.config[name] if weight is None else weight for name, weight in given.items()}
 
 
 def read_samples(shards: Path, split: str, *, limit: int | None, seed: int) -> list[TrainingSample]:
@@ -325,6 +331,7 @@ def generate_clips(
             num_inference_steps=run.steps,
             guidance_text=run.guidance_text,
             guidance_video=run.guidance_video,
+            guidance_loudness=run.guidance_loudness,
         )
         # Decoded together: Griffin-Lim takes a core for each clip.
         for sample, waveform in zip(together, pipe.decode(latents), strict=True):
@@ -517,6 +524,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=STEPS, help="sampling steps")
     parser.add_argument("--guidance-text", type=float, help="s_text of Eq. (12) (default: the model's)")
     parser.add_argument("--guidance-video", type=float, help="s_video of Eq. (12) (default: the model's)")
+    parser.add_argument("--guidance-loudness", type=float, help="s_loudness (default: the model's)")
     parser.add_argument("--page-clips", type=int, default=40, help="clips on the page")
     parser.add_argument("--dataset", choices=sorted(PAPER), help="test set of the paper whose table is ours to fill")
     parser.add_argument(

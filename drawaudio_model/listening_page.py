@@ -239,7 +239,9 @@ def _facts(result: Mapping[str, Any]) -> str:
         "clips": result["clips"],
         "seed": result["seed"],
         "steps": result["steps"],
-        "guidance text / video": f"{result['guidance_text']:g} / {result['guidance_video']:g}",
+        "guidance text / video / loudness": " / ".join(
+            f"{result[f'guidance_{name}']:g}" for name in ("text", "video", "loudness")
+        ),
         "model": str(result["model_sha256"])[:12],
         "device": result["device"],
     }

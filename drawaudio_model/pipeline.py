@@ -49,7 +49,7 @@ from drawaudio_model.clip_format import (
     VIDEO_FPS,
     VIDEO_FRAMES,
 )
-from drawaudio_model.guidance import TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.instructions import (
     Loudness,
     Mask,
@@ -129,6 +129,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             Eq. (12) leaves it open) or "video", only the one with text and video.
         guidance_text: s_text of Eq. (12) where a call gives none.
         guidance_video: s_video of Eq. (12) where a call gives none.
+        guidance_loudness: s_loudness of `guidance.dual_guidance` where a call gives none; 0 is the paper's.
         base_model: what the denoiser was fine-tuned from, for the model card; None for one trained from scratch.
         licence: of the weights (an SPDX name in lower case, as model cards have it).
 
@@ -162,6 +163,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         loudness_branches: str = "all",
         guidance_text: float = TEXT_SCALE,
         guidance_video: float = VIDEO_SCALE,
+        guidance_loudness: float = LOUDNESS_SCALE,
         base_model: str | None = None,
         licence: str | None = None,
     ) -> None:
@@ -189,6 +191,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             loudness_branches=loudness_branches,
             guidance_text=guidance_text,
             guidance_video=guidance_video,
+            guidance_loudness=guidance_loudness,
             base_model=base_model,
             licence=licence,
         )
@@ -241,6 +244,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         num_inference_steps: int = STEPS,
         guidance_text: float | None = None,
         guidance_video: float | None = None,
+        guidance_loudness: float | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         seed: int | None = None,
         num_candidates: int = 1,
@@ -264,6 +268,8 @@ class DrawAudioPipeline(DiffusionPipeline):
             num_inference_steps: sampling steps.
             guidance_text: s_text of Eq. (12); None: the model's own, which is the paper's unless its training set another.
             guidance_video: s_video of Eq. (12), likewise; without a video it is 0.
+            guidance_loudness: how much more the curve shall count than the model learnt, 0 for not; None: the model's own.
+                For a model trained with signal dropout; one more evaluation a step.
             guidance_interval: share of the noise schedule in which the unconditional branches are evaluated; see
                 `sampling.Guidance`. Default: all of it.
             seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
@@ -287,6 +293,8 @@ class DrawAudioPipeline(DiffusionPipeline):
             raise ValueError("a mask was given without a video; give the video that it was drawn on")
         if video is None and not (video_fps is None and guidance_video is None):
             raise ValueError("video_fps or guidance_video was given without a video; leave it out, or give the video")
+        if loudness is None and guidance_loudness is not None:
+            raise ValueError("guidance_loudness was given without a loudness curve; leave it out, or give the curve")
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         if seed is not None:
@@ -315,6 +323,7 @@ class DrawAudioPipeline(DiffusionPipeline):
                 num_inference_steps=num_inference_steps,
                 guidance_text=guidance_text,
                 guidance_video=guidance_video if picture else 0.0,
+                guidance_loudness=guidance_loudness,
                 guidance_interval=guidance_interval,
                 overlap_seconds=overlap_seconds,
                 branches_together=branches_together,
@@ -396,6 +405,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         num_inference_steps: int = STEPS,
         guidance_text: float | None = None,
         guidance_video: float | None = None,
+        guidance_loudness: float | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         overlap_seconds: int = windows.OVERLAP_SECONDS,
         branches_together: bool | None = None,
@@ -417,6 +427,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             own.guidance_text if guidance_text is None else guidance_text,
             own.guidance_video if guidance_video is None else guidance_video,
             guidance_interval,
+            own.guidance_loudness if guidance_loudness is None else guidance_loudness,
         )
         starts = self._window_starts(conditions.loudness.shape[1] // LOUDNESS_FPS, overlap_seconds)
         if branches_together is None:

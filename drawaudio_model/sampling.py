@@ -10,13 +10,20 @@ Paper: Eq. (12); the interval is Kynkaanniemi et al. 2024 (arXiv 2404.07724).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from drawaudio_model.clip_format import LOUDNESS_FPS, LOUDNESS_POINTS, VIDEO_FPS, VIDEO_FRAMES
-from drawaudio_model.guidance import BRANCH_INSTRUCTIONS, TEXT_SCALE, VIDEO_SCALE, dual_guidance, needed_branches
+from drawaudio_model.guidance import (
+    BRANCH_INSTRUCTIONS,
+    LOUDNESS_SCALE,
+    TEXT_SCALE,
+    VIDEO_SCALE,
+    dual_guidance,
+    needed_branches,
+)
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.text import TextEmbeddings
@@ -48,18 +55,20 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly text and video steer.
+    """How strongly text, video and loudness steer.
 
     Args:
         text: s_text of Eq. (12).
         video: s_video of Eq. (12).
         interval: share of the noise schedule in which the unconditional branches are evaluated, from 0 (clean) to 1
-            (noise); outside, the prediction is the last branch's alone. The whole schedule is the paper's.
+            (noise); outside, the prediction with all instructions is taken alone. The whole schedule is the paper's.
+        loudness: s_loudness of `dual_guidance`, for a model that was trained with signal dropout; 0 is the paper's.
     """
 
     text: float = TEXT_SCALE
     video: float = VIDEO_SCALE
     interval: tuple[float, float] = (0.0, 1.0)
+    loudness: float = LOUDNESS_SCALE
 
     def __post_init__(self) -> None:
         if not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1] <= 1):
@@ -68,7 +77,7 @@ class Guidance:
     @property
     def branches(self) -> tuple[str, ...]:
         """The branches that Eq. (12) reads at these weights."""
-        return needed_branches(self.text, self.video)
+        return needed_branches(self.text, self.video, self.loudness)
 
 
 class WindowDenoiser:
@@ -97,6 +106,8 @@ class WindowDenoiser:
         loudness_branches: str = "all",
         branches_together: bool = True,
     ) -> None:
+        if not conditions.has_loudness.any():  # the branch without the signal is then the one with it
+            guidance = replace(guidance, loudness=0.0)
         self.unet, self.guidance, self.branches = unet, guidance, guidance.branches
         frames = slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES)
         points = slice(start * LOUDNESS_FPS, start * LOUDNESS_FPS + LOUDNESS_POINTS)
@@ -115,12 +126,19 @@ class WindowDenoiser:
             text, tokens = conditions.text if sees_text else conditions.negative, given if sees_video else null
             acts = (keep > 0) & sees_video if skips else torch.ones_like(keep, dtype=torch.bool)  # (B,)
             rows[branch] = (text, tokens, acts)
-            heard = sees_video or loudness_branches == "all"
+            heard = branch != "no_loudness" and (sees_video or loudness_branches == "all")
             self.signal[branch] = share if heard else torch.zeros_like(share)
         self.one_latent = loudness_branches == "all"
-        groups = [self.branches] if branches_together else [(branch,) for branch in self.branches]
-        self.groups = [(group, self._prepared([rows[branch] for branch in group])) for group in groups]
-        self.last = self.branches[-1], self._prepared([rows[self.branches[-1]]])
+        if not branches_together:
+            groups = [(branch,) for branch in self.branches]
+        elif self.one_latent and self.guidance.loudness:
+            # What hears another signal starts from another latent, and would cost the others what they share.
+            groups = [self.branches[:-1], self.branches[-1:]]
+        else:
+            groups = [self.branches]
+        self.groups = [(group, self._prepared([rows[branch] for branch in group])) for group in groups if group]
+        told = [branch for branch in self.branches if branch != "no_loudness"][-1]
+        self.last = told, self._prepared([rows[told]])
 
     def __call__(self, latents: Tensor, timestep: Tensor, level: float) -> Tensor:
         """(B, C, F, K) noise of Eq. (12) in the window's latents (B, C, F, K), in the latents' type.
@@ -138,7 +156,13 @@ class WindowDenoiser:
         for group, instructions in self.groups:
             found |= self._predict(group, instructions, latents, timestep)
         return dual_guidance(
-            found.get("uncond"), found.get("text"), found.get("text_video"), self.guidance.text, self.guidance.video
+            found.get("uncond"),
+            found.get("text"),
+            found.get("text_video"),
+            self.guidance.text,
+            self.guidance.video,
+            eps_no_loudness=found.get("no_loudness"),
+            s_loudness=self.guidance.loudness,
         )
 
     def _prepared(self, rows: Sequence[tuple[TextEmbeddings, Tensor, Tensor]]) -> Instructions:

@@ -403,6 +403,7 @@ def build_pipeline(denoiser: Denoiser, backbones: Path, config: TrainConfig) -> 
         loudness_branches=denoiser.loudness_branches,
         guidance_text=config.guidance_text,
         guidance_video=config.guidance_video,
+        guidance_loudness=config.guidance_loudness,
         base_model=AUDIOLDM2 if from_audioldm2 else None,
         licence=AUDIOLDM2_LICENCE if from_audioldm2 else None,
     )

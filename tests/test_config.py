@@ -50,6 +50,7 @@ def test_the_papers_readings_are_the_defaults() -> None:
         "null_text_and_video_rate": 0.1,
         "guidance_text": 3.5,
         "guidance_video": 4.5,
+        "guidance_loudness": 0.0,
         "ema_decay": 0.9999,
         "precision": "no",
     }

@@ -103,13 +103,18 @@ def test_a_call_without_guidance_takes_the_models_own(pipe: DrawAudioPipeline) -
     assert not torch.equal(found["paper"], found["mild"])
 
 
-def test_one_step_is_equation_12_with_the_loudness_added_to_the_latent(pipe: DrawAudioPipeline) -> None:
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("s_loudness", [0.0, 0.75])
+def test_one_step_is_equation_12_with_the_loudness_added_to_the_latent(
+    pipe: DrawAudioPipeline, s_loudness: float, together: bool
+) -> None:
     torch.manual_seed(0)
     cavp, masked = torch.randn(2, 1, VIDEO_FRAMES, 12).unbind()
     signal = torch.rand(1, LOUDNESS_POINTS)
     text, negative = pipe.text(["a bell rings"]), pipe.text([""])
     conditions = pipe.conditions(text, negative, cavp=cavp, cavp_masked=masked, loudness=signal)
-    found = pipe.sample(conditions, seeds=[5], num_inference_steps=1, guidance_text=3.5, guidance_video=4.5)
+    weights = {"guidance_text": 3.5, "guidance_video": 4.5, "guidance_loudness": s_loudness}
+    found = pipe.sample(conditions, seeds=[5], num_inference_steps=1, **weights, branches_together=together)
 
     solver = DPMSolverMultistepScheduler(
         beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", timestep_spacing="leading"
@@ -121,13 +126,14 @@ def test_one_step_is_equation_12_with_the_loudness_added_to_the_latent(pipe: Dra
         video = pipe.mask_attention(cavp, masked)
         null = pipe.mask_attention(torch.zeros_like(cavp), torch.zeros_like(cavp))
 
-        def predicted(words: object, tokens: torch.Tensor) -> torch.Tensor:
+        def predicted(words: object, tokens: torch.Tensor, entered: torch.Tensor = entered) -> torch.Tensor:
             return pipe.unet(
                 entered, solver.timesteps[0], gpt=words.gpt, t5=words.t5, t5_mask=words.t5_mask, video=tokens
             ).sample
 
         nothing, only_text, both = predicted(negative, null), predicted(text, null), predicted(text, video)
-    guided = nothing + 3.5 * (only_text - nothing) + 4.5 * (both - nothing)
+        unsteered = predicted(text, video, noise)
+    guided = nothing + 3.5 * (only_text - nothing) + 4.5 * (both - nothing) + s_loudness * (both - unsteered)
     expected = solver.step(guided, solver.timesteps[0], noise).prev_sample
     assert torch.allclose(found, expected, atol=1e-3 * float(expected.abs().max()))
 
@@ -235,6 +241,8 @@ def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray
         pipe(prompt="a", num_candidates=0)
     with pytest.raises(ValueError, match="guidance_video was given without a video"):
         pipe(prompt="a", guidance_video=2.0)
+    with pytest.raises(ValueError, match="guidance_loudness was given without a loudness curve"):
+        pipe(prompt="a", guidance_loudness=1.0)
     for seed in (-1, 2**63, 1.5):
         with pytest.raises(ValueError, match=f"seed is {seed}, expected a whole number from 0"):
             pipe(prompt="a", seed=seed)
