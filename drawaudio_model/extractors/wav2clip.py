@@ -25,6 +25,7 @@ class Wav2Clip(nn.Module):
         super().__init__()
         encoder = torchvision.models.resnet18()
         encoder.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        encoder.fc = nn.Identity()  # the published weights have no classifier
         self.audio_encoder = encoder
         layers = [nn.Linear(WIDTH, WIDTH), nn.ReLU(), nn.Identity(), nn.Linear(WIDTH, WIDTH)]
         self.audio_transform = nn.ModuleDict({"sequential": nn.Sequential(*layers)})
