@@ -95,7 +95,8 @@ def load_adapters(base: Path | str, folder: Path | str, *, cavp: Path | str | No
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} has no {name}; give a folder that save_adapters wrote")
-    config = read_json(folder / CONFIG)
+    # Adapters of a time before this setting are without it.
+    config = {"guidance_loudness": LOUDNESS_SCALE} | read_json(folder / CONFIG)
     modules = {"mask_attention": MaskAttention, "loudness_control": LoudnessControl}
     try:
         parts: dict[str, Any] = {name: kind.from_config(config[name]) for name, kind in modules.items()}
@@ -174,7 +175,7 @@ def from_audioldm2(
         folder / "unet", video_attention_dim=video_width, attention_head_dim=attention_head_dim
     )
     eyes = CAVP.from_checkpoint(cavp).video_only()
-    return DrawAudioPipeline(
+    pipe = DrawAudioPipeline(
         vae=vae.eval(),
         text_encoder=text.text_encoder,
         tokenizer=text.tokenizer,
@@ -196,6 +197,8 @@ def from_audioldm2(
         base_model=base_model,
         licence=licence,
     )
+    pipe.enable_channels_last()
+    return pipe
 
 
 def _load_weights(pipe: DrawAudioPipeline, file: Path, part: str) -> None:

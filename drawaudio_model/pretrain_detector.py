@@ -122,7 +122,7 @@ def read_scenes(
         objects = clips.json("raw_clips", key, "truth.json")["objects"]
         named = [[f"{colour}{noun}" for noun in nouns.get(thing["kind"], []) for colour in ("", f"{thing['colour']} ")]
                  for thing in objects]  # fmt: skip
-        frames.append(clips.frames(key, image_size)[::frame_step])
+        frames.append(clips.frames(key, image_size, step=frame_step))
         for frame in range(0, len(frames[-1]) * frame_step, frame_step):
             seen = [
                 (thing["phrase"], tuple(own), thing["boxes"][frame]) for thing, own in zip(objects, named, strict=True)

@@ -10,8 +10,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ class TrainClips:
                 f"no training clip stands in all of {', '.join(assets)} under {root}; materialize these assets for the "
                 "train partitions first"
             )
+        self._decoders = ThreadPoolExecutor(os.cpu_count())  # Pillow decodes and resizes without the interpreter's lock
 
     def split(self) -> tuple[list[str], list[str]]:
         """(keys to train on, keys held out): every tenth clip is held out, at least one, unless there is only one."""
@@ -75,11 +78,12 @@ class TrainClips:
         """One JSON member, parsed."""
         return json.loads(self.member(asset, key, extension))
 
-    def frames(self, key: str, size: int) -> np.ndarray:
-        """The clip's frames, (V, size, size, 3) uint8 RGB, squeezed to a square as CAVP and the detector see them."""
+    def frames(self, key: str, size: int, *, step: int = 1) -> np.ndarray:
+        """Every step-th frame of the clip, (V, size, size, 3) uint8 RGB, squeezed to a square as CAVP and detector see it."""
         reader = self._readers["clip_media", key]
         names = sorted(name for name in reader.members(key) if name.endswith(".jpg"))
-        return np.stack([read_jpeg(reader.member(key, name), size) for name in names])
+        contents = [reader.member(key, name) for name in names[::step]]
+        return np.stack(list(self._decoders.map(partial(read_jpeg, size=size), contents)))
 
 
 def counted(keys: Sequence[str], task: str) -> Iterator[str]:

@@ -294,8 +294,20 @@ def test_a_saved_folder_gives_the_same_sound_and_holds_safetensors_only(pipe: Dr
     sounds = [one(**settings).audios for one in (loaded, again)]
     assert sounds[0].tobytes() == sounds[1].tobytes()
     before, after = latents(pipe, **settings), latents(loaded, **settings)
-    # Not bitwise: loaded weights lie at other addresses, and the matrix kernels choose their order by alignment.
+    # Not bitwise: loaded weights lie with channels last and at other addresses, and the kernels add in another order.
     assert np.abs(before - after).max() < 1e-4 * np.abs(before).max()
+
+
+def test_a_loaded_pipeline_lies_channels_last_and_is_saved_as_it_was(folder: Path, tmp_path: Path) -> None:
+    loaded = DrawAudioPipeline.from_pretrained(folder)
+    convolutions = [part.weight for part in (loaded.unet.conv_in, loaded.vae.decoder.conv_in)]
+    for weight in convolutions:
+        assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+    loaded.save_pretrained(tmp_path)
+    for part in ("unet", "vae"):
+        name = f"{part}/diffusion_pytorch_model.safetensors"
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
 
 
 def test_the_models_name_changes_with_any_weight(folder: Path, tmp_path: Path) -> None:
