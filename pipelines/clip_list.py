@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from drawaudio_model.shard import EXCLUDE_FILE, fingerprint, read_exclude_list, write_atomically
+from pipelines.parquet_rows import write_rows
 from pipelines.partitions import base_shard, shard_of
 from pipelines.profiles import SPLITS, Profile, current_profile
 from pipelines.resources import DataRoot
@@ -91,16 +92,7 @@ def demo_clips(profile: Profile) -> list[Any]:
 
 def write_clip_list(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write the rows as parquet, whole or not at all."""
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    types = {name: pa.int64() if name == "start_s" else pa.string() for name in COLUMNS}
-    table = pa.table({name: pa.array([row[name] for row in rows], types[name]) for name in COLUMNS})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomically(path, buffer.getvalue())
+    write_rows(path, rows, {name: "int64" if name == "start_s" else "string" for name in COLUMNS})
 
 
 def read_clip_list(root: Path, shard: str | None = None) -> dict[str, dict[str, Any]]:

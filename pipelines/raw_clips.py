@@ -1,7 +1,6 @@
 """Media of every clip that could be had, and a ledger row for every clip."""
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator
@@ -10,8 +9,9 @@ from typing import Any
 
 import dagster as dg
 
-from drawaudio_model.shard import Rejection, ShardReader, file_sha256, fingerprint, write_atomically
+from drawaudio_model.shard import Rejection, ShardReader, file_sha256, fingerprint
 from pipelines.clip_list import clip_list, demo_clips, read_clip_list
+from pipelines.parquet_rows import write_rows
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import Profile, current_profile
 from pipelines.resources import DataRoot
@@ -72,9 +72,6 @@ def show(reader: ShardReader) -> dict[str, Any]:
 
 def write_ledger(root: Path, shard: str) -> None:
     """Write `raw_clips/ledger/<shard>.parquet`: key, status, reason, message, attempts, bytes, sha256 of every clip."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     reader = ShardReader(root / "raw_clips", shard)
     rows = []
     for key in reader.keys:
@@ -94,12 +91,8 @@ def write_ledger(root: Path, shard: str) -> None:
             {"key": row.key, "status": "failed", "reason": row.reason, "message": row.message, "bytes": 0, "sha256": ""}
         )
     reader.close()
-    buffer = io.BytesIO()
-    names = ("key", "status", "reason", "message", "bytes", "sha256")
-    kinds = {name: pa.int64() if name == "bytes" else pa.string() for name in names}
-    columns = {name: pa.array([row[name] for row in rows], kinds[name]) for name in names}
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
-    write_atomically(root / "raw_clips" / "ledger" / f"{shard}.parquet", buffer.getvalue())
+    kinds = dict.fromkeys(("key", "status", "reason", "message"), "string") | {"bytes": "int64", "sha256": "string"}
+    write_rows(root / "raw_clips" / "ledger" / f"{shard}.parquet", rows, kinds)
 
 
 def media_of(reader: ShardReader, key: str) -> Path | bytes:

@@ -1,6 +1,5 @@
 """The dataset: WebDataset tars that hold everything training needs."""
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,6 @@ from drawaudio_model.shard import (
     decode_sample,
     encode_sample,
     read_manifest,
-    write_atomically,
 )
 from pipelines.audio_latents import audio_latents
 from pipelines.captions import captions, read_caption
@@ -28,6 +26,7 @@ from pipelines.clip_media import clip_media
 from pipelines.loudness_curves import loudness_curves
 from pipelines.noun_phrases import noun_phrases, read_phrases
 from pipelines.object_masks import object_masks
+from pipelines.parquet_rows import write_rows
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shard_family, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -150,15 +149,9 @@ def _latest_losses(root: Path, shard: str) -> list[tuple[str, str, str]]:
 
 def write_ledger(root: Path, shard: str) -> None:
     """Write `training_shards/ledger/<shard>.parquet`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     names = ("key", "source", "source_id", "status", "stage", "reason", "message")
-    rows = ledger_rows(root, shard)
-    buffer = io.BytesIO()
-    table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in names})
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomically(root / "training_shards" / "ledger" / f"{shard}.parquet", buffer.getvalue())
+    path = root / "training_shards" / "ledger" / f"{shard}.parquet"
+    write_rows(path, ledger_rows(root, shard), dict.fromkeys(names, "string"))
 
 
 def _join(key: str, clip: dict[str, Any], upstream: dict[str, ShardReader]) -> TrainingSample:

@@ -55,3 +55,17 @@ def check_curves(commanded: np.ndarray, measured: np.ndarray) -> tuple[np.ndarra
     if not (np.isfinite(commanded).all() and np.isfinite(measured).all()):
         raise ValueError("a loudness curve holds values that are not finite; check the waveform it was measured on")
     return commanded, measured
+
+
+def check_levels(commanded: np.ndarray, measured: np.ndarray, floor_db: float) -> tuple[np.ndarray, np.ndarray]:
+    """Both curves as from `check_curves`, for a metric that takes them in decibels down to a floor.
+
+    Raises:
+        ValueError: as `check_curves`; when values are negative, or the floor is not below 0.
+    """
+    commanded, measured = check_curves(commanded, measured)
+    if commanded.min() < 0 or measured.min() < 0:
+        raise ValueError("a loudness curve holds negative values; expected linear amplitudes of 0 or more")
+    if floor_db >= 0:
+        raise ValueError(f"floor_db is {floor_db}, expected a level below the peak such as -40")
+    return commanded, measured

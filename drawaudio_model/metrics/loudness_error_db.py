@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drawaudio_model.metrics.loudness_correlation import check_curves
+from drawaudio_model.metrics.loudness_correlation import check_levels
 
 FLOOR_DB = -40.0
 """Below its own peak by this much a curve counts as silent. Our choice: quieter parts are masked for a listener, and
@@ -27,11 +27,7 @@ def loudness_error_db(commanded: np.ndarray, measured: np.ndarray, *, floor_db: 
     Raises:
         ValueError: when the shapes differ, values are negative or not finite, or the floor is not below 0.
     """
-    commanded, measured = check_curves(commanded, measured)
-    if commanded.min() < 0 or measured.min() < 0:
-        raise ValueError("a loudness curve holds negative values; expected linear amplitudes of 0 or more")
-    if floor_db >= 0:
-        raise ValueError(f"floor_db is {floor_db}, expected a level below the peak such as {FLOOR_DB}")
+    commanded, measured = check_levels(commanded, measured, floor_db)
     if not commanded.max() > 0:
         return float("nan")
     if not measured.max() > 0:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drawaudio_model.metrics.loudness_correlation import check_curves
+from drawaudio_model.metrics.loudness_correlation import check_levels
 from drawaudio_model.metrics.loudness_error_db import FLOOR_DB
 
 FEWEST_POINTS = 3
@@ -29,11 +29,7 @@ def silence_db(commanded: np.ndarray, measured: np.ndarray, *, floor_db: float =
     Raises:
         ValueError: when the shapes differ, values are negative or not finite, or the floor is not below 0.
     """
-    commanded, measured = check_curves(commanded, measured)
-    if commanded.min() < 0 or measured.min() < 0:
-        raise ValueError("a loudness curve holds negative values; expected linear amplitudes of 0 or more")
-    if floor_db >= 0:
-        raise ValueError(f"floor_db is {floor_db}, expected a level below the peak such as {FLOOR_DB}")
+    commanded, measured = check_levels(commanded, measured, floor_db)
     silent = commanded <= commanded.max() * 10 ** (floor_db / 20)
     if min(silent.sum(), (~silent).sum()) < FEWEST_POINTS:
         return float("nan")

@@ -4,7 +4,6 @@
 shard. `ledger/<shard>.parquet` is made from it: one row for every clip of the shard's list.
 """
 
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drawaudio_model.shard import write_atomically
+from pipelines.parquet_rows import write_rows
 from pipelines.sources.youtube_errors import CLASSES, Kind, worth_another_try
 from pipelines.sources.youtube_settings import DownloadSettings
 
@@ -195,13 +194,7 @@ def write_ledger(
         clips: the shard's rows of the clip list.
         finished: the shard and its overflow shards, those of them that are finished.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     log, published = AttemptLog(root, shard), clips_in(root, finished)
     rows = [ledger_row(key, clips[key], log.of(key), published) for key in sorted(clips)]
-    arrays = {name: pa.array([row[name] for row in rows], pa.type_for_alias(kind)) for name, kind in COLUMNS.items()}
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(arrays), buffer, compression="zstd")
-    write_atomically(root / "raw_clips" / "ledger" / f"{shard}.parquet", buffer.getvalue())
+    write_rows(root / "raw_clips" / "ledger" / f"{shard}.parquet", rows, COLUMNS)
     return rows
