@@ -61,7 +61,8 @@ def our_pipeline(shared: dict[str, Any]) -> DrawAudioPipeline:
         cavp=CAVP(audio_width=0).eval(),
     )
     pipe.set_progress_bar_config(disable=True)
-    pipe.enable_channels_last()  # as a pipeline that was loaded from a folder
+    # As a pipeline that was loaded from a folder; the autoencoder is shared, and diffusers' faster by it, too.
+    pipe.enable_channels_last()
     return pipe
 
 
@@ -211,7 +212,7 @@ def main() -> None:
     print(memory, flush=True)
     times = measure_times(arguments)
     clock = "clock" if arguments.device == "cuda" else "cpu"
-    ratios = {name: {axis: times[name][axis]["ratio"] for axis in CLOCKS} for name in times}
+    ratios = {name: {axis: times[name][axis].pop("ratio") for axis in CLOCKS} for name in times}
     result = {
         "what": f"seconds for {CLIP_SECONDS} s of sound, {STEPS} steps; median of the repeats",
         "settings": {name: getattr(arguments, name) for name in ("steps", "repeats", "device", "bf16", "compile")},

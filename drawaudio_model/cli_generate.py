@@ -147,15 +147,15 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
         marks += [_file_mark(value) for value in (track.mask, track.loudness)]
         if is_text(track.mask):
             marks.append(_file_mark(options.detector or detector_beside(options.model)))
-        mark = fingerprint(json.dumps([track.instructions(), _sampling(options), options.bf16, marks], sort_keys=True))
+        own = _sampling(options)
+        if track.loudness is None:  # this weight is of those tracks that have a curve
+            own.pop("guidance_loudness", None)
+        mark = fingerprint(json.dumps([track.instructions(), own, options.bf16, marks], sort_keys=True))
         path = folder / f"{number + 1:02d}-{track.name}-{mark[:10]}.wav"
         if not path.is_file():
             pipe = pipe or load_pipeline(options)
             print(f"track {number + 1}: {track.text or 'no text'}")
             settings = {"mask": track.mask, "loudness": track.loudness, "seed": track.seed}
-            own = _sampling(options)
-            if track.loudness is None:  # the weight is of those tracks that have a curve
-                own["guidance_loudness"] = None
             result = pipe(options.video, track.text, negative_prompt=track.negative_text, **settings, **own)
             folder.mkdir(parents=True, exist_ok=True)
             write_audio(path, result.audios[0], floats=True)
@@ -255,11 +255,13 @@ def parse_loudness(text: str | None) -> object:
 
 def _sampling(options: argparse.Namespace) -> dict[str, Any]:
     """The settings that all tracks share."""
-    return {
+    sampling = {
         "seconds": options.seconds,
         "num_inference_steps": options.steps,
         "guidance_text": options.guidance_text,
         "guidance_video": options.guidance_video,
-        "guidance_loudness": options.guidance_loudness,
         "guidance_interval": tuple(options.guidance_interval),
     }
+    if options.guidance_loudness is not None:
+        sampling["guidance_loudness"] = options.guidance_loudness
+    return sampling

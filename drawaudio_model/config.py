@@ -249,8 +249,8 @@ class TrainConfig:
             loudness_mode="per_channel",
             loudness_scale="decibel",
             prediction="v_prediction",
-            # No guidance: at the paper's weights so small a model exaggerates and follows the curve less (correlation 0.58,
-            # not 0.75), and a third of the evaluations suffices.
+            # No guidance by text and video: at the paper's weights so small a model exaggerates and follows the curve less
+            # (correlation 0.58, not 0.75), and a third of the evaluations suffices.
             guidance_text=0.0,
             guidance_video=1.0,
             # On the val clips, 0, 1, 2 and 3 give a correlation of 0.62, 0.79, 0.86 and 0.87, errors of 4.3, 3.2, 3.2 and 3.3 dB.

@@ -1,8 +1,8 @@
 """DrawAudioPipeline: a silent video, a text, a mask and a drawn curve become sound.
 
 Each sampling step evaluates the UNet on up to three branches (nothing, text, text and video) and combines them as
-Eq. (12); the loudness signal is added to the latent before the UNet (sampling.py). Several candidates are sampled and
-decoded one at a time, so memory does not grow with their number.
+Eq. (12), and on a fourth where the loudness shall count more; the loudness signal is added to the latent before the UNet
+(sampling.py). Several candidates are sampled and decoded one at a time, so memory does not grow with their number.
 
 Legend: B batch, C latent channels, F latent frames of one 8 s window, N latent frames of the whole sound, K latent mel
 bins, V video frames, P loudness points, D CAVP width, L text tokens, T mel frames, M mel bins.
@@ -11,8 +11,7 @@ Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, 
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -27,7 +26,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
 )
 from diffusers.utils import BaseOutput
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     ClapFeatureExtractor,
     ClapModel,
@@ -223,7 +222,8 @@ class DrawAudioPipeline(DiffusionPipeline):
     def enable_channels_last(self) -> None:
         """Lays the weights of UNet and autoencoder out with channels last: a tenth less time, differences of rounding."""
         for part in (self.unet, self.vae):
-            part.to(memory_format=torch.channels_last)
+            if not any(weight.is_meta for weight in part.parameters()):  # nor may a part be moved that lies on the disk
+                part.to(memory_format=torch.channels_last)
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Writes the folder of `from_pretrained`, with a model card that names the licence.
@@ -232,8 +232,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             save_directory: the folder.
             **kwargs: diffusers' own.
         """
-        with _contiguous_weights(self.unet, self.vae):
-            super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, **kwargs)
         write_model_card(
             Path(save_directory), base_model=self.config.base_model, licence=self.config.licence, unet=self.unet
         )
@@ -275,6 +274,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             video_fps: frame rate of an array, default 4.
             num_inference_steps: sampling steps.
             guidance_text: s_text of Eq. (12); None: the model's own, which is the paper's unless its training set another.
+                Without a video, a model whose own is 0 takes its s_video, for text and nothing is then all that steers.
             guidance_video: s_video of Eq. (12), likewise; without a video it is 0.
             guidance_loudness: how much more the curve shall count than the model learnt, 0 for not; None: the model's own.
                 For a model trained with signal dropout; one more evaluation a step.
@@ -321,6 +321,10 @@ class DrawAudioPipeline(DiffusionPipeline):
             loudness=None if curve is None else torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))[None],
             seconds=whole,
         )
+        if picture is None:
+            guidance_video = 0.0
+            if guidance_text is None:
+                guidance_text = self.config.guidance_text or self.config.guidance_video
         first = secrets.randbelow(2**31) if seed is None else seed
         seeds = [first + candidate for candidate in range(num_candidates)]
         audios = []
@@ -330,7 +334,7 @@ class DrawAudioPipeline(DiffusionPipeline):
                 seeds=[candidate],
                 num_inference_steps=num_inference_steps,
                 guidance_text=guidance_text,
-                guidance_video=guidance_video if picture else 0.0,
+                guidance_video=guidance_video,
                 guidance_loudness=guidance_loudness,
                 guidance_interval=guidance_interval,
                 overlap_seconds=overlap_seconds,
@@ -439,7 +443,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         )
         starts = self._window_starts(conditions.loudness.shape[1] // LOUDNESS_FPS, overlap_seconds)
         if branches_together is None:
-            branches_together = room_for_all_branches(self._execution_device, batch * len(guidance.branches))
+            rows = batch * sum(branch != "no_loudness" for branch in guidance.branches)  # that one goes alone
+            branches_together = room_for_all_branches(self._execution_device, rows)
         denoisers = [
             WindowDenoiser(
                 self.unet,
@@ -613,16 +618,3 @@ class DrawAudioPipeline(DiffusionPipeline):
                 )
             self.detector = ObjectDetector.from_pretrained(folder)
         return self.detector
-
-
-@contextmanager
-def _contiguous_weights(*parts: nn.Module) -> Iterator[None]:
-    """Weights in the order of their axes for a while, which is the only one that safetensors takes."""
-    laid_out = {weight: weight.data for part in parts for weight in part.parameters() if not weight.is_contiguous()}
-    for weight, data in laid_out.items():
-        weight.data = data.contiguous()
-    try:
-        yield
-    finally:
-        for weight, data in laid_out.items():
-            weight.data = data

@@ -73,10 +73,12 @@ class Guidance:
     def __post_init__(self) -> None:
         if not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1] <= 1):
             raise ValueError(f"guidance_interval is {self.interval}, expected (from, to) with 0 <= from < to <= 1")
+        if not 0 <= self.loudness < float("inf"):
+            raise ValueError(f"guidance_loudness is {self.loudness}, expected 0 (as learnt) or more, such as 2")
 
     @property
     def branches(self) -> tuple[str, ...]:
-        """The branches that Eq. (12) reads at these weights."""
+        """The branches that `dual_guidance` reads at these weights."""
         return needed_branches(self.text, self.video, self.loudness)
 
 
@@ -91,7 +93,8 @@ class WindowDenoiser:
         start: of the window, in seconds.
         guidance: weights and interval.
         loudness_branches: "all" or "video": which branches see the loudness signal.
-        branches_together: all branches in one forward pass (faster), or one after another (a third of the memory).
+        branches_together: all branches of one latent in one forward pass (faster), or one after another (a third of the
+            memory).
     """
 
     def __init__(
@@ -106,7 +109,10 @@ class WindowDenoiser:
         loudness_branches: str = "all",
         branches_together: bool = True,
     ) -> None:
-        if not conditions.has_loudness.any():  # the branch without the signal is then the one with it
+        hears = conditions.has_loudness
+        if loudness_branches == "video":  # such a model knows no signal without a video
+            hears = hears * conditions.has_video
+        if not hears.any():  # the branch without the signal is then the one with it
             guidance = replace(guidance, loudness=0.0)
         self.unet, self.guidance, self.branches = unet, guidance, guidance.branches
         frames = slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES)

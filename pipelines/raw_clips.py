@@ -71,7 +71,7 @@ def show(reader: ShardReader) -> dict[str, Any]:
 
 
 def write_ledger(root: Path, shard: str) -> None:
-    """Write `raw_clips/ledger/<shard>.parquet`: key, status, reason, message, attempts, bytes, sha256 of every clip."""
+    """Write `raw_clips/ledger/<shard>.parquet`: key, status, reason, message, bytes, sha256 of every clip."""
     reader = ShardReader(root / "raw_clips", shard)
     rows = []
     for key in reader.keys:

@@ -118,6 +118,19 @@ def test_adapters_on_their_base_are_the_trained_pipeline(
         assert torch.equal(value, onto.unet.state_dict()[name])
 
 
+def test_how_strongly_the_instructions_steer_is_kept_with_the_adapters(
+    trained: DrawAudioPipeline, base: Path, cavp: Path, tmp_path: Path
+) -> None:
+    own = {"guidance_text": 1.0, "guidance_video": 2.0, "guidance_loudness": 0.5, "loudness_branches": "video"}
+    save_adapters(DrawAudioPipeline(**trained.components, **own), tmp_path / "own")
+    loaded = load_adapters(base, tmp_path / "own", cavp=cavp)
+    assert {name: loaded.config[name] for name in own} == own
+    file = tmp_path / "own" / "adapter_config.json"
+    older = {name: value for name, value in json.loads(file.read_text()).items() if name != "guidance_loudness"}
+    file.write_text(json.dumps(older))
+    assert load_adapters(base, tmp_path / "own", cavp=cavp).config.guidance_loudness == 0.0
+
+
 def test_all_attention_stacks_can_be_adapters(
     trained: DrawAudioPipeline, base: Path, cavp: Path, tmp_path: Path
 ) -> None:

@@ -103,6 +103,18 @@ def test_a_call_without_guidance_takes_the_models_own(pipe: DrawAudioPipeline) -
     assert not torch.equal(found["paper"], found["mild"])
 
 
+def test_without_a_video_the_words_steer_whatever_the_models_own_weights(pipe: DrawAudioPipeline) -> None:
+    """A model that steers by text and video together only (s_text 0) would otherwise not hear its words."""
+    model = DrawAudioPipeline(**pipe.components, guidance_text=0.0, guidance_video=1.5)
+    model.set_progress_bar_config(disable=True)
+    settings = {"num_inference_steps": 2, "seed": 3}
+    bell, rain = (
+        latents(model, prompt=words, **settings) for words in ("a bell rings", "rain falls while a bird sings")
+    )
+    assert np.abs(bell - rain).max() > 1e-4
+    assert np.array_equal(bell, latents(pipe, prompt="a bell rings", guidance_text=1.5, **settings))
+
+
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("s_loudness", [0.0, 0.75])
 def test_one_step_is_equation_12_with_the_loudness_added_to_the_latent(

@@ -95,7 +95,11 @@ def test_outside_the_interval_only_the_last_branch_is_evaluated(pipe, conditions
 def test_the_whole_schedule_is_the_default_and_branches_follow_the_weights():
     assert Guidance().interval == (0.0, 1.0)
     assert (Guidance().text, Guidance().video) == (3.5, 4.5)
-    assert Guidance().branches == BRANCHES and Guidance(video=0.0).branches == BRANCHES[:2]
+    assert Guidance().branches == BRANCHES[:3] and Guidance(video=0.0).branches == BRANCHES[:2]
+    assert Guidance(loudness=0.5).branches == BRANCHES
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"guidance_loudness is {wrong}, expected 0"):
+            Guidance(loudness=wrong)
     for wrong in ((0.5, 0.5), (-0.1, 1.0), (0.0, 1.1)):
         with pytest.raises(ValueError, match="guidance_interval"):
             Guidance(interval=wrong)
