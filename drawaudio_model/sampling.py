@@ -142,7 +142,7 @@ class WindowDenoiser:
             groups = [self.branches[:-1], self.branches[-1:]]
         else:
             groups = [self.branches]
-        self.groups = [(group, self._prepared([rows[branch] for branch in group])) for group in groups if group]
+        self.groups = [(group, self._prepared([rows[branch] for branch in group])) for group in groups]
         told = [branch for branch in self.branches if branch != "no_loudness"][-1]
         self.last = told, self._prepared([rows[told]])
 
