@@ -1,7 +1,8 @@
 """Cuts a clip out of a video, accurate to the frame: re-encoded from its first frame, never copied from a keyframe before.
 
 A copied section is no clip of 10 s: it begins at the keyframe before its start and hides the rest behind an edit list.
-The same input gives the same bytes: one thread, no dates, no encoder's name.
+The same input gives the same bytes: one thread, no dates, no encoder's name, and no macroblock tree, for which x264 looks at
+memory that nobody wrote where it has AVX-512.
 """
 
 import os
@@ -18,8 +19,12 @@ _SAME_BYTES = (
     *("-pix_fmt", "yuv420p", "-threads", "1", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"),
     *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"),
 )
-ENCODING = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-c:a", "aac", "-b:a", "128k", *_SAME_BYTES)
-"""veryfast costs 1.3 CPU seconds a clip of 360 lines, the default preset 2.0 for a file not visibly better."""
+ENCODING = (
+    *("-c:v", "libx264", "-preset", "veryfast", "-crf", "21", "-x264-params", "mbtree=0"),
+    *("-c:a", "aac", "-b:a", "128k", *_SAME_BYTES),
+)
+"""veryfast costs 1.3 CPU seconds a clip of 360 lines, the default preset 2.0 for a file not visibly better. On seven real
+clips, 21 without the macroblock tree takes 5 % more bytes than 20 with it, at the same structural similarity."""
 NEARLY_LOSSLESS = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "12", "-c:a", "flac", *_SAME_BYTES)
 """For a section that a clip is cut out of afterwards."""
 
