@@ -351,7 +351,7 @@ class SlowOnly(nn.Module):
 
     def _each_alone(self, frames: Tensor) -> Tensor:
         """The layers that see no neighbours: (B, 3, V, H, W) to (B, C, V, H / 8, W / 8)."""
-        features = self.maxpool(self.conv1(frames).relu())
+        features = self.maxpool(self.conv1(frames).relu_())
         return self.layer2(self.layer1(features))
 
 
@@ -375,9 +375,9 @@ class Bottleneck(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, V, H, W) to the same with out_channels and the picture divided by the stride."""
         shortcut = features if self.downsample is None else self.downsample(features)
-        hidden = self.conv1(features).relu()
-        hidden = self.conv2(hidden).relu()
-        return (self.conv3(hidden) + shortcut).relu()
+        hidden = self.conv1(features).relu_()
+        hidden = self.conv2(hidden).relu_()
+        return self.conv3(hidden).add_(shortcut).relu_()
 
 
 class ConvModule(nn.Module):
@@ -396,7 +396,12 @@ class ConvModule(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, V, H, W) to the same with out_channels."""
-        return self.bn(self.conv(features))
+        if self.training or torch.is_grad_enabled():
+            return self.bn(self.conv(features))
+        # The normalisation's fixed scale and shift go into the convolution: a pass over the features less.
+        scale = self.bn.weight * (self.bn.running_var + self.bn.eps).rsqrt()
+        weight, bias = self.conv.weight * scale[:, None, None, None, None], self.bn.bias - self.bn.running_mean * scale
+        return functional.conv3d(features, weight, bias, self.conv.stride, self.conv.padding)
 
 
 class Cnn14(nn.Module):

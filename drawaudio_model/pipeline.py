@@ -49,6 +49,7 @@ from drawaudio_model.clip_format import (
     VIDEO_FPS,
     VIDEO_FRAMES,
 )
+from drawaudio_model.freed_memory import return_freed_memory
 from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.instructions import (
     Loudness,
@@ -312,10 +313,13 @@ class DrawAudioPipeline(DiffusionPipeline):
         whole = self._window_starts(seconds, overlap_seconds)[-1] + CLIP_SECONDS
         curve = None if loudness is None else read_loudness(loudness, seconds)
         cavp, cavp_masked = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS)
-        text = self.text([prompt or ""])
+        return_freed_memory()
+        # Both at once: the encoders' weights, which are what short texts cost, are read once.
+        texts = self.text([prompt or "", negative_prompt or ""])
+        text, negative = texts.select([0]), texts.select([1])
         conditions = self.conditions(
             text,
-            self.text([negative_prompt or ""]),
+            negative,
             cavp=cavp,
             cavp_masked=cavp_masked,
             loudness=None if curve is None else torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))[None],
@@ -341,6 +345,7 @@ class DrawAudioPipeline(DiffusionPipeline):
                 branches_together=branches_together,
                 callback_on_step_end=callback_on_step_end,
             )
+            return_freed_memory()
             # Ranked by what is handed out: whole windows are sampled, and the last may reach beyond the end.
             whole_sound = self.decode(latent, overlap_seconds=overlap_seconds)[0]
             audios.append(whole_sound[: round(seconds * SAMPLE_RATE)])

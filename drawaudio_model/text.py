@@ -264,7 +264,7 @@ class TextConditioner(nn.Module):
         return output.hidden_states, output.attention_mask
 
     def generate(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """GPT-2's continuation of `inputs` by hidden states, each appended and everything encoded again.
+        """GPT-2's continuation of `inputs` by hidden states, each appended and encoded after what was encoded before.
 
         Args:
             inputs: (B, S, D_gpt); the last of each is no padding.
@@ -274,14 +274,21 @@ class TextConditioner(nn.Module):
             (B, 8, D_gpt).
         """
         positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)  # (B, S); padding takes no position
-        for _ in range(GENERATED_TOKENS):
-            states = self.language_model(
-                inputs_embeds=inputs, attention_mask=mask.long(), position_ids=positions, use_cache=False
-            ).last_hidden_state  # (B, S, D_gpt)
-            inputs = torch.cat([inputs, states[:, -1:]], dim=1)
+        generated: list[Tensor] = []
+        known = None  # keys and values of what was encoded
+        while len(generated) < GENERATED_TOKENS:
+            output = self.language_model(
+                inputs_embeds=inputs,
+                attention_mask=mask.long(),
+                position_ids=positions,
+                past_key_values=known,
+                use_cache=True,
+            )
+            inputs, known = output.last_hidden_state[:, -1:], output.past_key_values  # (B, 1, D_gpt)
+            generated.append(inputs)
             mask = F.pad(mask, (0, 1), value=True)
-            positions = torch.cat([positions, positions[:, -1:] + 1], dim=1)
-        return inputs[:, -GENERATED_TOKENS:]
+            positions = positions[:, -1:] + 1
+        return torch.cat(generated, dim=1)
 
     @classmethod
     def from_pretrained(cls, folder: Path | str) -> "TextConditioner":

@@ -14,7 +14,7 @@ are ours.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.activations import get_activation
 from diffusers.models.attention import AttentionMixin
+from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
@@ -30,16 +31,15 @@ from diffusers.utils import BaseOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from drawaudio_model.cross_attention import prepare
 from drawaudio_model.unet_blocks import (
     STACKS,
     Block,
     DownBlock,
     Instructions,
-    KeysAndValues,
     Layers,
     MidBlock,
     UpBlock,
-    keys_and_values,
     silence,
 )
 
@@ -276,7 +276,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         video: Tensor | None = None,
         sees_video: Tensor | None = None,
     ) -> Instructions:
-        """Keys and values of instructions that stay the same over many calls, for `forward(instructions=...)`.
+        """What the layers make of instructions that stay the same over many calls, for `forward(instructions=...)`.
 
         Rows that do not see the video cost nothing in the video stacks then.
 
@@ -294,20 +294,19 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         rows = None if sees_video is None or video is None else sees_video.nonzero()[:, 0]
         if rows is not None:
             video = video[rows] if len(rows) else None
-        made: dict[str, dict[nn.Module, tuple[Tensor, Tensor]]] = {"gpt": {}, "t5": {}, "video": {}}
-        for block in self.attending_blocks():
-            stacks = [("gpt", stack) for stack in block.attentions[1::STACKS]]
-            stacks += [("t5", stack) for stack in block.attentions[2::STACKS]]
-            stacks += [("video", stack) for stack in block.video_attentions if video is not None]
-            tokens = {"gpt": gpt, "t5": t5, "video": video}
-            for name, stack in stacks:
-                for layer in stack.transformer_blocks:
-                    made[name][layer.attn2] = keys_and_values(layer.attn2, tokens[name])
+        blocks = self.attending_blocks()
+
+        def layers(stacks: Iterable[nn.Module]) -> list[Attention]:
+            return [layer.attn2 for stack in stacks for layer in stack.transformer_blocks]
+
+        gpt_layers = layers(stack for block in blocks for stack in block.attentions[1::STACKS])
+        t5_layers = layers(stack for block in blocks for stack in block.attentions[2::STACKS])
+        video_layers = layers(stack for block in blocks for stack in block.video_attentions)
         return Instructions(
-            gpt=KeysAndValues(made["gpt"], len(gpt)),
-            t5=KeysAndValues(made["t5"], len(gpt)),
-            t5_bias=_bias(t5_mask, gpt.dtype),
-            video=None if video is None else KeysAndValues(made["video"], len(video)),
+            gpt=prepare(gpt_layers, gpt),
+            t5=prepare(t5_layers, t5, _bias(t5_mask, t5.dtype)),
+            t5_bias=None,
+            video=None if video is None else prepare(video_layers, video),
             video_rows=rows,
         )
 

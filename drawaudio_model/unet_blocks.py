@@ -3,86 +3,75 @@
 Letters: B batch, C channels, F latent frames, K latent mel bins, H attention heads, N tokens, D feature width; G rows of
 instructions, B times a whole number (the branches of guidance).
 
-What the cross attention reads is either tokens or the keys and values that were made of them before (`KeysAndValues`):
-while sampling, text and video stay the same, and 50 projections a step with them.
+What the cross attention reads is either tokens or what was prepared of them (cross_attention.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
-from torch.nn import functional
+
+from drawaudio_model.cpu_layers import GatedFeedForward, NarrowConvolution
+from drawaudio_model.cross_attention import PreparedTokens, StackAttention
 
 STACKS = 3
 """Attention stacks at one position of the base model: self-attention only, GPT-2, T5."""
 
 
 @dataclass(frozen=True, eq=False)
-class KeysAndValues:
-    """What every layer that attends to one kind of token makes of these tokens."""
-
-    of_layer: dict[nn.Module, tuple[Tensor, Tensor]]  # Attention -> keys and values, (G, H, N, D / H) each
-    rows: int  # G
-
-
-@dataclass(frozen=True, eq=False)
 class Instructions:
     """The instructions of one forward pass, as the attention stacks read them; each in G rows."""
 
-    gpt: Tensor | KeysAndValues  # (G, 8, D_gpt)
-    t5: Tensor | KeysAndValues  # (G, L, D_t5)
-    t5_bias: Tensor | None  # (G, 1, L): 0 keeps, a large negative number masks
-    video: Tensor | KeysAndValues | None  # (G, V, D_video), or of the rows in video_rows alone
+    gpt: Tensor | PreparedTokens  # (G, 8, D_gpt)
+    t5: Tensor | PreparedTokens  # (G, L, D_t5)
+    t5_bias: Tensor | None  # (G, 1, L): 0 keeps, a large negative number masks; None where T5's states are prepared
+    video: Tensor | PreparedTokens | None  # (G, V, D_video), or of the rows in video_rows alone
     sees_video: Tensor | None = None  # (G,) bool: rows that the video stacks act on; None: all
-    video_rows: Tensor | None = None  # their indices, once keys and values are made for them alone
+    video_rows: Tensor | None = None  # their indices, once tokens are prepared for them alone
 
     @property
     def rows(self) -> int:
         """G."""
-        return self.gpt.rows if isinstance(self.gpt, KeysAndValues) else len(self.gpt)
+        return len(self.gpt.sets) if isinstance(self.gpt, PreparedTokens) else len(self.gpt)
+
+    def texts(self, latents: int) -> tuple[list[int], list[int]]:
+        """Rows that differ before the video is read, and for each of the G rows its place among them.
+
+        Rows differ by their latent, of which there are `latents`, or by their text.
+        """
+        told = list(range(self.rows))
+        if isinstance(self.gpt, PreparedTokens) and isinstance(self.t5, PreparedTokens):
+            told = list(zip(self.gpt.sets, self.t5.sets, strict=True))
+        kinds = [(row % latents, text) for row, text in enumerate(told)]
+        first = {kind: row for row, kind in reversed(list(enumerate(kinds)))}
+        rows = sorted(first.values())
+        return rows, [rows.index(first[kind]) for kind in kinds]
 
 
-class CrossAttention:
-    """Attention of a cross stack's second layer, to tokens or to their keys and values; as diffusers' AttnProcessor2_0."""
+class AttentionStack(Transformer2DModel):
+    """diffusers' stack with channels last throughout: theirs copies its result to channels first before the last layer."""
 
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | KeysAndValues,
-        attention_mask: Tensor | None = None,
-        temb: Tensor | None = None,
+    def _get_output_for_continuous_inputs(
+        self, hidden_states: Tensor, residual: Tensor, batch_size: int, height: int, width: int, inner_dim: int
     ) -> Tensor:
-        """(G, positions, C) of the positions (G, positions, C); the mask is a bias (G, 1, N)."""
-        if isinstance(encoder_hidden_states, KeysAndValues):
-            key, value = encoder_hidden_states.of_layer[attn]
-        else:
-            key, value = keys_and_values(attn, encoder_hidden_states)
-        query = _split_heads(attn.to_q(hidden_states), attn.heads)  # (G, H, positions, C / H)
-        bias = None if attention_mask is None else attention_mask[:, None]  # (G, 1, 1, N)
-        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        joined = attended.transpose(1, 2).flatten(2)  # (G, positions, C)
-        return attn.to_out[0](joined)
-
-
-def keys_and_values(attention: Attention, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values, (G, H, N, C / H) each, that an attention layer makes of tokens (G, N, D)."""
-    return (
-        _split_heads(attention.to_k(tokens), attention.heads),
-        _split_heads(attention.to_v(tokens), attention.heads),
-    )
-
-
-def _split_heads(states: Tensor, heads: int) -> Tensor:
-    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+        """(G, C, F, K) of the stack's positions (G, F * K, C) and its input."""
+        if self.use_linear_projection:
+            hidden_states = self.proj_out(hidden_states)
+        picture = hidden_states.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+        return residual + (picture if self.use_linear_projection else self.proj_out(picture))
 
 
 def rows_like(tensor: Tensor, rows: int) -> Tensor:
-    """The tensor (B, ...) repeated as a whole to (rows, ...)."""
-    return tensor if len(tensor) == rows else tensor.repeat(rows // len(tensor), *[1] * (tensor.ndim - 1))
+    """The tensor (B, ...) repeated as a whole to (rows, ...), in its own memory layout."""
+    return tensor if len(tensor) == rows else torch.cat([tensor] * (rows // len(tensor)))
+
+
+def take_rows(tensor: Tensor, rows: Sequence[int]) -> Tensor:
+    """The tensor's rows at these places, in its own memory layout."""
+    return torch.cat([tensor[row : row + 1] for row in rows])
 
 
 @dataclass(frozen=True)
@@ -99,7 +88,7 @@ class Layers:
     upcast_attention: bool
 
     def resnet(self, in_channels: int, out_channels: int, output_scale: float = 1.0) -> ResnetBlock2D:
-        return ResnetBlock2D(
+        block = ResnetBlock2D(
             in_channels=in_channels,
             out_channels=out_channels,
             temb_channels=self.time_width,
@@ -109,9 +98,11 @@ class Layers:
             non_linearity=self.act_fn,
             output_scale_factor=output_scale,
         )
+        block.conv1, block.conv2 = NarrowConvolution.of(block.conv1), NarrowConvolution.of(block.conv2)
+        return block
 
     def stack(self, channels: int, heads: int, width: int | None, depth: int) -> Transformer2DModel:
-        stack = Transformer2DModel(
+        stack = AttentionStack(
             heads,
             channels // heads,
             in_channels=channels,
@@ -122,9 +113,10 @@ class Layers:
             upcast_attention=self.upcast_attention,
             double_self_attention=width is None,
         )
-        if width is not None:
-            for block in stack.transformer_blocks:
-                block.attn2.set_processor(CrossAttention())
+        for block in stack.transformer_blocks:
+            block.ff = GatedFeedForward(block.ff)
+            block.attn1.set_processor(StackAttention())
+            block.attn2.set_processor(StackAttention())
         return stack
 
     def attention(self, channels: int, heads: int, depth: int, positions: int) -> tuple[nn.ModuleList, nn.ModuleList]:
@@ -161,16 +153,24 @@ class Block(nn.Module):
     def attend(self, position: int, hidden: Tensor, instructions: Instructions) -> Tensor:
         """Runs the four stacks of one position; Transformer2DModel checkpoints its own layers.
 
-        Before the first instruction is read all its rows are equal, so `hidden` is repeated to G rows only then.
+        Before the first instruction is read all rows of a latent are equal, and before the first video all rows of a text
+        that was prepared: `hidden` is repeated only then.
         """
         if self.attentions is None:
             return hidden
         first = position * STACKS
         gpt, t5, t5_bias, video = instructions.gpt, instructions.t5, instructions.t5_bias, instructions.video
         (hidden,) = self.attentions[first](hidden, return_dict=False)
-        hidden = rows_like(hidden, instructions.rows)
+        places: list[int] = []
+        if len(hidden) < instructions.rows:
+            rows, places = instructions.texts(len(hidden))
+            hidden = take_rows(hidden, [row % len(hidden) for row in rows])
+            if len(rows) < instructions.rows:
+                gpt, t5 = gpt.of_rows(rows), t5.of_rows(rows)
         (hidden,) = self.attentions[first + 1](hidden, gpt, return_dict=False)
         (hidden,) = self.attentions[first + 2](hidden, t5, encoder_attention_mask=t5_bias, return_dict=False)
+        if len(hidden) < instructions.rows:
+            hidden = take_rows(hidden, places)
         if video is None:
             return hidden
         stack, rows = self.video_attentions[position], instructions.video_rows

@@ -61,7 +61,7 @@ LEVELS = [
         "card",
         "markdown",
     },
-    {"mask_attention", "loudness_control"},
+    {"mask_attention", "loudness_control", "cpu_layers", "cross_attention"},
     {"unet", "unet_blocks", "guidance"},
 ]
 
