@@ -8,6 +8,7 @@ with 8 heads then costs C x 160 products twice instead of C x C twice. Nothing i
 Letters: G rows, S distinct sets of tokens among them, N tokens of a set, H heads, C channels, D width of the tokens.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,10 @@ class Folded:
 
     to_scores: Tensor  # (C, H * N)
     to_output: Tensor  # (H * N, C)
+
+
+FoldedSets = dict[bytes, dict[nn.Module, Folded]]
+"""What was folded so far, by the set of tokens: windows and branches that read the same share it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +69,14 @@ class StackAttention:
         return _attend(attn, hidden_states, made[0][rows], made[1][rows], None if bias is None else bias[rows])
 
 
-def prepare(layers: Sequence[Attention], tokens: Tensor, bias: Tensor | None = None) -> PreparedTokens:
-    """What the layers make of tokens (G, N, D), whose bias is (G, 1, N): 0 keeps, a large negative number masks."""
+def prepare(
+    layers: Sequence[Attention], tokens: Tensor, bias: Tensor | None = None, *, known: FoldedSets | None = None
+) -> PreparedTokens:
+    """What the layers make of tokens (G, N, D), whose bias is (G, 1, N): 0 keeps, a large negative number masks.
+
+    Folded, a set takes H / 2 times the memory of its keys and values; `known` has those that were folded before, and
+    gets those that are. None: nothing is folded.
+    """
     masks = torch.zeros(tokens.shape[:2], dtype=tokens.dtype, device=tokens.device) if bias is None else bias[:, 0]
     first: list[int] = []  # of each set, the first row that has it
     sets: list[int] = []
@@ -85,7 +96,15 @@ def prepare(layers: Sequence[Attention], tokens: Tensor, bias: Tensor | None = N
     for layer in layers:
         # Folding makes a product with C channels one with H * N scores.
         folds = layer.heads * longest <= layer.query_dim and may_skip_calls((layer.to_q, layer.to_out[0]), tokens)
-        of_layer[layer] = [_fold(layer, states) for states in kept] if folds else keys_and_values(layer, distinct)
+        if known is None or not folds:
+            of_layer[layer] = keys_and_values(layer, distinct)
+            continue
+        of_layer[layer] = []
+        for states in kept:
+            folded = known.setdefault(_name(states), {})
+            if layer not in folded:
+                folded[layer] = _fold(layer, states)
+            of_layer[layer].append(folded[layer])
     return PreparedTokens(of_layer, None if bias is None else masks[:, None, None], tuple(sets))
 
 
@@ -111,6 +130,10 @@ def _attend_folded(attn: Attention, hidden: Tensor, rows: Sequence[Folded]) -> T
         weights = scores.unflatten(-1, (attn.heads, -1)).softmax(dim=-1).flatten(1)
         attended.append(torch.addmm(attn.to_out[0].bias, weights, folded.to_output))
     return torch.stack(attended)
+
+
+def _name(states: Tensor) -> bytes:
+    return hashlib.sha256(states.contiguous().view(torch.uint8).numpy()).digest()
 
 
 def _fold(attn: Attention, tokens: Tensor) -> Folded:

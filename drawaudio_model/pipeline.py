@@ -49,6 +49,7 @@ from drawaudio_model.clip_format import (
     VIDEO_FPS,
     VIDEO_FRAMES,
 )
+from drawaudio_model.cross_attention import FoldedSets
 from drawaudio_model.freed_memory import return_freed_memory
 from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.instructions import (
@@ -69,7 +70,7 @@ from drawaudio_model.masks import apply_mask
 from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
 from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder, detector_beside
-from drawaudio_model.sampling import Conditions, Guidance, WindowDenoiser, room_for_all_branches
+from drawaudio_model.sampling import FOLDED_WINDOWS, Conditions, Guidance, WindowDenoiser, room_for_all_branches
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.unet import DrawAudioUNet
 
@@ -450,6 +451,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         if branches_together is None:
             rows = batch * sum(branch != "no_loudness" for branch in guidance.branches)  # that one goes alone
             branches_together = room_for_all_branches(self._execution_device, rows)
+        known: FoldedSets = {}
         denoisers = [
             WindowDenoiser(
                 self.unet,
@@ -460,6 +462,8 @@ class DrawAudioPipeline(DiffusionPipeline):
                 guidance=guidance,
                 loudness_branches=self.config.loudness_branches,
                 branches_together=branches_together,
+                known=known,
+                folds_video=len(starts) <= FOLDED_WINDOWS,
             )
             for start in starts
         ]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from drawaudio_model.clip_format import LOUDNESS_FPS, LOUDNESS_POINTS, VIDEO_FPS, VIDEO_FRAMES
+from drawaudio_model.cross_attention import FoldedSets
 from drawaudio_model.guidance import (
     BRANCH_INSTRUCTIONS,
     LOUDNESS_SCALE,
@@ -30,6 +31,8 @@ from drawaudio_model.text import TextEmbeddings
 from drawaudio_model.unet import DrawAudioUNet
 from drawaudio_model.unet_blocks import Instructions
 
+FOLDED_WINDOWS = 8
+"""The video's tokens of more windows are not folded: what it saves of time would cost more memory than their frames."""
 MEMORY_OF_A_ROW = 2**29
 """Bytes that one row of the published UNet needs in a forward pass of 8 s, generously: decides "by memory"."""
 
@@ -95,6 +98,8 @@ class WindowDenoiser:
         loudness_branches: "all" or "video": which branches see the loudness signal.
         branches_together: all branches of one latent in one forward pass (faster), or one after another (a third of the
             memory).
+        known: what the windows of one sound share of their prepared instructions; each adds its own.
+        folds_video: see `DrawAudioUNet.prepare`.
     """
 
     def __init__(
@@ -108,7 +113,10 @@ class WindowDenoiser:
         guidance: Guidance,
         loudness_branches: str = "all",
         branches_together: bool = True,
+        known: FoldedSets | None = None,
+        folds_video: bool = True,
     ) -> None:
+        self.known, self.folds_video = {} if known is None else known, folds_video
         hears = conditions.has_loudness
         if loudness_branches == "video":  # such a model knows no signal without a video
             hears = hears * conditions.has_video
@@ -178,7 +186,15 @@ class WindowDenoiser:
         acts = torch.cat([acts for _, _, acts in rows])
         text = text.to(video.device, video.dtype)
         sees = None if acts.all() else acts
-        return self.unet.prepare(gpt=text.gpt, t5=text.t5, t5_mask=text.t5_mask, video=video, sees_video=sees)
+        return self.unet.prepare(
+            gpt=text.gpt,
+            t5=text.t5,
+            t5_mask=text.t5_mask,
+            video=video,
+            sees_video=sees,
+            known=self.known,
+            folds_video=self.folds_video,
+        )
 
     def _predict(
         self, group: Sequence[str], instructions: Instructions, latents: Tensor, timestep: Tensor

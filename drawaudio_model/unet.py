@@ -31,7 +31,7 @@ from diffusers.utils import BaseOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from drawaudio_model.cross_attention import prepare
+from drawaudio_model.cross_attention import FoldedSets, prepare
 from drawaudio_model.unet_blocks import (
     STACKS,
     Block,
@@ -275,6 +275,8 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         t5_mask: Tensor | None = None,
         video: Tensor | None = None,
         sees_video: Tensor | None = None,
+        known: FoldedSets | None = None,
+        folds_video: bool = True,
     ) -> Instructions:
         """What the layers make of instructions that stay the same over many calls, for `forward(instructions=...)`.
 
@@ -286,10 +288,13 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
             t5_mask: as in `forward`.
             video: as in `forward`.
             sees_video: as in `forward`.
+            known: of earlier calls for the same sound, which gets what this one adds; see `cross_attention.prepare`.
+            folds_video: whether the video's tokens may be folded, which take 14 MiB a window then at full size.
 
         Raises:
             ValueError: when an argument has another shape.
         """
+        known = {} if known is None else known
         self._check_shapes(gpt, t5, t5_mask, video, len(gpt))
         rows = None if sees_video is None or video is None else sees_video.nonzero()[:, 0]
         if rows is not None:
@@ -303,10 +308,10 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         t5_layers = layers(stack for block in blocks for stack in block.attentions[2::STACKS])
         video_layers = layers(stack for block in blocks for stack in block.video_attentions)
         return Instructions(
-            gpt=prepare(gpt_layers, gpt),
-            t5=prepare(t5_layers, t5, _bias(t5_mask, t5.dtype)),
+            gpt=prepare(gpt_layers, gpt, known=known),
+            t5=prepare(t5_layers, t5, _bias(t5_mask, t5.dtype), known=known),
             t5_bias=None,
-            video=None if video is None else prepare(video_layers, video),
+            video=None if video is None else prepare(video_layers, video, known=known if folds_video else None),
             video_rows=rows,
         )
 

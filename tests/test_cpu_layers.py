@@ -7,7 +7,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import nn
 
 from drawaudio_model.cpu_layers import GatedFeedForward, NarrowConvolution, product
-from drawaudio_model.cross_attention import StackAttention, prepare
+from drawaudio_model.cross_attention import FoldedSets, StackAttention, prepare
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_prepared_tokens_give_what_diffusers_gives_of_the_tokens(tokens, folds):
     bias = ((1 - mask) * -10_000.0)[:, None]
     expected = reference(layer, states, given, bias)
     torch.testing.assert_close(layer(states, given, attention_mask=bias), expected)
-    prepared = prepare([layer], given, bias)
+    prepared = prepare([layer], given, bias, known={})
     assert isinstance(prepared.of_layer[layer], list) == folds
     assert prepared.sets == (0, 1, 2, 3)
     torch.testing.assert_close(layer(states, prepared), expected, atol=1e-5, rtol=1e-5)
@@ -73,10 +73,17 @@ def test_prepared_tokens_give_what_diffusers_gives_of_the_tokens(tokens, folds):
 def test_rows_of_the_same_tokens_are_prepared_once():
     layer, given = attention(), torch.randn(3, 2, 12)
     given[1] = given[0]
-    prepared = prepare([layer], given)
-    assert prepared.sets == (0, 0, 1) and len(prepared.of_layer[layer]) == 2
+    known: FoldedSets = {}
+    prepared = prepare([layer], given, known=known)
+    assert prepared.sets == (0, 0, 1) and len(prepared.of_layer[layer]) == len(known) == 2
     states = torch.randn(3, 500, 16)
-    torch.testing.assert_close(layer(states, prepared), reference(layer, states, given, None), atol=1e-5, rtol=1e-5)
+    expected = reference(layer, states, given, None)
+    torch.testing.assert_close(layer(states, prepared), expected, atol=1e-5, rtol=1e-5)
+    again = prepare([layer], given[[2]], known=known)
+    assert again.of_layer[layer] == [prepared.of_layer[layer][1]] and len(known) == 2
+    unfolded = prepare([layer], given)
+    assert isinstance(unfolded.of_layer[layer], tuple)
+    torch.testing.assert_close(layer(states, unfolded), expected, atol=1e-5, rtol=1e-5)
 
 
 class Doubled(nn.Module):
@@ -106,7 +113,7 @@ def test_what_stands_in_for_a_layer_or_hooks_into_it_is_called():
 
     attending, tokens = attention(), torch.randn(1, 2, 12)
     attending.to_q = Doubled(attending.to_q)
-    prepared = prepare([attending], tokens)
+    prepared = prepare([attending], tokens, known={})
     assert isinstance(prepared.of_layer[attending], tuple)
     expected = reference(attending, states[None], tokens, None)
     torch.testing.assert_close(attending(states[None], prepared), expected, atol=1e-5, rtol=1e-5)
