@@ -143,8 +143,11 @@ def test_the_exported_module_name_replaces_the_option(tiny: Path) -> None:
 KILLED = """
 import os, shutil, signal, sys
 import dagster as dg
-from drawaudio_model import shard
+# What every round would import again for seconds.
+import spacy
+from drawaudio_model import cavp, detector, loudness, mel, pipeline, shard, text
 from pipelines import defs
+detector.import_world_model()
 data, assets = sys.argv[1], sys.argv[2:]
 names = ["train-000000", "train-000001", "val-000000", "test-000000"]
 graph = [defs.get_assets_def(key) for key in defs.resolve_asset_graph().get_all_asset_keys()]
