@@ -19,12 +19,14 @@ PRODUCT_POSITIONS = 400
 def may_skip_calls(layers: Sequence[nn.Module], states: Tensor) -> bool:
     """Whether the layers' weights say all, and a CPU's faster ways to their results may be taken.
 
-    What stands in for a layer (LoRA's), and what hooks into its call (offloading), must be called.
+    What stands in for a layer or its weight (LoRA's, quantised ones), and what hooks into its call (offloading), must be
+    called.
     """
     if states.device.type != "cpu" or torch.is_grad_enabled():
         return False
     return all(
         type(layer) in (nn.Linear, NarrowConvolution)
+        and type(layer.weight) is nn.Parameter
         and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
         for layer in layers
     )

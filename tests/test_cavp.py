@@ -23,6 +23,7 @@ def small():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
     return model.eval()
 
 
@@ -116,6 +117,16 @@ def test_a_few_frames_at_once_give_the_features_of_all_at_once(small):
 
 
 @torch.no_grad()
+def test_the_folded_normalisation_gives_the_features_of_the_layers(small):
+    given = frames(1, 12)
+    layers = small.encode_video(given, normalize=False)
+    assert layers.requires_grad
+    with torch.no_grad():
+        folded = small.encode_video(given, normalize=False)
+    torch.testing.assert_close(folded, layers.detach(), atol=1e-5, rtol=1e-5)
+    assert not torch.equal(folded, layers)  # it is another way of computing them
+
+
 def test_a_frame_reaches_as_far_as_the_temporal_kernels_and_no_further(small):
     """Three blocks have a temporal kernel (two in stage 3, one in stage 4), so the reach is three frames each side."""
     clip = frames(batch=1, count=12)
