@@ -46,6 +46,9 @@ TRAINING_SHIFT_FRAMES = 2 * VIDEO_FPS
 FRAMES_AT_ONCE = 8
 """Frames that SlowOnly's first half, which knows no time, is given together: its pictures are the largest thing in the
 memory of whoever makes sound."""
+CHUNK_FRAMES = 32
+CONTEXT_FRAMES = 9
+"""Frames on each side that the temporal convolutions can see: chunks read with them give the whole video's features."""
 INITIAL_LOGIT_SCALE = math.log(1 / 0.07)
 MAX_LOGIT_SCALE = math.log(100)
 
@@ -167,6 +170,17 @@ class CAVP(ModelMixin, ConfigMixin):
             )
         features = self.video_encoder(frames.transpose(1, 2))  # (B, V, C)
         return _pool_and_normalize(self.video_project_head(features), normalize, pool)
+
+    @torch.no_grad()
+    def encode_frames(self, frames: np.ndarray) -> Tensor:
+        """(1, V, D) unit vectors of (V, H, W, 3) uint8 RGB frames of any length, as if all had gone through at once."""
+        features = []
+        for start in range(0, len(frames), CHUNK_FRAMES):
+            first = max(start - CONTEXT_FRAMES, 0)
+            chunk = self.preprocess(frames[None, first : start + CHUNK_FRAMES + CONTEXT_FRAMES])
+            seen = self.encode_video(chunk.to(self.dtype))  # (1, V', D)
+            features.append(seen[:, start - first : start - first + CHUNK_FRAMES])
+        return torch.cat(features, dim=1)
 
     def encode_spectrogram(self, spectrogram: Tensor, normalize: bool = True, pool: bool = False) -> Tensor:
         """(B, T // 16, D) one vector per 16 spectrogram frames, or with `pool` (B, D): their maximum over time.

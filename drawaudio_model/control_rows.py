@@ -128,7 +128,7 @@ def read_scenes(
         masked = []
         for thing in (target, others[0]):
             mask = rasterize(true_boxes(thing), *pictures.shape[1:3], frames=len(pictures))
-            seen = pipe.encode_frames(np.asarray(apply_mask(pictures, mask)))[0]
+            seen = pipe.cavp.encode_frames(np.asarray(apply_mask(pictures, mask)))[0]
             masked.append(seen.cpu().numpy()[:VIDEO_FRAMES])
         caption = other_caption(others[0], truth, truths)
         scenes.append(Scene(sample, target["kind"], donors[sample.key], others[0]["kind"], caption, *masked))

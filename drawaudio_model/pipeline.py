@@ -23,7 +23,6 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     DiffusionPipeline,
-    DPMSolverMultistepScheduler,
 )
 from diffusers.utils import BaseOutput
 from torch import Tensor
@@ -49,7 +48,6 @@ from drawaudio_model.clip_format import (
     VIDEO_FPS,
     VIDEO_FRAMES,
 )
-from drawaudio_model.cross_attention import FoldedSets
 from drawaudio_model.freed_memory import return_freed_memory
 from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.instructions import (
@@ -70,7 +68,14 @@ from drawaudio_model.masks import apply_mask
 from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
 from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder, detector_beside
-from drawaudio_model.sampling import FOLDED_WINDOWS, Conditions, Guidance, WindowDenoiser, room_for_all_branches
+from drawaudio_model.sampling import (
+    Conditions,
+    Guidance,
+    room_for_all_branches,
+    sampling_solver,
+    starting_noise,
+    window_denoisers,
+)
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.unet import DrawAudioUNet
 
@@ -81,9 +86,6 @@ StepCallback = Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any]
 
 STEPS = 25
 """Sampling steps of the paper."""
-CAVP_CHUNK_FRAMES = 32
-CAVP_CONTEXT_FRAMES = 9
-"""Frames on each side that CAVP's temporal convolutions can see: chunks read with them give the whole video's features."""
 
 
 @dataclass
@@ -451,25 +453,20 @@ class DrawAudioPipeline(DiffusionPipeline):
         if branches_together is None:
             rows = batch * sum(branch != "no_loudness" for branch in guidance.branches)  # that one goes alone
             branches_together = room_for_all_branches(self._execution_device, rows)
-        known: FoldedSets = {}
-        denoisers = [
-            WindowDenoiser(
-                self.unet,
-                self.mask_attention,
-                self.loudness_control,
-                conditions,
-                start=start,
-                guidance=guidance,
-                loudness_branches=self.config.loudness_branches,
-                branches_together=branches_together,
-                known=known,
-                folds_video=len(starts) <= FOLDED_WINDOWS,
-            )
-            for start in starts
-        ]
+        denoisers = window_denoisers(
+            self.unet,
+            self.mask_attention,
+            self.loudness_control,
+            conditions,
+            starts=starts,
+            guidance=guidance,
+            loudness_branches=self.config.loudness_branches,
+            branches_together=branches_together,
+        )
         first_frames = [start * self.latent_frames // CLIP_SECONDS for start in starts]
-        solver = self._solver(num_inference_steps)
-        latents = self._noise(seeds, first_frames[-1] + self.latent_frames) * solver.init_noise_sigma
+        solver = sampling_solver(self.scheduler, num_inference_steps, self._execution_device)
+        shape = (self.vae.config.latent_channels, first_frames[-1] + self.latent_frames, self.latent_bins)
+        latents = starting_noise(seeds, shape, self._execution_device) * solver.init_noise_sigma
 
         def guided(number: int, part: Tensor) -> Tensor:
             level = float(timestep) / solver.config.num_train_timesteps
@@ -501,17 +498,6 @@ class DrawAudioPipeline(DiffusionPipeline):
 
         mel = windows.blended(latents.to(self.vae.dtype), first_frames, self.latent_frames, decoded)
         return vocode(self.vocoder, mel[:, 0]).cpu().numpy()
-
-    @torch.no_grad()
-    def encode_frames(self, frames: np.ndarray) -> Tensor:
-        """(1, V, D) CAVP features of (V, H, W, 3) uint8 frames, as if the whole video had gone through at once."""
-        features = []
-        for start in range(0, len(frames), CAVP_CHUNK_FRAMES):
-            first = max(start - CAVP_CONTEXT_FRAMES, 0)
-            chunk = self.cavp.preprocess(frames[None, first : start + CAVP_CHUNK_FRAMES + CAVP_CONTEXT_FRAMES])
-            seen = self.cavp.encode_video(chunk.to(self.cavp.dtype))  # (1, V', D)
-            features.append(seen[:, start - first : start - first + CAVP_CHUNK_FRAMES])
-        return torch.cat(features, dim=1)
 
     @property
     def text(self) -> TextConditioner:
@@ -581,23 +567,6 @@ class DrawAudioPipeline(DiffusionPipeline):
     def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
 
-    def _solver(self, steps: int) -> DPMSolverMultistepScheduler:
-        """DPM-Solver++ on the schedule of training.
-
-        Every setting is handed over: diffusers would leave out those that the DDIM scheduler took by default, and so
-        sample otherwise before a pipeline was saved than after.
-        """
-        settings = {name: value for name, value in self.scheduler.config.items() if not name.startswith("_")}
-        solver = DPMSolverMultistepScheduler.from_config(settings)
-        solver.set_timesteps(steps, device=self._execution_device)
-        return solver
-
-    def _noise(self, seeds: Sequence[int], frames: int) -> Tensor:
-        """(B, C, N, K) standard normal noise, made on the CPU so that it does not depend on the device."""
-        shape = (self.vae.config.latent_channels, frames, self.latent_bins)
-        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        return torch.stack(rows).to(self._execution_device)
-
     def _picture_features(
         self, frames: np.ndarray | None, mask: Mask | None, length: int
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -605,13 +574,13 @@ class DrawAudioPipeline(DiffusionPipeline):
         if frames is None:
             return None, None
         held = hold_last(frames, length)
-        cavp = self.encode_frames(held)
+        cavp = self.cavp.encode_frames(held)
         if mask is None:
             return cavp, None
         if is_text(mask):
             mask = find_boxes(self._detector(mask), frames, mask)
         regions = hold_last(read_mask(mask, *frames.shape[:3]), length)
-        return cavp, self.encode_frames(apply_mask(held, regions))
+        return cavp, self.cavp.encode_frames(apply_mask(held, regions))
 
     def _detector(self, text: str) -> "ObjectDetector":
         """What looks for `text` in the frames; loaded when it is first needed."""

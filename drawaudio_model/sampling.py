@@ -11,8 +11,10 @@ Paper: Eq. (12); the interval is Kynkaanniemi et al. 2024 (arXiv 2404.07724).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor
 
 from drawaudio_model.clip_format import LOUDNESS_FPS, LOUDNESS_POINTS, VIDEO_FPS, VIDEO_FRAMES
@@ -207,8 +209,50 @@ class WindowDenoiser:
         return dict(zip(group, noise.chunk(len(group)), strict=True))
 
 
+def window_denoisers(
+    unet: DrawAudioUNet,
+    mask_attention: MaskAttention,
+    loudness_control: LoudnessControl,
+    conditions: Conditions,
+    *,
+    starts: Sequence[int],
+    **settings: Any,
+) -> list[WindowDenoiser]:
+    """One WindowDenoiser for each window of a sound, with what they share of their prepared instructions.
+
+    Args:
+        unet: the denoiser.
+        mask_attention: CAVP features to video tokens.
+        loudness_control: loudness signal to its share of the latent.
+        conditions: the instructions of the whole sound.
+        starts: of the windows, in seconds.
+        **settings: the other arguments of WindowDenoiser.
+    """
+    settings |= {"known": {}, "folds_video": len(starts) <= FOLDED_WINDOWS}
+    parts = (unet, mask_attention, loudness_control, conditions)
+    return [WindowDenoiser(*parts, start=start, **settings) for start in starts]
+
+
 def room_for_all_branches(device: torch.device, rows: int) -> bool:
     """Whether `rows` rows of the UNet fit a GPU's free memory together; on a CPU always."""
     if device.type != "cuda":
         return True
     return torch.cuda.mem_get_info(device)[0] > rows * MEMORY_OF_A_ROW
+
+
+def sampling_solver(trained: SchedulerMixin, steps: int, device: torch.device) -> DPMSolverMultistepScheduler:
+    """DPM-Solver++ on the schedule of training.
+
+    Every setting is handed over: diffusers would leave out those that the DDIM scheduler took by default, and so sample
+    otherwise before a pipeline was saved than after.
+    """
+    settings = {name: value for name, value in trained.config.items() if not name.startswith("_")}
+    solver = DPMSolverMultistepScheduler.from_config(settings)
+    solver.set_timesteps(steps, device=device)
+    return solver
+
+
+def starting_noise(seeds: Sequence[int], shape: tuple[int, int, int], device: torch.device) -> Tensor:
+    """(B, C, N, K) standard normal noise, one seed a row; made on the CPU, so that it does not depend on the device."""
+    rows = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(rows).to(device)

@@ -116,7 +116,6 @@ def test_a_few_frames_at_once_give_the_features_of_all_at_once(small):
     torch.testing.assert_close(in_parts, at_once.detach(), rtol=0, atol=1e-5)
 
 
-@torch.no_grad()
 def test_the_folded_normalisation_gives_the_features_of_the_layers(small):
     given = frames(1, 12)
     layers = small.encode_video(given, normalize=False)
@@ -127,6 +126,7 @@ def test_the_folded_normalisation_gives_the_features_of_the_layers(small):
     assert not torch.equal(folded, layers)  # it is another way of computing them
 
 
+@torch.no_grad()
 def test_a_frame_reaches_as_far_as_the_temporal_kernels_and_no_further(small):
     """Three blocks have a temporal kernel (two in stage 3, one in stage 4), so the reach is three frames each side."""
     clip = frames(batch=1, count=12)

@@ -69,11 +69,11 @@ def test_a_scene_knows_the_other_thing_and_another_clips_curve(
     frames = np.stack([decode_jpeg(reader.member(KEYS[1], f"{i:03d}.jpg")) for i in range(SOURCE_VIDEO_FRAMES)])
     boxes = [Box(frame, 0, 1.0, 0.6, 0.2, 0.9, 0.9) for frame in range(SOURCE_VIDEO_FRAMES)]
     masked = apply_mask(frames, rasterize(boxes, 48, 64))
-    expected = pipe.encode_frames(np.asarray(masked))[0, :VIDEO_FRAMES].numpy()
+    expected = pipe.cavp.encode_frames(np.asarray(masked))[0, :VIDEO_FRAMES].numpy()
     np.testing.assert_array_equal(scenes[KEYS[1]].other_cavp_masked, expected)
     boxes = [Box(frame, 0, 1.0, 0.1, 0.1, 0.4, 0.8) for frame in range(SOURCE_VIDEO_FRAMES)]
     masked = apply_mask(frames, rasterize(boxes, 48, 64))
-    expected = pipe.encode_frames(np.asarray(masked))[0, :VIDEO_FRAMES].numpy()
+    expected = pipe.cavp.encode_frames(np.asarray(masked))[0, :VIDEO_FRAMES].numpy()
     np.testing.assert_array_equal(scenes[KEYS[1]].true_cavp_masked, expected)
 
 

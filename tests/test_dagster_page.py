@@ -75,11 +75,11 @@ def is_up(url: str, server: subprocess.Popen, seconds: float) -> bool:
 
 
 def stop(server: subprocess.Popen) -> None:
-    """Ask the group of processes that the test started to end; after a minute end it."""
+    """Ask the group of processes that the test started to end; after twenty seconds end it."""
     if server.poll() is None:
         os.killpg(server.pid, signal.SIGTERM)
         try:
-            server.wait(60)
+            server.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()

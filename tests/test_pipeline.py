@@ -237,7 +237,7 @@ def test_features_of_a_long_video_are_those_of_one_pass(pipe: DrawAudioPipeline)
     frames = np.random.default_rng(1).integers(0, 255, (75, 32, 32, 3), dtype=np.uint8)
     with torch.no_grad():
         at_once = pipe.cavp.encode_video(pipe.cavp.preprocess(frames[None]))
-    assert torch.allclose(pipe.encode_frames(frames), at_once, atol=1e-5)
+    assert torch.allclose(pipe.cavp.encode_frames(frames), at_once, atol=1e-5)
 
 
 def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray) -> None:

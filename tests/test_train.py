@@ -34,6 +34,7 @@ from drawaudio_model.denoiser import (
 )
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
+from drawaudio_model.sampling import sampling_solver
 from drawaudio_model.shard import ShardWriter
 from drawaudio_model.text import build_text_conditioner, train_tokenizers
 from drawaudio_model.train import MovingAverage, Training, _parser, learning_rate, load_null_text, main, train
@@ -207,7 +208,7 @@ def test_the_pipeline_samples_what_the_network_was_taught_to_predict(world: Path
     assert main(arguments(world, tmp_path / "model", "--steps", "1", "--set", "prediction=v_prediction")) == 0
     pipeline = DrawAudioPipeline.from_pretrained(tmp_path / "model")
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
-    assert pipeline._solver(3).config.prediction_type == "v_prediction"
+    assert sampling_solver(pipeline.scheduler, 3, torch.device("cpu")).config.prediction_type == "v_prediction"
 
 
 def test_the_moving_average_warms_up_as_documented() -> None:
