@@ -46,7 +46,8 @@ class Box:
             raise ValueError(f"{self} has a negative frame or phrase, or a confidence outside 0 to 1")
         if not (0 <= self.x0 < self.x1 <= 1 and 0 <= self.y0 < self.y1 <= 1):
             raise ValueError(
-                f"{self} has corners outside 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1; clip it to the picture"
+                f"box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g} of frame {self.frame} has corners outside "
+                "0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, as shares of the picture; clip it to the picture"
             )
 
 

@@ -437,11 +437,10 @@ class DrawAudioPipeline(DiffusionPipeline):
             ValueError: when there are not B seeds, or fewer than one step.
         """
         batch = len(conditions.loudness)
-        if len(seeds) != batch or num_inference_steps < 1:
-            raise ValueError(
-                f"{len(seeds)} seeds and {num_inference_steps} steps for {batch} sets of instructions, expected one seed "
-                "each and at least 1 step"
-            )
+        if len(seeds) != batch:
+            raise ValueError(f"{len(seeds)} seeds for {batch} sets of instructions, expected one each")
+        if num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps is {num_inference_steps}, expected at least 1, such as {STEPS}")
         own = self.config
         guidance = Guidance(
             own.guidance_text if guidance_text is None else guidance_text,

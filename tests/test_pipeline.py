@@ -258,8 +258,10 @@ def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray
     for seed in (-1, 2**63, 1.5):
         with pytest.raises(ValueError, match=f"seed is {seed}, expected a whole number from 0"):
             pipe(prompt="a", seed=seed)
-    with pytest.raises(ValueError, match="one seed each and at least 1 step"):
+    with pytest.raises(ValueError, match="num_inference_steps is 0, expected at least 1, such as 25"):
         pipe(prompt="a", num_inference_steps=0)
+    with pytest.raises(ValueError, match="2 seeds for 1 sets of instructions, expected one each"):
+        pipe.sample(pipe.conditions(pipe.text(["a"]), pipe.text([""])), seeds=[1, 2])
     with pytest.raises(ValueError, match=r"loudness has shape \(1, 79\), expected \(1, 80\)"):
         pipe.conditions(pipe.text(["a"]), pipe.text([""]), loudness=torch.zeros(1, 79))
 
