@@ -1,6 +1,7 @@
-"""Layers of the denoiser that sample faster on a CPU; weights, keys and results are those of torch's and diffusers' layers.
+"""Layers of the denoiser that are faster on a CPU; weights, keys and results are those of torch's and diffusers' layers.
 
-With gradients, on another device, and where something stands in for a layer or hooks into its call, they do as the original.
+On another device, and where something stands in for a layer or hooks into its call, they do as the original; with gradients,
+all but the feed-forward layer.
 
 Letters: G rows, C channels, F latent frames, K latent mel bins.
 """
@@ -17,14 +18,17 @@ PRODUCT_POSITIONS = 400
 
 
 def may_skip_calls(layers: Sequence[nn.Module], states: Tensor) -> bool:
-    """Whether the layers' weights say all, and a CPU's faster ways to their results may be taken.
+    """Whether the layers' weights say all, and a CPU's faster ways to their results may be taken."""
+    return not torch.is_grad_enabled() and _are_plain(layers, states)
+
+
+def _are_plain(layers: Sequence[nn.Module], states: Tensor) -> bool:
+    """Whether the layers are torch's own and compute on a CPU.
 
     What stands in for a layer or its weight (LoRA's, quantised ones), and what hooks into its call (offloading), must be
     called.
     """
-    if states.device.type != "cpu" or torch.is_grad_enabled():
-        return False
-    return all(
+    return states.device.type == "cpu" and all(
         type(layer) in (nn.Linear, NarrowConvolution)
         and type(layer.weight) is nn.Parameter
         and not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
@@ -42,8 +46,9 @@ def product(layer: nn.Linear, states: Tensor) -> Tensor:
 class GatedFeedForward(FeedForward):
     """A stack's feed-forward layer.
 
-    Values and gates come from two products with the halves of the first weight, so that the activation acts in place on
-    memory without gaps; and as many positions go at a time as their inner states stay in the processor's cache.
+    Values and gates come from two products with the halves of the first weight, so that the activation acts on memory
+    without gaps. Without gradients it acts in place, and as many positions go at a time as their inner states stay in the
+    processor's cache.
     """
 
     CACHED = 2**21
@@ -57,9 +62,12 @@ class GatedFeedForward(FeedForward):
     def forward(self, hidden: Tensor) -> Tensor:
         """(G, positions, C) of the positions (G, positions, C)."""
         wide, narrow = self.net[0].proj, self.net[2]
-        if not may_skip_calls((wide, narrow), hidden):
+        if not _are_plain((wide, narrow), hidden):
             return super().forward(hidden)
         (value_weight, gate_weight), (value_bias, gate_bias) = wide.weight.chunk(2), wide.bias.chunk(2)
+        if torch.is_grad_enabled():
+            gate = functional.gelu(functional.linear(hidden, gate_weight, gate_bias))
+            return narrow(functional.linear(hidden, value_weight, value_bias) * gate)
         positions = hidden.flatten(0, 1)
         results = []
         for piece in positions.chunk(-(-len(positions) * wide.out_features // self.CACHED)):
