@@ -104,7 +104,7 @@ class NarrowConvolution(nn.Conv2d):
 
 def _linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """functional.linear of states (..., C) on a CPU."""
-    if states.numel() < PRODUCT_POSITIONS * states.shape[-1]:
+    if states.numel() < PRODUCT_POSITIONS * states.shape[-1] or not torch.backends.mkldnn.is_available():
         return functional.linear(states, weight, bias)
     picture = states.reshape(1, -1, 1, states.shape[-1]).permute(0, 3, 1, 2)  # (1, C, positions, 1), channels last
     result = functional.conv2d(picture, weight[:, :, None, None], bias)

@@ -70,13 +70,19 @@ class StackAttention:
 
 
 def prepare(
-    layers: Sequence[Attention], tokens: Tensor, bias: Tensor | None = None, *, known: FoldedSets | None = None
+    layers: Sequence[Attention],
+    tokens: Tensor,
+    bias: Tensor | None = None,
+    *,
+    folds: bool = True,
+    known: FoldedSets | None = None,
 ) -> PreparedTokens:
     """What the layers make of tokens (G, N, D), whose bias is (G, 1, N): 0 keeps, a large negative number masks.
 
-    Folded, a set takes H / 2 times the memory of its keys and values; `known` has those that were folded before, and
-    gets those that are. None: nothing is folded.
+    Folded, a set takes H times the memory of its keys and values, so that `folds` may be False; `known` has those that were
+    folded before, and gets those that are.
     """
+    known = {} if known is None else known
     masks = torch.zeros(tokens.shape[:2], dtype=tokens.dtype, device=tokens.device) if bias is None else bias[:, 0]
     first: list[int] = []  # of each set, the first row that has it
     sets: list[int] = []
@@ -95,8 +101,8 @@ def prepare(
     of_layer: dict[nn.Module, list[Folded] | tuple[Tensor, Tensor]] = {}
     for layer in layers:
         # Folding makes a product with C channels one with H * N scores.
-        folds = layer.heads * longest <= layer.query_dim and may_skip_calls((layer.to_q, layer.to_out[0]), tokens)
-        if known is None or not folds:
+        cheaper = layer.heads * longest <= layer.query_dim
+        if not (folds and cheaper and may_skip_calls((layer.to_q, layer.to_out[0]), tokens)):
             of_layer[layer] = keys_and_values(layer, distinct)
             continue
         of_layer[layer] = []

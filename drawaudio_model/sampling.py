@@ -118,7 +118,7 @@ class WindowDenoiser:
         known: FoldedSets | None = None,
         folds_video: bool = True,
     ) -> None:
-        self.known, self.folds_video = {} if known is None else known, folds_video
+        self.known, self.folds_video = known, folds_video
         hears = conditions.has_loudness
         if loudness_branches == "video":  # such a model knows no signal without a video
             hears = hears * conditions.has_video

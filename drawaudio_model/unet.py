@@ -294,12 +294,11 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         Raises:
             ValueError: when an argument has another shape.
         """
-        known = {} if known is None else known
         self._check_shapes(gpt, t5, t5_mask, video, len(gpt))
         rows = None if sees_video is None or video is None else sees_video.nonzero()[:, 0]
         if rows is not None:
             video = video[rows] if len(rows) else None
-        blocks = self.attending_blocks()
+        blocks, known = self.attending_blocks(), {} if known is None else known
 
         def layers(stacks: Iterable[nn.Module]) -> list[Attention]:
             return [layer.attn2 for stack in stacks for layer in stack.transformer_blocks]
@@ -311,7 +310,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
             gpt=prepare(gpt_layers, gpt, known=known),
             t5=prepare(t5_layers, t5, _bias(t5_mask, t5.dtype), known=known),
             t5_bias=None,
-            video=None if video is None else prepare(video_layers, video, known=known if folds_video else None),
+            video=None if video is None else prepare(video_layers, video, folds=folds_video, known=known),
             video_rows=rows,
         )
 

@@ -28,6 +28,16 @@ def test_the_feed_forward_layer_gives_what_diffusers_gives(cached, positions, mo
         torch.testing.assert_close(ours(states), expected.detach())
 
 
+@torch.no_grad()
+def test_products_without_onednn_are_those_of_blas(monkeypatch):
+    layer, states = nn.Linear(16, 8), torch.randn(3, 200, 16)
+    with_onednn = product(layer, states)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.nn.functional, "conv2d", None)
+    assert torch.equal(product(layer, states), layer(states))
+    torch.testing.assert_close(with_onednn, layer(states))
+
+
 @pytest.mark.parametrize("frames, bins", [(25, 2), (7, 1), (1, 2), (4, 3)])
 @pytest.mark.parametrize("last", [True, False])
 def test_a_narrow_convolution_gives_what_torch_gives(frames, bins, last):
@@ -61,7 +71,7 @@ def test_prepared_tokens_give_what_diffusers_gives_of_the_tokens(tokens, folds):
     bias = ((1 - mask) * -10_000.0)[:, None]
     expected = reference(layer, states, given, bias)
     torch.testing.assert_close(layer(states, given, attention_mask=bias), expected)
-    prepared = prepare([layer], given, bias, known={})
+    prepared = prepare([layer], given, bias)
     assert isinstance(prepared.of_layer[layer], list) == folds
     assert prepared.sets == (0, 1, 2, 3)
     torch.testing.assert_close(layer(states, prepared), expected, atol=1e-5, rtol=1e-5)
@@ -81,7 +91,7 @@ def test_rows_of_the_same_tokens_are_prepared_once():
     torch.testing.assert_close(layer(states, prepared), expected, atol=1e-5, rtol=1e-5)
     again = prepare([layer], given[[2]], known=known)
     assert again.of_layer[layer] == [prepared.of_layer[layer][1]] and len(known) == 2
-    unfolded = prepare([layer], given)
+    unfolded = prepare([layer], given, folds=False)
     assert isinstance(unfolded.of_layer[layer], tuple)
     torch.testing.assert_close(layer(states, unfolded), expected, atol=1e-5, rtol=1e-5)
 
@@ -113,7 +123,7 @@ def test_what_stands_in_for_a_layer_or_hooks_into_it_is_called():
 
     attending, tokens = attention(), torch.randn(1, 2, 12)
     attending.to_q = Doubled(attending.to_q)
-    prepared = prepare([attending], tokens, known={})
+    prepared = prepare([attending], tokens)
     assert isinstance(prepared.of_layer[attending], tuple)
     expected = reference(attending, states[None], tokens, None)
     torch.testing.assert_close(attending(states[None], prepared), expected, atol=1e-5, rtol=1e-5)
