@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from drawaudio_model.dataset import NullRates, ScoreLimits
 from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.level_matching import MAX_BOOST_DB
 
 PAPER_STEPS = {"audiocaps": 60_000, "vggsound_caption": 160_000, "mixed": 200_000}
 """Optimiser steps of Table I, by dataset."""
@@ -114,6 +115,10 @@ class TrainConfig:
     guidance_loudness: float = LOUDNESS_SCALE
     """Its s_loudness: how much more than learnt the curve shall count. Paper: none; needs signal dropout."""
 
+    level_matching_db: float | None = None
+    """How far the trained pipeline may turn a sound up to meet its curve (level_matching.py); None: levels stay as sampled,
+    the paper's."""
+
     null_text_and_video_rate: float = 0.1
     """Share of samples without text and video, the branch eps(0, 0) of Eq. (12). AudioLDM2 drops all with 0.1."""
     null_text_rate: float = 0.1
@@ -125,6 +130,10 @@ class TrainConfig:
     null_loudness_rate: float = 0.0
     """Share of samples without loudness signal (signal dropout), so that one may draw no curve. Paper: none stated; the
     other runs take 0.1."""
+
+    drawn_share: float = 0.0
+    """Share of samples whose words, mask and curve were drawn by hand and whose sound obeys them (DrawnInstructions).
+    Paper: none; curves, boxes and captions are read off the clips."""
 
     most_silent_share: float | None = None
     """Clips that are silent (below -60 dB) for a larger share of their time are not learnt from. Paper: no filter."""
@@ -212,8 +221,8 @@ class TrainConfig:
         """The paper's run with what we expect to obey better; for ablations beside `paper`.
 
         Loudness is read in decibel and enters each latent channel through its own weights, behind a projection that
-        starts at zero; a tenth of the samples goes without (signal dropout); the loss is weighted by min-SNR with gamma
-        5, all attention stacks learn, and bf16 halves the time.
+        starts at zero; a tenth of the samples goes without (signal dropout); a quarter has instructions drawn by hand; the
+        loss is weighted by min-SNR with gamma 5, all attention stacks learn, and bf16 halves the time.
         """
         return replace(
             cls.paper(dataset),
@@ -221,6 +230,8 @@ class TrainConfig:
             loudness_mode="per_channel",
             loudness_scale="decibel",
             null_loudness_rate=0.1,
+            level_matching_db=MAX_BOOST_DB,
+            drawn_share=0.25,
             min_snr_gamma=5.0,
             trainable="attention",
             precision="bf16",
@@ -255,6 +266,8 @@ class TrainConfig:
             guidance_video=1.0,
             # On the val clips, 0, 1, 2 and 3 give a correlation of 0.62, 0.79, 0.86 and 0.87, errors of 4.3, 3.2, 3.2 and 3.3 dB.
             guidance_loudness=2.0,
+            level_matching_db=MAX_BOOST_DB,
+            drawn_share=0.5,
             # Captions are learnt first and explain the sound; without them it is left to picture and mask.
             null_text_rate=0.35,
             # Otherwise it takes hundreds of steps until the mask counts beside the whole frame.
@@ -308,6 +321,8 @@ class TrainConfig:
             video_width=32,
             unit_cavp=True,
             null_loudness_rate=0.1,
+            level_matching_db=MAX_BOOST_DB,
+            drawn_share=0.5,
             workers=0,
             checkpoint_every=2,
             validate_every=2,
@@ -364,7 +379,7 @@ def named_run(run: str, dataset: str = "vggsound_caption") -> TrainConfig:
 FREE_TO_CHANGE = frozenset(
     {"run", "steps", "compile", "gradient_checkpointing", "workers", "checkpoint_every", "keep_checkpoints"}
     | {"validate_every", "validation_samples", "validation_bands", "audio_samples", "audio_sample_steps"}
-    | {"guidance_text", "guidance_video", "guidance_loudness"}
+    | {"guidance_text", "guidance_video", "guidance_loudness", "level_matching_db"}
 )
 """Settings that a stopped run may be continued with other values of."""
 

@@ -39,6 +39,7 @@ from drawaudio_model.shard import (
     EXCLUDE_FILE,
     SCHEMA_VERSION,
     ShardReader,
+    decode_array,
     fingerprint,
     finished_shards,
     is_excluded,
@@ -159,13 +160,20 @@ class TrainingShards:
         folder: holds `<split>-*.tar` with index and manifest (shard.py); clips that its exclude.txt names are skipped.
         split: "train", "val" or "test".
         limits: clips beyond them are skipped; without limits no score is read.
+        drawn: variants of the samples that `training_sample` draws in their place, or None.
 
     Raises:
         ValueError: when there is no finished shard, or a shard does not fit its manifest or lacks members or scores.
     """
 
-    def __init__(self, folder: Path, split: str = "train", limits: ScoreLimits | None = None) -> None:
-        self.folder, self.split = Path(folder), split
+    def __init__(
+        self,
+        folder: Path,
+        split: str = "train",
+        limits: ScoreLimits | None = None,
+        drawn: "DrawnInstructions | None" = None,
+    ) -> None:
+        self.folder, self.split, self.drawn = Path(folder), split, drawn
         self.shards = finished_shards(self.folder, split=split)
         if not self.shards:
             raise ValueError(f"no finished training shard '{split}-*' in {self.folder}; {HOW_TO_MAKE_SHARDS}")
@@ -196,7 +204,8 @@ class TrainingShards:
             hashes.append(manifest.sha256)
         if not self.keys:
             raise ValueError(f"the '{split}-*' shards in {self.folder} hold no sample; {HOW_TO_MAKE_SHARDS}")
-        self.fingerprint = fingerprint(hashes, *([sorted(skipped)] if skipped else []))
+        variants = [] if drawn is None else [drawn.fingerprint]
+        self.fingerprint = fingerprint(hashes, *([sorted(skipped)] if skipped else []), *variants)
         self._shard_numbers = np.concatenate(shard_numbers)
         self._offsets, self._sizes = np.concatenate(offsets), np.concatenate(sizes)
         self._files: dict[tuple[int, int], int] = {}
@@ -287,6 +296,55 @@ class TrainingShards:
             raise ValueError(f"{path} has {found} bytes, its manifest says {manifest_bytes}; materialize it again")
         if schema_version != SCHEMA_VERSION:
             raise ValueError(f"{path} has samples of schema {schema_version}, expected {SCHEMA_VERSION}; make it again")
+
+
+class DrawnInstructions:
+    """Variants of training clips: 8 s each, with other words, a mask and a curve drawn by hand, and a sound that obeys them.
+
+    Args:
+        folder: what the pipelines' asset `drawn_instructions` wrote.
+        share: of the samples that are drawn from it, 0 to 1.
+
+    Raises:
+        ValueError: when there is no finished shard with a variant, or the share is no probability.
+    """
+
+    def __init__(self, folder: Path, share: float) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"drawn_share is {share}, expected a probability from 0 to 1")
+        self.share = share
+        readers = [ShardReader(folder, shard) for shard in finished_shards(folder, split="train")]
+        self._readers = {key: reader for reader in readers for key in reader.keys}
+        if not self._readers:
+            raise ValueError(
+                f"no finished shard with variants in {folder}; materialize drawn_instructions of the train shards, or set "
+                "drawn_share=0"
+            )
+        self.fingerprint = fingerprint(share, [reader.manifest.sha256 for reader in readers])
+
+    def draw(self, key: str, generator: np.random.Generator) -> dict[str, np.ndarray] | None:
+        """The arrays of one variant and its `start_seconds`, or None: the clip itself is to be taken."""
+        if generator.random() >= self.share or key not in self._readers:
+            return None
+        reader = self._readers[key]
+        names = {name.split(".", 1)[0] for name in reader.members(key)}
+        number = int(generator.integers(len(names)))
+        arrays = {
+            name: decode_array(reader.member(key, f"{number}.{name}.npy"))
+            for name in ("cavp_masked", "loudness", "latent", "t5", "gpt")
+        }
+        start = json.loads(reader.member(key, f"{number}.json"))["start_seconds"]
+        return arrays | {"start_seconds": np.array(start)}
+
+    def curves(self, keys: Sequence[str]) -> list[np.ndarray]:
+        """The loudness signals of all variants of some clips, (P,) each."""
+        return [
+            decode_array(self._readers[key].member(key, name))
+            for key in keys
+            if key in self._readers
+            for name in self._readers[key].members(key)
+            if name.endswith(".loudness.npy")
+        ]
 
 
 @functools.lru_cache(maxsize=4)
@@ -389,7 +447,7 @@ def training_sample(shards: TrainingShards, number: int, epoch: int, seed: int, 
     start = int(generator.choice(shards.crop_starts))
     both, text, video, mask, loudness = (generator.random(5) < tuple(vars(rates).values())).tolist()
     arrays = shards.read(number)
-    return {
+    sample = {
         "key": shards.keys[number],
         "start_seconds": start,
         **crop_sample(arrays, start),
@@ -399,6 +457,12 @@ def training_sample(shards: TrainingShards, number: int, epoch: int, seed: int, 
         "no_mask": mask,
         "no_loudness": loudness,
     }
+    drawn = None if shards.drawn is None else shards.drawn.draw(shards.keys[number], generator)
+    if drawn is None:
+        return sample
+    start = int(drawn.pop("start_seconds"))
+    # Its sound follows the curve, not the picture: without the curve nothing would explain when it sounds.
+    return sample | {"start_seconds": start, "cavp": crop_sample(arrays, start)["cavp"], **drawn, "no_loudness": False}
 
 
 def crop_sample(arrays: dict[str, np.ndarray], start_seconds: int) -> dict[str, np.ndarray]:

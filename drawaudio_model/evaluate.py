@@ -325,8 +325,9 @@ def generate_clips(
         if all((folder / f"{sample.key}.flac").is_file() for sample in together):
             report.step(len(together))
             continue
+        given = conditions(pipe, together)
         latents = pipe.sample(
-            conditions(pipe, together),
+            given,
             seeds=[clip_seed(run.seed, sample.key) for sample in together],
             num_inference_steps=run.steps,
             guidance_text=run.guidance_text,
@@ -334,7 +335,7 @@ def generate_clips(
             guidance_loudness=run.guidance_loudness,
         )
         # Decoded together: Griffin-Lim takes a core for each clip.
-        for sample, waveform in zip(together, pipe.decode(latents), strict=True):
+        for sample, waveform in zip(together, pipe.sounds(latents, given), strict=True):
             path = folder / f"{sample.key}.flac"
             if not path.is_file():
                 write_atomically(path, encode_flac(waveform))

@@ -62,6 +62,7 @@ from drawaudio_model.instructions import (
     read_mask,
     read_video,
 )
+from drawaudio_model.level_matching import fit_level, match_levels
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import apply_mask
@@ -77,6 +78,7 @@ from drawaudio_model.sampling import (
     window_denoisers,
 )
 from drawaudio_model.text import TextConditioner, TextEmbeddings
+from drawaudio_model.training_domain import TrainingDomain
 from drawaudio_model.unet import DrawAudioUNet
 
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ class DrawAudioOutput(BaseOutput):
     Attributes:
         audios: (B, samples) float32 at 16 kHz, one row per candidate, the best first.
         seeds: the seed that gives each row.
-        curve: (P,) the loudness signal that was asked for, or None.
+        curve: (P,) the loudness signal that was asked for, as far as the model can follow it, or None.
+        notices: sentences about what was asked beyond what the model knows; empty where there is nothing to say.
         scores: (B,) what the rows are ranked by: the mean of the two below, of those that are known; None without.
         curve_scores: (B,) how well each row follows the curve (Pearson correlation), or None without a curve.
         clap_scores: (B,) how well each row fits the text (cosine of CLAP's embeddings), or None without a text or for a
@@ -105,6 +108,7 @@ class DrawAudioOutput(BaseOutput):
     audios: np.ndarray
     seeds: list[int]
     curve: np.ndarray | None = None
+    notices: list[str] | None = None
     scores: np.ndarray | None = None
     curve_scores: np.ndarray | None = None
     clap_scores: np.ndarray | None = None
@@ -129,11 +133,14 @@ class DrawAudioPipeline(DiffusionPipeline):
         scheduler: the noise schedule of training; sampling uses DPM-Solver++ made from its config.
         feature_extractor: front end of a published CLAP, for ranking candidates; None where CLAP reads this project's
             log-mels.
+        domain: what the model was trained on, so that it can say what is asked beyond it; None: nobody knows.
         loudness_branches: which branches of Eq. (12) see the loudness signal: "all" (the latent is shared; the paper's
             Eq. (12) leaves it open) or "video", only the one with text and video.
         guidance_text: s_text of Eq. (12) where a call gives none.
         guidance_video: s_video of Eq. (12) where a call gives none.
         guidance_loudness: s_loudness of `guidance.dual_guidance` where a call gives none; 0 is the paper's.
+        level_matching_db: how far a sound may be turned up to meet its curve (`level_matching.match_levels`); None leaves
+            all levels as sampled, which is the paper's.
         base_model: what the denoiser was fine-tuned from, for the model card; None for one trained from scratch.
         licence: of the weights (an SPDX name in lower case, as model cards have it).
 
@@ -145,7 +152,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         ValueError: when the parts do not fit each other or the clip's geometry.
     """
 
-    _optional_components: ClassVar[list[str]] = ["feature_extractor"]
+    _optional_components: ClassVar[list[str]] = ["feature_extractor", "domain"]
     model_cpu_offload_seq = "text_encoder->text_encoder_2->projection_model->language_model->cavp->unet->vae->vocoder"
 
     def __init__(
@@ -164,10 +171,12 @@ class DrawAudioPipeline(DiffusionPipeline):
         vocoder: SpeechT5HifiGan | GriffinLimVocoder,
         scheduler: DDIMScheduler,
         feature_extractor: ClapFeatureExtractor | None = None,
+        domain: TrainingDomain | None = None,
         loudness_branches: str = "all",
         guidance_text: float = TEXT_SCALE,
         guidance_video: float = VIDEO_SCALE,
         guidance_loudness: float = LOUDNESS_SCALE,
+        level_matching_db: float | None = None,
         base_model: str | None = None,
         licence: str | None = None,
     ) -> None:
@@ -190,12 +199,14 @@ class DrawAudioPipeline(DiffusionPipeline):
             vocoder=vocoder,
             scheduler=scheduler,
             feature_extractor=feature_extractor,
+            domain=domain,
         )
         self.register_to_config(
             loudness_branches=loudness_branches,
             guidance_text=guidance_text,
             guidance_video=guidance_video,
             guidance_loudness=guidance_loudness,
+            level_matching_db=level_matching_db,
             base_model=base_model,
             licence=licence,
         )
@@ -315,6 +326,10 @@ class DrawAudioPipeline(DiffusionPipeline):
         seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
         whole = self._window_starts(seconds, overlap_seconds)[-1] + CLIP_SECONDS
         curve = None if loudness is None else read_loudness(loudness, seconds)
+        notices = []
+        if curve is not None and self.domain is not None:
+            curve, cut = self.domain.limit_curve(curve)
+            notices += [cut] if cut else []
         cavp, cavp_masked = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS)
         return_freed_memory()
         # Both at once: the encoders' weights, which are what short texts cost, are read once.
@@ -351,7 +366,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             return_freed_memory()
             # Ranked by what is handed out: whole windows are sampled, and the last may reach beyond the end.
             whole_sound = self.decode(latent, overlap_seconds=overlap_seconds)[0]
-            audios.append(whole_sound[: round(seconds * SAMPLE_RATE)])
+            audios.append(self.at_level(whole_sound[: round(seconds * SAMPLE_RATE)], curve))
         following = None if curve is None else np.array([curve_score(audio, curve) for audio in audios])
         fitting = None
         if prompt and num_candidates > 1:
@@ -363,9 +378,35 @@ class DrawAudioPipeline(DiffusionPipeline):
             audios=np.stack(audios)[ranking.order],
             seeds=[seeds[index] for index in ranking.order],
             curve=curve,
+            notices=notices,
             scores=ranking.scores,
             curve_scores=ranking.curve,
             clap_scores=ranking.clap,
+        )
+
+    def at_level(self, waveform: np.ndarray, curve: np.ndarray | None) -> np.ndarray:
+        """A decoded sound (n,) at the levels of its curve (P,), or without one at a level that the training clips have.
+
+        As it is where `level_matching_db` is None, or where the model does not know its training's levels.
+        """
+        boost = self.config.level_matching_db
+        if boost is None:
+            return waveform
+        if curve is not None:
+            return match_levels(waveform, curve, max_boost_db=boost).waveform
+        if self.domain is None:
+            return waveform
+        return fit_level(waveform, self.domain.config.quietest_rms, self.domain.config.loudest_rms)
+
+    def sounds(self, latents: Tensor, conditions: Conditions) -> np.ndarray:
+        """(B, samples) the decoded latents (B, C, N, K) of B sets of instructions, each at its level; see `at_level`."""
+        given = (conditions.has_loudness > 0).tolist()
+        curves = conditions.loudness.float().cpu().numpy()
+        return np.stack(
+            [
+                self.at_level(waveform, curve if has_curve else None)
+                for waveform, curve, has_curve in zip(self.decode(latents), curves, given, strict=True)
+            ]
         )
 
     def conditions(
@@ -405,6 +446,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         def placed(tensor: Tensor) -> Tensor:
             return tensor.to(self._execution_device, self.unet.dtype)
 
+        if loudness is not None and self.domain is not None:
+            loudness = loudness.clamp(max=self.domain.config.loudest_level)
         visual = placed(torch.zeros(frames) if cavp is None else cavp)
         return Conditions(
             text=text,
@@ -485,7 +528,7 @@ class DrawAudioPipeline(DiffusionPipeline):
     def decode(self, latents: Tensor, *, overlap_seconds: int = windows.OVERLAP_SECONDS) -> np.ndarray:
         """(B, samples) float32 waveforms of latents (B, C, N, K): autoencoder window by window, then the vocoder.
 
-        A peak above 1 is possible; nothing is rescaled here, so that levels stay those that the curve asked for.
+        A peak above 1 is possible; nothing is rescaled here.
         """
         seconds = latents.shape[2] * CLIP_SECONDS // self.latent_frames
         first_frames = [

@@ -35,6 +35,7 @@ from drawaudio_model.checkpoint import keep_lines, newest_checkpoint, save_check
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.config import RUN_NAMES, TrainConfig, changed, differences, named_run
 from drawaudio_model.dataset import (
+    DrawnInstructions,
     TrainingBatch,
     TrainingShards,
     fixed_batches,
@@ -60,6 +61,7 @@ from drawaudio_model.shard import count_clips, finished_shards
 from drawaudio_model.text import TextConditioner
 from drawaudio_model.train_estimate import estimate
 from drawaudio_model.train_samples import AudioSamples, first_samples, write_sounds
+from drawaudio_model.training_domain import TrainingDomain
 
 
 class MovingAverage:
@@ -379,7 +381,9 @@ def load_null_text(backbones: Path) -> NullText:
     return NullText(t5=null.t5[0, :length].float().clone(), gpt=null.gpt[0].float().clone())
 
 
-def build_pipeline(denoiser: Denoiser, backbones: Path, config: TrainConfig) -> DrawAudioPipeline:
+def build_pipeline(
+    denoiser: Denoiser, backbones: Path, config: TrainConfig, domain: TrainingDomain | None = None
+) -> DrawAudioPipeline:
     """The trained parts together with the frozen backbones; the vocoder is <backbones>/vocoder or else Griffin-Lim."""
     schedule = NOISE_SCHEDULE | {"prediction_type": config.prediction}
     from_audioldm2 = config.unet_channels is None
@@ -404,6 +408,8 @@ def build_pipeline(denoiser: Denoiser, backbones: Path, config: TrainConfig) -> 
         guidance_text=config.guidance_text,
         guidance_video=config.guidance_video,
         guidance_loudness=config.guidance_loudness,
+        level_matching_db=config.level_matching_db,
+        domain=domain,
         base_model=AUDIOLDM2 if from_audioldm2 else None,
         licence=AUDIOLDM2_LICENCE if from_audioldm2 else None,
     )
@@ -418,7 +424,7 @@ def write_pipeline(pipeline: DrawAudioPipeline, output: Path) -> None:
 def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
     """Runs or continues the training that the command line asks for, and writes its pipeline folder."""
     accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
-    shards = TrainingShards(arguments.shards, limits=config.score_limits())
+    shards = TrainingShards(arguments.shards, limits=config.score_limits(), drawn=drawn_instructions(arguments, config))
     check_backbones(config, arguments.backbones)
     state = arguments.state or beside_model(arguments.output, "training")
     if accelerator.is_main_process:
@@ -431,10 +437,11 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         validation = TrainingShards(validation_folder, "val") if count_clips(validation_folder, "val") else None
         report.note(f"{len(shards)} training and {len(validation or ())} validation samples, run {config.run}")
         denoiser = build_denoiser(config, arguments.backbones, shards)
+        domain = TrainingDomain.of_training(shards)
         samples = None
         if accelerator.is_main_process and validation is not None and config.audio_samples:
             clips = first_samples(validation_folder, "val", config.audio_samples)
-            pipeline = build_pipeline(denoiser, arguments.backbones, config).to(accelerator.device)
+            pipeline = build_pipeline(denoiser, arguments.backbones, config, domain).to(accelerator.device)
             samples = AudioSamples(pipeline, clips, steps=config.audio_sample_steps, seed=config.seed)
             denoiser.train()
         if shards.skipped:
@@ -454,13 +461,25 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         training.run()
         if accelerator.is_main_process:
             training.average.swap()
-            pipeline = build_pipeline(training.denoiser.cpu(), arguments.backbones, config)
+            pipeline = build_pipeline(training.denoiser.cpu(), arguments.backbones, config, domain)
             write_pipeline(pipeline, arguments.output)
             if config.unet_channels is None and config.trainable in PARTS:
                 save_adapters(pipeline, beside_model(arguments.output, "adapters"), part=config.trainable)
             report.picture("learning_curves", plot_learning_curves(state))
             report.finish(summary(config, shards, state, arguments.output))
     accelerator.end_training()
+
+
+def drawn_instructions(arguments: argparse.Namespace, config: TrainConfig) -> DrawnInstructions | None:
+    """What `--drawn` names, or None for a run that takes no sample from it.
+
+    Raises:
+        ValueError: when the run takes samples from it and there are none.
+    """
+    if not config.drawn_share:
+        return None
+    folder = arguments.drawn or arguments.shards.with_name("drawn_instructions")
+    return DrawnInstructions(folder, config.drawn_share)
 
 
 def beside_model(output: Path, name: str) -> Path:
@@ -533,6 +552,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--shards", type=Path, help="folder of training shards; its train-* are learnt from")
     add("--val-shards", type=Path, help="folder whose val-* shards validate (default: --shards)")
+    add(
+        "--drawn",
+        type=Path,
+        help="folder of variants drawn by hand (default: drawn_instructions beside --shards, if used)",
+    )
     add("--backbones", type=Path, help="folder of audio_autoencoder, text_encoders, cavp_backbone")
     add("--output", type=Path, help="DrawAudioPipeline folder to write")
     add(

@@ -33,12 +33,13 @@ class AudioSamples:
         """Key -> (128000,) waveform at 16 kHz."""
         sounds = {}
         for sample in self.samples:
+            given = batch_conditions(self.pipeline, [sample])
             latent = self.pipeline.sample(
-                batch_conditions(self.pipeline, [sample]),
+                given,
                 seeds=[clip_seed(self.seed, sample.key)],
                 num_inference_steps=self.steps,
             )
-            sounds[sample.key] = self.pipeline.decode(latent)[0]
+            sounds[sample.key] = self.pipeline.sounds(latent, given)[0]
         return sounds
 
 

@@ -49,6 +49,11 @@ class Profile:
     """A backfill starts one run for every shard instead of one for all: a run that fails costs one shard."""
 
     @property
+    def drawn_variants(self) -> int:
+        """Variants of each train clip with instructions drawn by hand; 0 where the run does not learn from them."""
+        return DRAWN_VARIANTS[self.run]
+
+    @property
     def shard_names(self) -> list[str]:
         """Names of all shards: train, then val, then test."""
         return [f"{split}-{i:06d}" for split, count in zip(SPLITS, self.shards, strict=True) for i in range(count)]
@@ -61,6 +66,8 @@ class Profile:
 
 RUNS = {"demo": 120, "control": 120, "tiny": 8, "paper": 0, "improved": 0}
 """Named runs, and how many rendered clips each affords for an object detector that learns beside the user's media."""
+DRAWN_VARIANTS = {"demo": 4, "control": 4, "tiny": 1, "paper": 0, "improved": 2}
+"""Named runs, and how many variants of each train clip are made with instructions drawn by hand (drawn_instructions)."""
 BACKBONES = ("trained", "published")
 
 

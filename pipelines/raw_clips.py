@@ -108,9 +108,10 @@ def _render(keys: list[str], clips: dict[str, Any]) -> Iterator[tuple[str, Membe
     rendered = demo.render_clips([clips[key] for key in keys], processes=os.cpu_count() or 1)
     for key, clip in zip(keys, rendered, strict=True):
         facts = {"path": "", "start_s": 0, "bytes": len(clip.media), "sha256": hashlib.sha256(clip.media).hexdigest()}
-        stems = {f"stem{i}.flac": encode_flac(stem) for i, stem in enumerate(clip.stems)}
+        sounds = {f"stem{i}.flac": encode_flac(stem) for i, stem in enumerate(clip.stems)}
+        sounds["material.flac"] = encode_flac(clip.material)
         truth = json.dumps(clip.truth, sort_keys=True).encode()
-        yield key, {"json": json.dumps(facts).encode(), "mp4": clip.media, "truth.json": truth, **stems}
+        yield key, {"json": json.dumps(facts).encode(), "mp4": clip.media, "truth.json": truth, **sounds}
 
 
 def _renderer_sha256() -> str:

@@ -9,6 +9,7 @@ import dagster as dg
 from drawaudio_model.shard import count_clips, file_sha256, fingerprint
 from pipelines import pictures
 from pipelines.backbones import audio_autoencoder, cavp_backbone, text_encoders
+from pipelines.drawn_instructions import drawn_instructions
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import current_profile, materialize_command
 from pipelines.resources import DataRoot, Trainer
@@ -18,6 +19,7 @@ from pipelines.training_shards import training_shards
 @dg.asset(
     deps=[
         dg.AssetDep(training_shards, partition_mapping=ALL_SHARDS),
+        dg.AssetDep(drawn_instructions, partition_mapping=ALL_SHARDS),
         audio_autoencoder,
         text_encoders,
         cavp_backbone,
@@ -36,6 +38,7 @@ def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer:
         "train",
         [
             *("--shards", root / "training_shards", "--backbones", root / "backbones"),
+            *(("--drawn", root / "drawn_instructions") if profile.drawn_variants else ()),
             *("--output", root / "model", "--state", root / "training"),
             *("--run", profile.run, "--seed", profile.seed),
             *(("--dataset", profile.name) if profile.source == "youtube" else ()),

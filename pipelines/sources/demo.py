@@ -29,7 +29,7 @@ from drawaudio_model.clip_format import (
 from pipelines.sources.demo_drawing import Canvas, backdrop
 from pipelines.sources.demo_objects import KINDS, SceneObject, onsets, sample_events
 from pipelines.sources.demo_pictures import ASPECT, draw_object, draw_prop
-from pipelines.sources.demo_sounds import render_stem
+from pipelines.sources.demo_sounds import render_material, render_stem
 
 RENDER_FPS = 12
 """Frames a second of the rendered video; a multiple of VIDEO_FPS, so that every CAVP frame is a rendered one."""
@@ -138,6 +138,8 @@ class RenderedClip:
     """JSON-able: key, kind, caption, target (index), objects (see `render_clip`)."""
     stems: list[np.ndarray]
     """Sound of each active object, in the order of the objects: float32 (SOURCE_SAMPLES,)."""
+    material: np.ndarray
+    """The target's sound without a pause: what curves drawn by hand shape (drawn_instructions)."""
 
 
 def list_clips(*, train: int, val: int, test: int, seed: int) -> list[DemoClip]:
@@ -264,7 +266,8 @@ def render_clip(clip: DemoClip) -> RenderedClip:
             }
         )
     truth = {"key": clip.key, "kind": clip.label, "caption": clip.caption, "target": 0, "objects": objects}
-    return RenderedClip(media=encode_mp4(frames, stems[0]), truth=truth, stems=stems)
+    material = render_material(clip.objects[0])
+    return RenderedClip(media=encode_mp4(frames, stems[0]), truth=truth, stems=stems, material=material)
 
 
 _CLIPS_PER_PROCESS = 4

@@ -164,6 +164,30 @@ def _dynamics(count: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(levels * rng.uniform(0.9, 1.1, count), 0.25, 1.0)
 
 
+_DENSE_STEP_SECONDS = {
+    "ball": (0.12, 0.22),
+    "bell": (0.18, 0.4),
+    "drum": (0.08, 0.16),
+    "bird": (0.15, 0.3),
+    "siren": (0.55, 1.2),
+    "clock": (0.06, 0.12),
+}
+
+
+def dense_events(kind: str, rng: np.random.Generator) -> tuple[Event, ...]:
+    """Events of one strength without a pause from the clip's start to its end: what a drawn curve may shape anywhere."""
+    if kind == "rain":
+        return (Event(0.0, float(SOURCE_SECONDS), 1.0),)
+    if kind == "car":  # it passes slowly, so that it is near all the time
+        return (Event(-2.0, SOURCE_SECONDS + 2.0, 1.0),)
+    events: list[Event] = []
+    start = 0.0
+    while (end := start + float(rng.uniform(*_DENSE_STEP_SECONDS[kind]))) < SOURCE_SECONDS:
+        events.append(Event(start, end, 1.0))
+        start = end + (0.03 if kind == "bird" else 0.0)
+    return tuple(events)
+
+
 def onsets(thing: SceneObject) -> list[tuple[float, float]]:
     """(seconds, level) of every sound's start, on the sample grid, in time order."""
     moment = {"ball": 1.0, "drum": 1.0, "bell": 0.5, "clock": 0.5}.get(thing.kind, 0.0)

@@ -4,13 +4,16 @@ Every struck sound begins exactly on its onset's sample; every lasting sound is 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES
+from drawaudio_model.mixing import limit
 from pipelines.sources.demo_objects import (
     SceneObject,
     chirp_strength,
+    dense_events,
     nearness,
     onsets,
     shower_strength,
@@ -23,6 +26,21 @@ def render_stem(thing: SceneObject) -> np.ndarray:
     rng = np.random.default_rng(thing.noise_seed)
     sound = _SOUNDS[thing.kind](thing, rng)
     return (sound * (thing.peak / np.abs(sound).max())).astype(np.float32)
+
+
+MATERIAL_LEVEL = 0.35
+"""RMS of a material before its peaks are limited: the loudest that any sound of the world reaches."""
+
+
+def render_material(thing: SceneObject) -> np.ndarray:
+    """The object's sound without a pause and at one strength, float32 (SOURCE_SAMPLES,): for curves drawn by hand.
+
+    Loud and dense, with its peaks limited below full scale: a curve that a person draws asks for more than one tick or thud
+    can give.
+    """
+    rng = np.random.default_rng([thing.noise_seed, 1])
+    sound = _SOUNDS[thing.kind](replace(thing, events=dense_events(thing.kind, rng)), rng)
+    return limit(sound * (MATERIAL_LEVEL / np.sqrt(np.mean(sound**2))))[0].astype(np.float32)
 
 
 def _times(seconds: float) -> np.ndarray:

@@ -1,0 +1,209 @@
+"""Each clip's instructions once more, as a person would give them: other words, a mask and a curve drawn by hand."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from drawaudio_model.clip_format import (
+    SOURCE_VIDEO_FRAMES,
+    VIDEO_FPS,
+    VIDEO_FRAMES,
+)
+from drawaudio_model.drawn_sounds import DrawnSound, draw_sound
+from drawaudio_model.shard import ShardReader, decode_array, encode_array, fingerprint
+from pipelines.backbones import audio_autoencoder, backbone_sha256, cavp_backbone, text_encoders
+from pipelines.captions import captions, read_caption
+from pipelines.clip_media import clip_media, read_frames, read_waveform
+from pipelines.devices import autocast, device
+from pipelines.object_masks import object_masks, read_boxes
+from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
+from pipelines.profiles import current_profile
+from pipelines.raw_clips import raw_clips
+from pipelines.resources import DataRoot
+from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+GROUP = 8
+"""Clips worked on together."""
+
+
+@dg.asset(
+    deps=[
+        raw_clips,
+        clip_media,
+        captions,
+        object_masks,
+        *(
+            dg.AssetDep(asset, partition_mapping=ALL_SHARDS)
+            for asset in (audio_autoencoder, text_encoders, cavp_backbone)
+        ),
+    ],
+    partitions_def=shards,
+    backfill_policy=SHARD_BACKFILL,
+    group_name="features",
+    kinds={"pytorch"},
+)
+def drawn_instructions(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
+    """One tar a train shard: of every clip some variants `<n>.*.npy`, 8 s each, that the trainer draws besides the clip itself.
+
+    A variant has other words, a mask drawn by hand over the detector's boxes, and a sound whose level follows a curve drawn
+    by hand (`drawn_sounds.py`). Val and test shards are empty: reports draw their own.
+    """
+    make_shards(context, Path(data_root.path), recipe(data_root), show)
+
+
+def recipe(data_root: DataRoot) -> ShardRecipe:
+    """`profile.drawn_variants` variants of each train clip, decided by the seed and the clip's key."""
+    profile = current_profile()
+    folders = [data_root.backbone(name) for name in ("audio_autoencoder", "text_encoders", "cavp_backbone")]
+    root = Path(data_root.path)
+    encoders: list[Encoders] = []
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+        if not encoders:
+            encoders.append(Encoders(*folders))
+        for key in keys:
+            rng = np.random.default_rng([profile.seed, int(fingerprint(key)[:12], 16)])
+            yield key, encoders[0].variants(rng, key, upstream, profile.drawn_variants)
+
+    def train_keys(shard: str) -> list[str]:
+        drawn = shard.startswith("train") and profile.drawn_variants > 0
+        return ShardReader(root / "clip_media", shard).keys if drawn else []
+
+    settings = {folder.name: backbone_sha256(folder) for folder in folders}
+    settings |= {"variants": profile.drawn_variants, "seed": profile.seed}
+    return ShardRecipe(
+        "drawn_instructions",
+        ("clip_media", "captions", "object_masks", "raw_clips"),
+        work,
+        settings=settings,
+        group=GROUP,
+        keys=train_keys,
+        batched=False,
+    )
+
+
+class Encoders:
+    """The frozen networks that make features of what was drawn.
+
+    Args:
+        autoencoder: folder of the audio autoencoder.
+        text: folder of the text encoders.
+        cavp: folder of CAVP.
+    """
+
+    def __init__(self, autoencoder: Path, text: Path, cavp: Path) -> None:
+        from diffusers import AutoencoderKL
+
+        from drawaudio_model.cavp import CAVP
+        from drawaudio_model.text import TextConditioner
+
+        self.autoencoder = AutoencoderKL.from_pretrained(autoencoder).eval().to(device())
+        self.text = TextConditioner.from_pretrained(text).to(device())
+        self.cavp = CAVP.from_checkpoint(cavp).eval().to(device())
+
+    def variants(self, rng: np.random.Generator, key: str, upstream: dict[str, ShardReader], count: int) -> Members:
+        """Members of `count` variants of a clip: n.json, n.latent.npy, n.loudness.npy, n.cavp_masked.npy, n.t5.npy, n.gpt.npy."""
+        waveform = read_waveform(upstream["clip_media"], key)
+        material, wordings = read_material(upstream["raw_clips"], key)
+        caption = read_caption(upstream["captions"], key)["caption"]
+        sounds = [draw_sound(rng, waveform, material) for _ in range(count)]
+        words = [str(rng.choice([caption, *wordings])) for _ in range(count)]
+        masked = self._masked_features(rng, key, upstream, [sound.start_seconds for sound in sounds])
+        latents, text = self._latents(sounds), self._text_features(words)
+        members: dict[str, bytes] = {}
+        for number, sound in enumerate(sounds):
+            facts = {"words": words[number], "start_seconds": sound.start_seconds, "curve": sound.kind}
+            members[f"{number}.json"] = json.dumps(facts).encode()
+            arrays = {"cavp_masked": masked[number], **text[number], "latent": latents[number], "loudness": sound.curve}
+            members |= {f"{number}.{name}.npy": encode_array(array) for name, array in arrays.items()}
+        return dict(sorted(members.items()))
+
+    def _latents(self, sounds: list[DrawnSound]) -> np.ndarray:
+        """(variants, 2C, F, K) float16 moments of the posterior."""
+        import torch
+
+        from drawaudio_model.mel import log_mel
+
+        mels = log_mel(np.stack([sound.waveform for sound in sounds]))[:, None]
+        precision = autocast(float16_is_enough=not self.autoencoder.config.get("force_upcast", True))
+        with torch.inference_mode(), precision:
+            posterior = self.autoencoder.encode(mels.to(device())).latent_dist
+        return torch.cat([posterior.mean, posterior.logvar], dim=1).to(torch.float16).cpu().numpy()
+
+    def _text_features(self, words: list[str]) -> list[dict[str, np.ndarray]]:
+        """t5 (L, Dt) and gpt (8, Dg), float16, of each text."""
+        import torch
+
+        with torch.inference_mode(), autocast(float16_is_enough=False):
+            found = self.text(words)
+        return [
+            {"t5": found.states(i).half().cpu().numpy(), "gpt": found.gpt[i].half().cpu().numpy()}
+            for i in range(len(words))
+        ]
+
+    def _masked_features(
+        self, rng: np.random.Generator, key: str, upstream: dict[str, ShardReader], starts: list[int]
+    ) -> list[np.ndarray]:
+        """(32, D) float16 of the 8 s that begin at each start, behind a mask drawn over the boxes that were detected."""
+        import torch
+
+        from drawaudio_model.masks import apply_mask
+
+        frames = read_frames(upstream["clip_media"], key)
+        boxes = surest_boxes(read_boxes(upstream["object_masks"], key))
+        size = frames.shape[1:3]
+        masks = [np.ones((len(frames), *size), bool) if boxes is None else drawn(rng, boxes, *size) for _ in starts]
+        batch = torch.cat([self.cavp.preprocess(apply_mask(frames, mask)[None]) for mask in masks])
+        with torch.inference_mode(), autocast(float16_is_enough=True):
+            features = self.cavp.encode_video(batch.to(device())).half().cpu().numpy()
+        places = [slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES) for start in starts]
+        return [row[place] for row, place in zip(features, places, strict=True)]
+
+
+def drawn(rng: np.random.Generator, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(V, H, W) bool: a mask drawn by hand over boxes (V, 4)."""
+    from drawaudio_model.drawn_masks import drawn_mask
+
+    return drawn_mask(rng, boxes, height, width)
+
+
+def surest_boxes(boxes: list[Any]) -> np.ndarray | None:
+    """(V, 4) the surest box of each frame; a frame without one has that of the nearest frame. None where there is none."""
+    surest: dict[int, Any] = {}
+    for box in boxes:
+        if box.frame not in surest or box.confidence > surest[box.frame].confidence:
+            surest[box.frame] = box
+    if not surest:
+        return None
+    known = np.array(sorted(surest))
+    nearest = [known[np.abs(known - frame).argmin()] for frame in range(SOURCE_VIDEO_FRAMES)]
+    return np.array([[getattr(surest[frame], side) for side in ("x0", "y0", "x1", "y1")] for frame in nearest])
+
+
+def read_material(raw: ShardReader, key: str) -> tuple[np.ndarray | None, list[str]]:
+    """A clip's sound without a pause, and further wordings, where its source knows them (the rendered world's truth)."""
+    from drawaudio_model.media import decode_flac
+
+    members = raw.members(key) if key in raw else []
+    material = decode_flac(raw.member(key, "material.flac")) if "material.flac" in members else None
+    truth = json.loads(raw.member(key, "truth.json")) if "truth.json" in members else {}
+    return material, list(truth.get("wordings", ()))
+
+
+def show(reader: ShardReader) -> dict[str, Any]:
+    """The curves of the first clips' first variants in one picture, and some of their words."""
+    from pipelines import pictures
+
+    if not reader.keys:
+        return {}
+    first = reader.keys[:6]
+    curves = {key: decode_array(reader.member(key, "0.loudness.npy")) for key in first}
+    words = [json.loads(reader.member(key, "0.json"))["words"] for key in first]
+    return {
+        "curves": dg.MetadataValue.md(pictures.picture(pictures.curves(curves))),
+        "words": dg.MetadataValue.json(words),
+    }
