@@ -27,6 +27,7 @@ from drawaudio_model.clip_format import (
     VIDEO_FPS,
 )
 from pipelines.sources.demo_drawing import Canvas, backdrop
+from pipelines.sources.demo_language import COLOURS, NOUNS, caption, names_of, sample_wordings
 from pipelines.sources.demo_objects import KINDS, SceneObject, onsets, sample_events
 from pipelines.sources.demo_pictures import ASPECT, draw_object, draw_prop
 from pipelines.sources.demo_sounds import render_material, render_stem
@@ -39,77 +40,6 @@ AUDIO_RATE = 3 * SAMPLE_RATE
 
 _SPLIT_BASE = {"train": 0, "val": 800_000, "test": 900_000}
 """First clip number of each split: a split can grow without renaming or re-drawing any clip."""
-
-_COLOURS = {
-    "ball": ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white"),
-    "bell": ("golden", "silver", "copper"),
-    "drum": ("red", "blue", "green", "orange", "purple", "white"),
-    "car": ("red", "yellow", "green", "blue", "white", "black"),
-    "bird": ("red", "yellow", "green", "blue", "brown", "pink"),
-    "rain": ("grey", "black", "white"),
-    "siren": ("red", "orange", "blue"),
-    "clock": ("brown", "black", "white", "green"),
-}
-_NOUNS = {
-    "ball": ("ball", "rubber ball"),
-    "bell": ("bell", "church bell"),
-    "drum": ("drum", "snare drum"),
-    "car": ("car",),
-    "bird": ("bird", "songbird"),
-    "rain": ("cloud", "rain cloud"),
-    "siren": ("siren", "siren lamp"),
-    "clock": ("clock", "pendulum clock"),
-}
-_CAPTIONS = {
-    "ball": (
-        "{A} bounces on the floor",
-        "{A} keeps bouncing with dull thuds",
-        "{A} drops and bounces until it lies still",
-        "a thud each time {a} hits the floor",
-    ),
-    "bell": (
-        "{A} swings and rings",
-        "{A} is ringing",
-        "the ringing of {a} as it swings from side to side",
-        "{A} tolls again and again",
-    ),
-    "drum": (
-        "a stick beats {a}",
-        "{A} is played with a stick",
-        "someone hits {a} with a stick",
-        "{A} rattles under the strokes of a stick",
-    ),
-    "car": (
-        "{A} drives up and away again",
-        "{A} comes closer with a rumbling engine",
-        "the engine of {a} grows louder and fades",
-        "{A} passes by on the road",
-    ),
-    "bird": (
-        "{A} chirps on a branch",
-        "{A} sings with its beak wide open",
-        "{A} is chirping and tweeting",
-        "the chirps of {a} on a branch",
-    ),
-    "rain": (
-        "rain falls from {a} on a tin roof",
-        "{A} pours rain on a tin roof",
-        "rain patters down from {a}",
-        "a shower of rain falls from {a}",
-    ),
-    "siren": (
-        "{A} wails and flashes",
-        "{A} goes off",
-        "the wail of {a} that lights up",
-        "{A} flashes while it howls",
-    ),
-    "clock": (
-        "{A} ticks",
-        "{A} is ticking on the wall",
-        "the ticking of {a}",
-        "{A} ticks as its pendulum swings",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -126,6 +56,8 @@ class DemoClip:
     objects: tuple[SceneObject, ...]
     """The target first, then a second sounding object if there is one, then the silent ones."""
     backdrop_seed: int
+    wordings: tuple[str, ...]
+    """Other wordings of what the caption means, all distinct."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +67,7 @@ class RenderedClip:
     media: bytes
     """mp4: H.264, FRAME_SIZE square, RENDER_FPS; AAC, the target's stem."""
     truth: dict[str, object]
-    """JSON-able: key, kind, caption, target (index), objects (see `render_clip`)."""
+    """JSON-able: key, kind, caption, wordings, target (index), objects (see `render_clip`)."""
     stems: list[np.ndarray]
     """Sound of each active object, in the order of the objects: float32 (SOURCE_SAMPLES,)."""
     material: np.ndarray
@@ -158,12 +90,6 @@ def list_clips(*, train: int, val: int, test: int, seed: int) -> list[DemoClip]:
     return clips
 
 
-def phrase_vocabulary() -> tuple[str, ...]:
-    """Every noun phrase that may name an object, sorted: what an object detector of this world must know."""
-    coloured = {f"{colour} {noun}" for kind in KINDS for colour in _COLOURS[kind] for noun in _NOUNS[kind]}
-    return tuple(sorted(coloured | {noun for nouns in _NOUNS.values() for noun in nouns}))
-
-
 def _sample_clip(seed: int, split: str, index: int) -> DemoClip:
     number = _SPLIT_BASE[split] + index
     deck = np.random.default_rng([seed, _SPLIT_BASE[split] + index // len(KINDS), 1]).permutation(len(KINDS))
@@ -179,24 +105,25 @@ def _sample_clip(seed: int, split: str, index: int) -> DemoClip:
         for place, (kind, region) in enumerate(zip(kinds, regions, strict=True))
     )
     source_id = f"demo{number:06d}"
-    template = str(rng.choice(_CAPTIONS[target]))
-    named = f"{rng.choice(['a', 'the'])} {objects[0].phrase}".replace("a orange", "an orange")
+    sentence = caption(target, objects[0].phrase, rng)
+    words = np.random.default_rng([seed, number, 2])
     return DemoClip(
         key=f"{source_id}_{0:06d}",
         source_id=source_id,
         start_s=0,
         split=split,
-        caption=template.format(A=named, a=named),
+        caption=sentence,
         label=target,
         objects=objects,
         backdrop_seed=int(rng.integers(2**31)),
+        wordings=sample_wordings(target, objects[0].phrase, words, also_not=sentence),
     )
 
 
 def _sample_object(
     kind: str, region: tuple[float, float, float, float], active: bool, rng: np.random.Generator
 ) -> SceneObject:
-    colour, noun = str(rng.choice(_COLOURS[kind])), str(rng.choice(_NOUNS[kind]))
+    colour, noun = str(rng.choice(COLOURS[kind])), str(rng.choice(NOUNS[kind]))
     return SceneObject(
         kind=kind,
         colour=colour,
@@ -242,9 +169,9 @@ def _fit(
 def render_clip(clip: DemoClip) -> RenderedClip:
     """Draw, synthesise and encode one clip; equal clips give equal bytes.
 
-    The truth's objects are dicts with kind, phrase, colour, active, target, stem (index into `stems`, or null), boxes
-    ([x0, y0, x1, y1] in [0, 1] for each of the SOURCE_VIDEO_FRAMES moments i / VIDEO_FPS), onsets_seconds and
-    onset_levels (in (0, 1], 1 the strongest).
+    The truth's objects are dicts with kind, phrase, names (all that may name it), colour, active, target, stem (index into
+    `stems`, or null), boxes ([x0, y0, x1, y1] in [0, 1] for each of the SOURCE_VIDEO_FRAMES moments i / VIDEO_FPS),
+    onsets_seconds and onset_levels (in (0, 1], 1 the strongest).
     """
     frames, boxes = draw_clip(clip)
     sounding = [thing for thing in clip.objects if thing.active]
@@ -256,6 +183,7 @@ def render_clip(clip: DemoClip) -> RenderedClip:
             {
                 "kind": thing.kind,
                 "phrase": thing.phrase,
+                "names": names_of(thing.kind, thing.colour),
                 "colour": thing.colour,
                 "active": thing.active,
                 "target": place == 0,
@@ -265,7 +193,14 @@ def render_clip(clip: DemoClip) -> RenderedClip:
                 "onset_levels": [round(level, 4) for _, level in starts],
             }
         )
-    truth = {"key": clip.key, "kind": clip.label, "caption": clip.caption, "target": 0, "objects": objects}
+    truth = {
+        "key": clip.key,
+        "kind": clip.label,
+        "caption": clip.caption,
+        "wordings": list(clip.wordings),
+        "target": 0,
+        "objects": objects,
+    }
     material = render_material(clip.objects[0])
     return RenderedClip(media=encode_mp4(frames, stems[0]), truth=truth, stems=stems, material=material)
 
