@@ -1,7 +1,8 @@
 """Does each instruction steer the sound? The control benchmark on the demo world's test split.
 
     python -m drawaudio_model.control --model data/demo/model --shards data/demo/training_shards \
-        --raw-clips data/demo/raw_clips --media data/demo/clip_media --output data/demo/control
+        --raw-clips data/demo/raw_clips --media data/demo/clip_media --output data/demo/control \
+        --wordings pipelines/sources/held_out_wordings.json
 
 Every row of `control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them stand the
 real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the
@@ -13,6 +14,7 @@ Legend: N clips, P loudness points.
 """
 
 import argparse
+import json
 import platform
 import sys
 import time
@@ -41,30 +43,43 @@ from drawaudio_model.evaluate import (
     sample_fingerprint,
     through_autoencoder,
 )
+from drawaudio_model.level_matching import match_levels
+from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.mel import SILENT_PEAK
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import TrainingSample, fingerprint, write_atomically
 
-MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two"})
+MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two", "right_in_all"})
 """Metrics whose mean is reported; of the others the median, for a single clip may be off by any amount."""
 METRICS = {
     "loudness_pearson": "loudness correlation (Pearson)",
     "loudness_spearman": "loudness correlation (Spearman)",
     "loudness_error_db": "loudness error, level-free (dB)",
+    "level_error_db": "level error, absolute (dB)",
     "envelope_l1": "E-L1",
     "silence_db": "level in commanded silence (dB)",
     "onset_f1": "onset F1 (0.1 s)",
     "lag_seconds": "lag (s)",
     "right_kind": "right thing sounds",
     "right_kind_of_two": "right thing of two sounds",
+    "right_in_all": "right thing, curve and level",
 }
+WORST_TENTH = {"loudness_pearson": 10, "loudness_error_db": 90, "level_error_db": 90, "silence_db": 90}
+"""Metrics of which the worst tenth of the clips is told, too, with the percentile that bounds it."""
+RIGHT_CORRELATION, RIGHT_LEVEL_DB = 0.75, 3.0
+"""What `right_in_all` asks of a clip, besides the right thing: noise under the curve has the level and not the thing."""
 BOUNDS = {
     "real": Row("real", "real sound"),
-    "autoencoder": Row("autoencoder", "real sound through autoencoder and vocoder (upper bound)"),
-    "mean": Row("mean", "mean of all real sounds (lower bound)"),
+    "autoencoder": Row("autoencoder", "real sound through autoencoder and vocoder"),
+    "mean": Row("mean", "mean of all real sounds"),
+    "noise": Row("noise", "noise under the clip's own curve", signal="own"),
+    "noise_drawn": Row("noise_drawn", "noise under the drawn curve", signal="drawn"),
+    "mean_drawn": Row("mean_drawn", "mean of all real sounds under the drawn curve", signal="drawn"),
+    "other_drawn": Row("other_drawn", "another clip's real sound under the drawn curve", signal="drawn"),
 }
+"""Sounds that no instruction made: what a decoder keeps at best, and what obeys the curve without sounding like the thing."""
 NOTHING = "nothing"
 """What is heard in a silent sound."""
 BESIDE = ("signal", "all", "shuffled_signal")
@@ -78,6 +93,8 @@ class Settings:
     split: str = "test"
     limit: int | None = None
     seed: int = 0
+    repetitions: int = 1
+    """How often the rows with drawn instructions are asked, each time with other ones and other noise."""
     batch: int = 8
     steps: int = STEPS
     guidance_text: float | None = None
@@ -86,6 +103,52 @@ class Settings:
     guidance_loudness: float | None = None
     classifier_steps: int = sound_classifier.STEPS
     page_clips: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What generated sounds are measured against."""
+
+    real: Mapping[str, np.ndarray]
+    """Key -> real waveform."""
+    onsets: Mapping[str, np.ndarray]
+    """Key -> seconds of its onsets."""
+    classifier: sound_classifier.SoundClassifier
+    """Hears which thing sounds; in a silent sound nothing does, whatever the classifier says."""
+
+    def measure(
+        self, row: Row, sounds: Mapping[str, np.ndarray], scenes: Mapping[str, Scene]
+    ) -> dict[str, dict[str, Any]]:
+        """Key -> metric -> value: against the commanded curve, or the clip's own where none was commanded."""
+        kinds = dict(zip(sounds, self.classifier.classify(list(sounds.values())), strict=True))
+        heard = {key: kinds[key] if np.abs(sound).max() > SILENT_PEAK else NOTHING for key, sound in sounds.items()}
+        curves = dict(zip(sounds, each_once(sounds.values(), curve_and_onsets), strict=True))
+        return {key: self._measure_clip(row, scenes[key], sounds[key], heard[key], *curves[key]) for key in sounds}
+
+    def _measure_clip(
+        self, row: Row, scene: Scene, sound: np.ndarray, heard: str, measured: np.ndarray, made: np.ndarray
+    ) -> dict[str, Any]:
+        commanded, reference = scene.curve(row), scene.reference_key(row)
+        correlation = metrics.loudness_correlation(commanded, measured)
+        level_error = metrics.level_error_db(commanded, measured)
+        right = heard == scene.expected_kind(row)
+        obeys = right and correlation.pearson >= RIGHT_CORRELATION and level_error <= RIGHT_LEVEL_DB
+        return {
+            "loudness_pearson": correlation.pearson,
+            "loudness_spearman": correlation.spearman,
+            "loudness_error_db": metrics.loudness_error_db(commanded, measured),
+            "level_error_db": level_error,
+            "envelope_l1": float("nan") if reference is None else metrics.envelope_l1(self.real[reference], sound),
+            "silence_db": metrics.silence_db(commanded, measured),
+            "onset_f1": float("nan") if reference is None else metrics.match_onsets(self.onsets[reference], made).f1,
+            "lag_seconds": metrics.lag_seconds(commanded, measured),
+            "right_kind": float(right),
+            "right_kind_of_two": float(right) if scene.other_kind is not None else float("nan"),
+            "right_in_all": float("nan") if row.signal is None else float(obeys),
+            "peak": float(np.abs(sound).max()),
+            "heard": heard,
+            "expected": scene.expected_kind(row),
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shards=options.shards,
             raw_clips=options.raw_clips,
             media=options.media,
+            wordings=options.wordings,
             output=options.output,
             settings=settings,
             device=device,
@@ -128,6 +192,7 @@ def run_benchmark(
     shards: Path,
     raw_clips: Path,
     media: Path,
+    wordings: Path,
     output: Path,
     settings: Settings,
     device: torch.device,
@@ -139,6 +204,7 @@ def run_benchmark(
         shards: training shards, with sound.
         raw_clips: the demo world's clips with truth and stems.
         media: their pictures (clip_media).
+        wordings: .json of kind -> wordings that no clip has.
         output: folder.
         settings: clips, seed, sampling.
         device: of the models.
@@ -148,6 +214,7 @@ def run_benchmark(
     """
     started = time.monotonic()
     samples = read_samples(shards, settings.split, limit=settings.limit, seed=settings.seed)
+    drawn = {"seed": settings.seed, "wordings": read_wordings(wordings)}
     classifier = sound_classifier.trained_classifier(
         raw_clips, output / "classifier", steps=settings.classifier_steps, seed=settings.seed
     )
@@ -157,27 +224,33 @@ def run_benchmark(
     tables: dict[str, Table] = {}
     with Reporter("control", total=_steps(samples, raw_clips, models, settings), log=output / "log.jsonl") as report:
         onsets = real_onsets(real, report)
+        judge = Judge(real, onsets, classifier)
         for words, folder in models.items():
             report.note("reading the scenes")
             pipe = DrawAudioPipeline.from_pretrained(folder).to(device)
             pipe.set_progress_bar_config(disable=True)
-            scenes = {scene.key: scene for scene in read_scenes(pipe, samples, raw_clips, media, seed=settings.seed)}
+            rounds = [
+                {scene.key: scene for scene in read_scenes(pipe, samples, raw_clips, media, repetition=number, **drawn)}
+                for number in range(settings.repetitions)
+            ]
+            scenes = rounds[0]
             sha256 = model_sha256(folder)
             for row in ROWS:
                 if not _is_asked(row, words):
                     continue
                 name = f"{words}.{row.name}" if words else row.name
                 report.note(f"row {name}")
-                sounds = generate_row(pipe, row, scenes, settings, sha256, output / "clips" / name, report)
-                tables[name] = measure(
-                    row, f"{words}: {row.words}" if words else row.words, sounds, real, onsets, scenes, classifier
-                )
+                asked = [
+                    _measured_row(pipe, row, found, settings, sha256, output / "clips" / name, report, number, judge)
+                    for number, found in enumerate(rounds if row.drawn else rounds[:1])
+                ]
+                tables[name] = merged(row, f"{words}: {row.words}" if words else row.words, asked)
             if not words:
                 report.note("bounds")
                 bounds = bound_sounds(pipe, scenes, real, batch=settings.batch, report=report)
                 guidance = _guidance(pipe, settings)
         for name, sounds in bounds.items():
-            tables[name] = measure(BOUNDS[name], BOUNDS[name].words, sounds, real, onsets, scenes, classifier)
+            tables[name] = Table(BOUNDS[name], BOUNDS[name].words, sounds, judge.measure(BOUNDS[name], sounds, scenes))
         rows = {
             name: {"name": table.words, "metrics": summarise(table, settings.seed)} for name, table in tables.items()
         }
@@ -222,7 +295,8 @@ def _steps(samples: Sequence[TrainingSample], raw_clips: Path, models: Mapping[s
     truths = read_truths([sample.key for sample in samples], raw_clips)
     with_two = sum(bool(other_things(truth)) for truth in truths.values())
     asked = [row for words in models for row in ROWS if _is_asked(row, words)]
-    clips = sum(with_two if row.asks_of_two else len(samples) for row in asked)
+    times = {row.name: settings.repetitions if row.drawn else 1 for row in asked}
+    clips = sum(times[row.name] * (with_two if row.of_two else len(samples)) for row in asked)
     return 2 * len(samples) + clips + min(settings.page_clips, len(samples))
 
 
@@ -234,15 +308,23 @@ def generate_row(
     model: str,
     folder: Path,
     report: Reporter,
+    repetition: int = 0,
 ) -> dict[str, np.ndarray]:
     """Key -> sound of the row's instructions; what lies in `folder` from the same model and settings is kept."""
-    asked = [scene for scene in scenes.values() if scene.other_kind is not None or not row.asks_of_two]
+    asked = [scene for scene in scenes.values() if scene.other_kind is not None or not row.of_two]
     if not asked:
         return {}
     # A scene's features, curves and captions decide its sound as much as the row's words do. Its true boxes change only
     # with its pictures; what CAVP sees in them now may differ in the last bits from machine to machine.
     given = [
-        (sample_fingerprint(scene.sample), sample_fingerprint(scene.donor), scene.other_caption) for scene in asked
+        (
+            sample_fingerprint(scene.sample),
+            sample_fingerprint(scene.donor),
+            scene.other_caption,
+            scene.held_out_text,
+            scene.drawn_curve.tolist(),
+        )
+        for scene in asked
     ]
     guidance = _guidance(pipe, settings)
     if not row.text:  # without a text its branch equals the unconditional one: an evaluation for nothing
@@ -252,7 +334,7 @@ def generate_row(
     run = Evaluation(
         model_sha256=model,
         split=settings.split,
-        seed=settings.seed,
+        seed=settings.seed + repetition,
         steps=settings.steps,
         **guidance,
         instructions=fingerprint(asdict(row), given, settings.batch),
@@ -265,6 +347,7 @@ def generate_row(
         batch=settings.batch,
         report=report,
         conditions=row_conditions(row, scenes),
+        matched=row.matched,
     )
 
 
@@ -277,54 +360,61 @@ def bound_sounds(
 ) -> dict[str, dict[str, np.ndarray]]:
     """The bounds' sounds by name and key."""
     mean = mean_sound(pipe, list(real.values()))
+    drawn = {key: scene.drawn_curve for key, scene in scenes.items()}
+    others = dict(zip(real, [*list(real.values())[1:], *list(real.values())[:1]], strict=True))
     decoded = through_autoencoder(pipe, [scene.sample for scene in scenes.values()], batch=batch, report=report)
-    return {"real": real, "autoencoder": decoded, "mean": dict.fromkeys(real, mean)}
+    return {
+        "real": real,
+        "autoencoder": decoded,
+        "mean": dict.fromkeys(real, mean),
+        "noise": {key: noise_of_curve(scene.curve(BOUNDS["noise"])) for key, scene in scenes.items()},
+        "noise_drawn": {key: noise_of_curve(curve) for key, curve in drawn.items()},
+        "mean_drawn": {key: match_levels(mean, curve).waveform for key, curve in drawn.items()},
+        "other_drawn": {key: match_levels(others[key], curve).waveform for key, curve in drawn.items()},
+    }
 
 
-def measure(
-    row: Row,
-    words: str,
-    sounds: dict[str, np.ndarray],
-    real: Mapping[str, np.ndarray],
-    onsets: Mapping[str, np.ndarray],
-    scenes: Mapping[str, Scene],
-    classifier: sound_classifier.SoundClassifier,
-) -> Table:
-    """Every metric of every clip: against the commanded curve, or the clip's own where none was commanded.
+def read_wordings(path: Path) -> dict[str, list[str]]:
+    """Kind -> wordings, of a .json file.
 
-    Args:
-        row: what was instructed.
-        words: for the table.
-        sounds: key -> waveform.
-        real: key -> real waveform.
-        onsets: key -> seconds of its onsets.
-        scenes: by key.
-        classifier: hears which thing sounds; in a silent sound nothing does, whatever the classifier says.
+    Raises:
+        ValueError: when it is no such file.
     """
-    kinds = dict(zip(sounds, classifier.classify(list(sounds.values())), strict=True))
-    heard = {key: kinds[key] if np.abs(sound).max() > SILENT_PEAK else NOTHING for key, sound in sounds.items()}
-    curves = dict(zip(sounds, each_once(sounds.values(), curve_and_onsets), strict=True))
-    clips = {}
-    for key, sound in sounds.items():
-        scene = scenes[key]
-        commanded, (measured, made) = scene.curve(row), curves[key]
-        correlation = metrics.loudness_correlation(commanded, measured)
-        reference = scene.reference_key(row)
-        right = float(heard[key] == scene.expected_kind(row))
-        clips[key] = {
-            "loudness_pearson": correlation.pearson,
-            "loudness_spearman": correlation.spearman,
-            "loudness_error_db": metrics.loudness_error_db(commanded, measured),
-            "envelope_l1": float("nan") if reference is None else metrics.envelope_l1(real[reference], sound),
-            "silence_db": metrics.silence_db(commanded, measured),
-            "onset_f1": float("nan") if reference is None else metrics.match_onsets(onsets[reference], made).f1,
-            "lag_seconds": metrics.lag_seconds(commanded, measured),
-            "right_kind": right,
-            "right_kind_of_two": right if scene.other_kind is not None else float("nan"),
-            "heard": heard[key],
-            "expected": scene.expected_kind(row),
-        }
-    return Table(row, words, sounds, clips)
+    if not path.is_file():
+        raise ValueError(f"wordings {path} does not exist; give a .json of kind -> list of wordings")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"wordings {path} is no JSON: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(rows, list) for rows in found.values()):
+        raise ValueError(f"wordings {path} holds no object of lists, expected {{kind: [wording, ...]}}")
+    return found
+
+
+def _measured_row(
+    pipe: DrawAudioPipeline,
+    row: Row,
+    scenes: Mapping[str, Scene],
+    settings: Settings,
+    model: str,
+    folder: Path,
+    report: Reporter,
+    repetition: int,
+    judge: Judge,
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
+    """Sounds and figures by key of one repetition of a row; those of a further repetition have its number in their key."""
+    folder = folder if not repetition else folder.with_name(f"{folder.name}.{repetition}")
+    sounds = generate_row(pipe, row, scenes, settings, model, folder, report, repetition)
+    clips = judge.measure(row, sounds, scenes)
+    if not repetition:
+        return sounds, clips
+    return {}, {f"{key}.{repetition}": clip for key, clip in clips.items()}
+
+
+def merged(row: Row, words: str, parts: Sequence[tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]]) -> Table:
+    """One table of all repetitions; the first one's sounds stand for it on the page."""
+    clips = {key: clip for _, figures in parts for key, clip in figures.items()}
+    return Table(row, words, parts[0][0], clips)
 
 
 def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
@@ -335,6 +425,10 @@ def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
         values = [clip[metric] for clip in table.clips.values()]
         interval = metrics.bootstrap_interval(values, statistic=statistic, seed=seed)
         summary[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
+        if metric in WORST_TENTH:
+            defined = [value for value in values if np.isfinite(value)]
+            worst = float(np.percentile(defined, WORST_TENTH[metric])) if defined else float("nan")
+            summary[metric]["worst_tenth"] = worst
     return summary
 
 
@@ -357,7 +451,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--shards", type=Path, required=True, help="folder of training shards (with sound)")
     add("--raw-clips", type=Path, required=True, help="the demo world's clips, with truth and stems")
     add("--media", type=Path, required=True, help="clip_media: their pictures")
+    add("--wordings", type=Path, required=True, help=".json of kind -> wordings that no clip has")
     add("--output", type=Path, required=True, help="folder for figures, sounds and page")
+    add("--repetitions", type=int, default=usual.repetitions, help="of rows with drawn instructions, each with others")
     add("--split", default=usual.split)
     add("--limit", type=int, help="at most this many clips, drawn with the seed")
     add("--seed", type=int, default=usual.seed, help="of the noise, the shuffled curves, the classifier, the intervals")

@@ -7,6 +7,7 @@ Legend: V video frames, D CAVP width, P loudness points.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
+from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
+from drawaudio_model.drawn_curves import draw_signal
+from drawaudio_model.drawn_masks import drawn_mask
+from drawaudio_model.drawn_sounds import LOUDEST
 from drawaudio_model.evaluate import stacked, text_embeddings
 from drawaudio_model.masks import Box, apply_mask, rasterize
 from drawaudio_model.media import decode_jpeg
@@ -29,20 +33,27 @@ class Row:
 
     name: str
     words: str
-    text: Literal["own", "other"] | None = None
-    mask: Literal["own", "true", "other"] | None = None
-    """"own": the detector's boxes, as in training; "true" and "other": the world's own boxes of the one or the other thing."""
-    signal: Literal["own", "shuffled", "inverted"] | None = None
+    text: Literal["own", "other", "held_out"] | None = None
+    """"own": the clip's caption; "other": one of the other thing; "held_out": a wording that no training clip has."""
+    mask: Literal["own", "true", "other", "drawn"] | None = None
+    """"own": the detector's boxes, as in training; "true" and "other": the world's own boxes of the one or the other thing;
+    "drawn": a region drawn by hand over the one thing (drawn_masks.py)."""
+    signal: Literal["own", "shuffled", "inverted", "drawn"] | None = None
+    """"drawn": a curve drawn by hand, without regard to the picture (drawn_curves.py)."""
+    of_two: bool = False
+    """Whether it tells two things apart: asked of scenes with two only."""
+    matched: bool = True
+    """Whether the pipeline may match the level to the curve; False: as sampled."""
 
     @property
     def asks_for_the_other(self) -> bool:
-        """Whether the thing that does not sound in the real clip shall sound."""
-        return "other" in (self.text, self.mask)
+        """Whether the thing that does not sound in the real clip shall sound: words count more than the mask."""
+        return self.text == "other" or (self.text is None and self.mask == "other")
 
     @property
-    def asks_of_two(self) -> bool:
-        """Whether the row tells two things apart: it is asked of scenes with two only."""
-        return self.asks_for_the_other or self.mask == "true"
+    def drawn(self) -> bool:
+        """Whether an instruction is drawn or written anew, so that repetitions give others."""
+        return self.text == "held_out" or "drawn" in (self.mask, self.signal)
 
 
 ROWS = (
@@ -56,12 +67,34 @@ ROWS = (
     Row("all", "text, mask, signal", text="own", mask="own", signal="own"),
     Row("shuffled_signal", "text, mask, signal of another clip", text="own", mask="own", signal="shuffled"),
     Row("inverted_signal", "text, mask, signal upside down", text="own", mask="own", signal="inverted"),
-    Row("true_mask", "mask by the true box, no text", mask="true"),
-    Row("other_mask", "mask of the other thing by its true box, no text", mask="other"),
-    Row("other_mask_signal", "mask of the other thing, signal of the first, no text", mask="other", signal="own"),
-    Row("other_text", "text of the other thing, no mask", text="other"),
+    Row("true_mask", "mask by the true box, no text", mask="true", of_two=True),
+    Row("other_mask", "mask of the other thing by its true box, no text", mask="other", of_two=True),
+    Row(
+        "other_mask_signal",
+        "mask of the other thing, signal of the first, no text",
+        mask="other",
+        signal="own",
+        of_two=True,
+    ),
+    Row("other_text", "text of the other thing, no mask", text="other", of_two=True),
+    Row("text_against_mask", "text of the one thing, mask of the other", text="own", mask="other", of_two=True),
+    Row("held_out_text", "held-out wording", text="held_out"),
+    Row("held_out_text_box", "held-out wording, true box", text="held_out", mask="true"),
+    Row("held_out_text_mask", "held-out wording, detector's box", text="held_out", mask="own"),
+    Row("held_out_text_drawn_signal", "held-out wording, drawn curve", text="held_out", signal="drawn"),
+    Row("drawn_mask", "mask drawn by hand, no text", mask="drawn", of_two=True),
+    Row("drawn_signal", "text, mask, drawn curve", text="own", mask="own", signal="drawn"),
+    Row("all_drawn", "held-out wording, drawn mask, drawn curve", text="held_out", mask="drawn", signal="drawn"),
+    Row(
+        "all_drawn_unmatched",
+        "the same, levels as sampled",
+        text="held_out",
+        mask="drawn",
+        signal="drawn",
+        matched=False,
+    ),
 )
-"""Table 4's rows, each subset of text, mask and signal, and what the paper did not ask."""
+"""Table 4's rows, each subset of text, mask and signal, and what the paper did not ask: swapped and drawn instructions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +110,15 @@ class Scene:
     """Of the other thing that moves; None where there is none."""
     other_caption: str = ""
     true_cavp_masked: np.ndarray | None = None
-    """(V, D) CAVP features of the frames with the thing's true boxes as mask; None where there is no other."""
+    """(V, D) CAVP features of the frames with the thing's true boxes as mask."""
     other_cavp_masked: np.ndarray | None = None
-    """(V, D) the same with the other thing's."""
+    """(V, D) the same with the other thing's; None where there is no other."""
+    drawn_cavp_masked: np.ndarray | None = None
+    """(V, D) the same with a region drawn by hand over the thing."""
+    held_out_text: str = ""
+    """A wording of its kind that no training clip has."""
+    drawn_curve: np.ndarray | None = None
+    """(P,) a curve drawn by hand."""
 
     @property
     def key(self) -> str:
@@ -88,6 +127,8 @@ class Scene:
 
     def curve(self, row: Row) -> np.ndarray:
         """(P,) what the row's sound is measured against: its commanded curve, else the clip's own."""
+        if row.signal == "drawn":
+            return self.drawn_curve
         if row.signal == "shuffled":
             return self.donor.loudness[:LOUDNESS_POINTS]
         own = self.sample.loudness[:LOUDNESS_POINTS]
@@ -99,40 +140,80 @@ class Scene:
 
     def reference_key(self, row: Row) -> str | None:
         """Key of the clip whose real sound has the row's curve; None where no real sound has it."""
-        return {"shuffled": self.donor.key, "inverted": None}.get(row.signal or "", self.key)
+        return {"shuffled": self.donor.key, "inverted": None, "drawn": None}.get(row.signal or "", self.key)
 
 
 def read_scenes(
-    pipe: DrawAudioPipeline, samples: Sequence[TrainingSample], raw_clips: Path, clip_media: Path, *, seed: int
+    pipe: DrawAudioPipeline,
+    samples: Sequence[TrainingSample],
+    raw_clips: Path,
+    clip_media: Path,
+    *,
+    seed: int,
+    wordings: Mapping[str, Sequence[str]],
+    repetition: int = 0,
 ) -> list[Scene]:
-    """The samples with their truth, the other thing's features and a donor each.
+    """The samples with their truth, both things' features, a donor each, and instructions drawn for them.
+
+    Args:
+        pipe: whose CAVP sees the masked frames, and whose training bounds the drawn curves.
+        samples: the clips.
+        raw_clips: with truth.
+        clip_media: with pictures.
+        seed: of donors and of what is drawn.
+        wordings: kind -> held-out wordings of it; each scene of a kind takes the next one.
+        repetition: another one gives other drawn instructions.
 
     Raises:
-        ValueError: for fewer than two samples, or a clip whose truth or pictures are missing.
+        ValueError: for fewer than two samples, or a clip whose truth, pictures or wordings are missing.
     """
     if len(samples) < 2:
         raise ValueError(f"{len(samples)} clips are too few to shuffle their curves; the benchmark needs at least 2")
     truths = read_truths([sample.key for sample in samples], raw_clips)
     order = np.random.default_rng([seed, 2]).permutation(len(samples))
     donors = {samples[a].key: samples[b] for a, b in zip(order, np.roll(order, -1), strict=True)}
-    frames = _Frames(clip_media)
+    frames, seen = _Frames(clip_media), Counter()
     scenes = []
-    for sample in samples:
+    for number, sample in enumerate(samples):
         truth = truths[sample.key]
-        target = truth["objects"][truth["target"]]
-        others = other_things(truth)
-        if not others:
-            scenes.append(Scene(sample, target["kind"], donors[sample.key]))
-            continue
+        target, others = truth["objects"][truth["target"]], other_things(truth)
+        kind, rng = target["kind"], np.random.default_rng([seed, 3, number, repetition])
+        if not wordings.get(kind):
+            raise ValueError(f"there is no held-out wording of {kind!r}; add some to the file of --wordings")
         pictures = frames.read(sample.key)
-        masked = []
-        for thing in (target, others[0]):
-            mask = rasterize(true_boxes(thing), *pictures.shape[1:3], frames=len(pictures))
-            seen = pipe.cavp.encode_frames(np.asarray(apply_mask(pictures, mask)))[0]
-            masked.append(seen.cpu().numpy()[:VIDEO_FRAMES])
-        caption = other_caption(others[0], truth, truths)
-        scenes.append(Scene(sample, target["kind"], donors[sample.key], others[0]["kind"], caption, *masked))
+        masks = [_true_mask(pictures, target), drawn_mask(rng, np.array(target["boxes"]), *pictures.shape[1:3])]
+        masks += [_true_mask(pictures, thing) for thing in others[:1]]
+        true, drawn, *other = (_masked_features(pipe, pictures, mask) for mask in masks)
+        scenes.append(
+            Scene(
+                sample,
+                kind,
+                donors[sample.key],
+                other_kind=others[0]["kind"] if others else None,
+                other_caption=other_caption(others[0], truth, truths) if others else "",
+                true_cavp_masked=true,
+                other_cavp_masked=other[0] if other else None,
+                drawn_cavp_masked=drawn,
+                held_out_text=wordings[kind][(seen[kind] + 5 * repetition) % len(wordings[kind])],
+                drawn_curve=draw_signal(rng, CLIP_SECONDS, loudest=loudest_level(pipe)),
+            )
+        )
+        seen[kind] += 1
     return scenes
+
+
+def loudest_level(pipe: DrawAudioPipeline) -> float:
+    """The largest level that the pipeline has learnt; where it does not know, that of a full sine at a peak of 0.5."""
+    return LOUDEST if pipe.domain is None else pipe.domain.config.loudest_level
+
+
+def _true_mask(pictures: np.ndarray, thing: Mapping[str, Any]) -> np.ndarray:
+    return rasterize(true_boxes(thing), *pictures.shape[1:3], frames=len(pictures))
+
+
+def _masked_features(pipe: DrawAudioPipeline, pictures: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(V, D) of the first 8 s."""
+    return pipe.cavp.encode_frames(np.asarray(apply_mask(pictures, mask)))[0].cpu().numpy()[:VIDEO_FRAMES]
 
 
 def other_things(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -164,12 +245,16 @@ def _text(pipe: DrawAudioPipeline, row: Row, scenes: Sequence[Scene]) -> TextEmb
         return None
     if row.text == "own":
         return text_embeddings([scene.sample for scene in scenes])
-    return pipe.text([scene.other_caption for scene in scenes])
+    return pipe.text([scene.other_caption if row.text == "other" else scene.held_out_text for scene in scenes])
 
 
 def _masked(row: Row, scene: Scene) -> np.ndarray:
-    own = scene.sample.cavp_masked[:VIDEO_FRAMES]
-    return {"own": own, "true": scene.true_cavp_masked, "other": scene.other_cavp_masked}[row.mask]
+    return {
+        "own": scene.sample.cavp_masked[:VIDEO_FRAMES],
+        "true": scene.true_cavp_masked,
+        "other": scene.other_cavp_masked,
+        "drawn": scene.drawn_cavp_masked,
+    }[row.mask]
 
 
 def read_truths(keys: Sequence[str], raw_clips: Path) -> dict[str, dict[str, Any]]:

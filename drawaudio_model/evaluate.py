@@ -295,6 +295,7 @@ def generate_clips(
     report: Reporter,
     conditions: Callable[[DrawAudioPipeline, Sequence[TrainingSample]], Conditions] | None = None,
     part: tuple[int, int] = (0, 1),
+    matched: bool = True,
 ) -> dict[str, np.ndarray]:
     """Key -> (128000,) generated waveform, as read back from the FLACs in `folder`; those that are there are kept.
 
@@ -310,6 +311,7 @@ def generate_clips(
         conditions: the instructions of some clips; None: all of their own, from their features.
         part: (i, n): only every n-th batch from the i-th, so that n processes share the work. Of the others nothing is
             returned.
+        matched: whether the pipeline may match levels to the curve, as it does in use; False: as sampled.
     """
     conditions = conditions or batch_conditions
     marker = folder / "run.json"
@@ -335,7 +337,7 @@ def generate_clips(
             guidance_loudness=run.guidance_loudness,
         )
         # Decoded together: Griffin-Lim takes a core for each clip.
-        for sample, waveform in zip(together, pipe.sounds(latents, given), strict=True):
+        for sample, waveform in zip(together, pipe.sounds(latents, given, matched=matched), strict=True):
             path = folder / f"{sample.key}.flac"
             if not path.is_file():
                 write_atomically(path, encode_flac(waveform))

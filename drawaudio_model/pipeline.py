@@ -398,16 +398,23 @@ class DrawAudioPipeline(DiffusionPipeline):
             return waveform
         return fit_level(waveform, self.domain.config.quietest_rms, self.domain.config.loudest_rms)
 
-    def sounds(self, latents: Tensor, conditions: Conditions) -> np.ndarray:
-        """(B, samples) the decoded latents (B, C, N, K) of B sets of instructions, each at its level; see `at_level`."""
-        given = (conditions.has_loudness > 0).tolist()
+    def sounds(self, latents: Tensor, conditions: Conditions, *, matched: bool = True) -> np.ndarray:
+        """(B, samples) the decoded latents (B, C, N, K) of B sets of instructions.
+
+        Args:
+            latents: sampled under `conditions`.
+            conditions: whose curves the levels are matched to; see `at_level`.
+            matched: False leaves the levels as sampled.
+        """
+        decoded = self.decode(latents)
+        if not matched:
+            return decoded
         curves = conditions.loudness.float().cpu().numpy()
-        return np.stack(
-            [
-                self.at_level(waveform, curve if has_curve else None)
-                for waveform, curve, has_curve in zip(self.decode(latents), curves, given, strict=True)
-            ]
-        )
+        given = [
+            curve if has_curve else None
+            for curve, has_curve in zip(curves, (conditions.has_loudness > 0).tolist(), strict=True)
+        ]
+        return np.stack([self.at_level(sound, curve) for sound, curve in zip(decoded, given, strict=True)])
 
     def conditions(
         self,

@@ -10,6 +10,9 @@ from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot, Trainer
 from pipelines.train_model import count_samples, model_sha256, train_model
 
+HELD_OUT_WORDINGS = Path(__file__).parent / "sources" / "held_out_wordings.json"
+"""Kind -> wordings that the demo world's grammar never makes."""
+
 
 @dg.asset(
     deps=[train_model],
@@ -43,7 +46,7 @@ def control_report(context: dg.AssetExecutionContext, data_root: DataRoot, train
         "control",
         [
             *("--model", root / "model", "--shards", root / "training_shards", "--raw-clips", root / "raw_clips"),
-            *("--media", root / "clip_media", "--output", root / "control", *beside),
+            *("--media", root / "clip_media", "--wordings", HELD_OUT_WORDINGS, "--output", root / "control", *beside),
             *("--limit", profile.control_clips, "--steps", profile.sampling_steps, "--seed", profile.seed),
             *("--classifier-steps", profile.classifier_steps),
         ],

@@ -12,6 +12,7 @@ from drawaudio_model.metrics.frechet_distance import frechet_distance
 from drawaudio_model.metrics.inception_score import InceptionScore, inception_score
 from drawaudio_model.metrics.kl_divergence import kl_divergence
 from drawaudio_model.metrics.lag import lag_seconds
+from drawaudio_model.metrics.level_error_db import level_error_db
 from drawaudio_model.metrics.loudness_correlation import LoudnessCorrelation, loudness_correlation
 from drawaudio_model.metrics.loudness_error_db import loudness_error_db
 from drawaudio_model.metrics.onset_f1 import OnsetScore, match_onsets, onset_f1, onset_times
@@ -30,6 +31,7 @@ __all__ = [
     "inception_score",
     "kl_divergence",
     "lag_seconds",
+    "level_error_db",
     "loudness_correlation",
     "loudness_error_db",
     "match_onsets",
