@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from drawaudio_model.cli_generate import write_sound
+
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
@@ -52,7 +54,6 @@ def run_curve(options: argparse.Namespace) -> None:
     from drawaudio_model import loudness
     from drawaudio_model.clip_format import LOUDNESS_FPS
     from drawaudio_model.instructions import CURVE_SUFFIXES
-    from drawaudio_model.media import write_audio
 
     if not options.source.is_file():
         raise ValueError(f"{options.source} does not exist; give a sound or a curve")
@@ -73,7 +74,7 @@ def run_curve(options: argparse.Namespace) -> None:
     if target in CURVE_SUFFIXES:
         loudness.write_points(options.output, points)
     else:
-        write_audio(options.output, loudness.noise_of_curve(signal))
+        write_sound(options.output, loudness.noise_of_curve(signal))
     seconds = len(signal) / LOUDNESS_FPS
     print(f"{options.output}: {len(points)} points, {seconds:g} s, loudest {signal.max():.2f}")
 

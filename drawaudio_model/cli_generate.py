@@ -98,7 +98,7 @@ def run_generate(options: argparse.Namespace) -> None:
         num_candidates=options.candidates,
         **_sampling(options),
     )
-    write_sound(options, result.audios[0])
+    write_sound(options.output, result.audios[0], video=options.video)
     words = [f"seed {result.seeds[0]}"]
     if result.curve_scores is not None:
         words.append(f"follows the curve with correlation {result.curve_scores[0]:.2f}")
@@ -120,7 +120,7 @@ def run_mix(options: argparse.Namespace) -> None:
         options.seed = 0
     stems = make_stems(options, tracks, heard)
     mixed = mix([stems[number] for number in heard], [tracks[number].gain_db for number in heard])
-    write_sound(options, mixed.waveform)
+    write_sound(options.output, mixed.waveform, video=options.video)
     limited = f", limited by {mixed.reduction_db:.1f} dB to {CEILING_DB:g} dBTP" if mixed.reduction_db else ""
     print(f"{options.output}: {len(heard)} of {len(tracks)} tracks, true peak {mixed.peak_db:.1f} dB{limited}")
 
@@ -218,14 +218,18 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     return pipe
 
 
-def write_sound(options: argparse.Namespace, waveform: "np.ndarray") -> None:
-    """Writes the output: a sound, or the video with it."""
+def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = None) -> None:
+    """Writes a sound, or the video with it; what exceeds full scale is limited, which is said in one line."""
     from drawaudio_model import media
+    from drawaudio_model.full_scale import fit_full_scale
 
-    if options.output.suffix.lower() in AUDIO_SUFFIXES:
-        media.write_audio(options.output, waveform)
+    sound = fit_full_scale(waveform, lossy=media.is_lossy(output))
+    if output.suffix.lower() in AUDIO_SUFFIXES:
+        media.write_audio(output, sound.waveform)
     else:
-        media.mux(options.video, waveform, options.output)
+        media.mux(video, sound.waveform, output)
+    if sound.limited:
+        print(f"{output}: {sound.words}")
 
 
 def parse_mask(text: str | None) -> object:

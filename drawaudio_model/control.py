@@ -35,6 +35,7 @@ from drawaudio_model.evaluate import (
     defined_json,
     each_once,
     generate_clips,
+    limited_clips,
     mean_sound,
     own_guidance,
     read_samples,
@@ -262,6 +263,7 @@ def run_benchmark(
             "model_sha256": model_sha256(models[""]),
             "models_beside": {words: model_sha256(folder) for words, folder in models.items() if words},
             "clips": len(samples),
+            "limited_clips": limited_clips([output / "clips" / name for name in tables], report),
             "clips_with_two_things": sum(scene.other_kind is not None for scene in scenes.values()),
             "classifier": {
                 "kinds": list(classifier.kinds),

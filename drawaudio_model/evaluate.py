@@ -35,9 +35,11 @@ from drawaudio_model import listening_page, metrics
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import pad_text
+from drawaudio_model.full_scale import LIMITED_SUFFIX, count_limited, fit_full_scale, note_limited
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform, vocode
+from drawaudio_model.mixing import CEILING_DB
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.paper_tables import PAPER, beside_the_paper, table_html
 from drawaudio_model.pipeline import STEPS, Conditions, DrawAudioPipeline
@@ -88,6 +90,8 @@ class Evaluation:
     guidance_loudness: float
     instructions: str
     """Fingerprint of what the clips were generated from, and of how many were sampled together."""
+    beyond_full_scale: str = f"limited to {CEILING_DB:g} dBTP"
+    """What became of a sound that no FLAC can hold."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,6 +215,7 @@ def evaluate(
             "published": published,
             "beside_the_paper": beside_the_paper(published, dataset),
             "clips": len(samples),
+            "limited_clips": limited_clips([output / "clips"], report),
             "seconds_of_sound": len(samples) * CLIP_SECONDS,
             "wall_seconds": round(time.monotonic() - started, 1),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
@@ -299,13 +304,14 @@ def generate_clips(
 ) -> dict[str, np.ndarray]:
     """Key -> (128000,) generated waveform, as read back from the FLACs in `folder`; those that are there are kept.
 
+    A sound beyond full scale is limited, with a note beside its FLAC: `limited_clips` counts them.
     Clips of another model, seed or setting are removed first.
 
     Args:
         pipe: the model.
         samples: clips, in an order that decides which are sampled together.
         run: what decides the sounds.
-        folder: receives `<key>.flac`.
+        folder: receives `<key>.flac`, and `<key>.limited.json` where the sound was limited.
         batch: clips sampled together.
         report: counts the clips.
         conditions: the instructions of some clips; None: all of their own, from their features.
@@ -316,7 +322,7 @@ def generate_clips(
     conditions = conditions or batch_conditions
     marker = folder / "run.json"
     if not marker.is_file() or json.loads(marker.read_text()) != asdict(run):
-        for old in folder.glob("*.flac"):
+        for old in (*folder.glob("*.flac"), *folder.glob(f"*{LIMITED_SUFFIX}")):
             old.unlink()
         write_atomically(marker, json.dumps(asdict(run), indent=1).encode())
     mine = range(part[0] * batch, len(samples), part[1] * batch)
@@ -340,10 +346,23 @@ def generate_clips(
         for sample, waveform in zip(together, pipe.sounds(latents, given, matched=matched), strict=True):
             path = folder / f"{sample.key}.flac"
             if not path.is_file():
-                write_atomically(path, encode_flac(waveform))
+                sound = fit_full_scale(waveform)
+                note_limited(path, sound)
+                write_atomically(path, encode_flac(sound.waveform))
             report.step()
     keys = [sample.key for start in mine for sample in samples[start : start + batch]]
     return {key: decode_flac((folder / f"{key}.flac").read_bytes()) for key in keys}
+
+
+def limited_clips(folders: Iterable[Path], report: Reporter) -> dict[str, Any]:
+    """How many generated sounds in `folders` had to be limited, and the largest true peak among them before; reported."""
+    limited = count_limited(path for folder in folders for path in sorted(folder.glob("*.flac")))
+    if limited["count"]:
+        report.note(
+            f"{limited['count']} generated sounds exceed full scale, the loudest by {limited['largest_peak_db']:.1f} dB; "
+            f"limited to {CEILING_DB:g} dBTP, and measured so"
+        )
+    return limited
 
 
 def batch_conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> Conditions:

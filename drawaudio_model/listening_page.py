@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw
 from drawaudio_model import media as media_files
 from drawaudio_model import metrics
 from drawaudio_model.clip_format import CLIP_SECONDS, VIDEO_FPS, VIDEO_FRAMES
+from drawaudio_model.full_scale import fit_full_scale
 from drawaudio_model.loudness import loudness_signal, point_times
 from drawaudio_model.masks import Box, boxes_from_json
 from drawaudio_model.mel import SILENCE, log_mel
@@ -141,13 +142,16 @@ def _card(folder: Path, clip: PageClip, pictures: Pictures) -> str:
         if found is not None and number in (0, len(sounds) - 1):
             frames, fps = found
             shown = outline_boxes(frames, clip.boxes, fps) if number == 0 else frames
-            write_video(folder / f"{stem}.mp4", shown, fps, waveform)
+            sound = fit_full_scale(waveform, lossy=True)
+            write_video(folder / f"{stem}.mp4", shown, fps, sound.waveform)
             Image.fromarray(shown[len(shown) // 3]).save(folder / f"{stem}.jpg", quality=85)
             player = f'<video controls preload="none" poster="page/{stem}.jpg" src="page/{stem}.mp4"></video>'
         else:
-            media_files.write_audio(folder / f"{stem}.flac", waveform)
+            sound = fit_full_scale(waveform)
+            media_files.write_audio(folder / f"{stem}.flac", sound.waveform)
             player = f'<audio controls preload="none" src="page/{stem}.flac"></audio>'
-        players.append(f"<figure>{player}<figcaption>{html.escape(name)}</figcaption></figure>")
+        heard = f"{name} (limited by {sound.reduction_db:.1f} dB)" if sound.limited else name
+        players.append(f"<figure>{player}<figcaption>{html.escape(heard)}</figcaption></figure>")
         mel_picture(waveform).save(folder / f"{stem}.png")
         strips.append(
             f'<figure><img src="page/{stem}.png" alt="log-mel"><figcaption>{html.escape(name)}</figcaption></figure>'

@@ -141,7 +141,7 @@ def from_points(points: Sequence[tuple[float, float]], seconds: float) -> np.nda
 def noise_of_curve(signal: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """(samples,) float32 noise whose loudness signal is about `signal` (10 * seconds,): a curve made audible.
 
-    Its level is the curve's as long as no sample exceeds full scale; a peak is left as it is.
+    Its peaks lie about 12 dB above its level, so a loud curve's exceed full scale: they are left as they are.
     """
     levels = np.asarray(signal, np.float64)
     if levels.ndim != 1 or not len(levels) or not np.isfinite(levels).all():

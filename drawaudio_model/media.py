@@ -407,11 +407,12 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
 
     Args:
         path: .wav or .flac.
-        waveform: samples; as 16 bit they are clipped to full scale.
+        waveform: samples in [-1, 1].
         floats: write a wav of 32-bit floats, which holds samples beyond full scale, too.
 
     Raises:
-        ValueError: for another suffix, another shape, or samples that are not finite.
+        ValueError: for another suffix, another shape, or samples that are not finite or do not fit 16 bits: nothing is
+            clipped. `full_scale.fit_full_scale` makes any sound fit.
     """
     path = Path(path)
     formats = {".wav": "WAV", ".flac": "FLAC"}
@@ -419,11 +420,12 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
         raise ValueError(f"audio file {path.name} ends in {path.suffix!r}, expected .wav or .flac")
     if floats and path.suffix.lower() != ".wav":
         raise ValueError(f"audio file {path.name} is to hold floats, expected .wav")
-    samples = _to_int16(waveform)
+    check_waveform(waveform)
+    samples = np.asarray(waveform, np.float32) if floats else _to_int16(waveform)
     with _replacing(path) as temporary:
         soundfile.write(
             temporary,
-            np.asarray(waveform, np.float32) if floats else samples,
+            samples,
             SAMPLE_RATE,
             format=formats[path.suffix.lower()],
             subtype="FLOAT" if floats else "PCM_16",
@@ -431,7 +433,11 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:
-    """(n,) float mono at SAMPLE_RATE as 16-bit FLAC; samples beyond full scale are clipped to it."""
+    """(n,) float mono at SAMPLE_RATE as 16-bit FLAC.
+
+    Raises:
+        ValueError: for samples that are not finite or beyond full scale; see `full_scale.fit_full_scale`.
+    """
     buffer = io.BytesIO()
     soundfile.write(buffer, _to_int16(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
@@ -474,13 +480,14 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
 
     Args:
         video: any file with a picture; its own sound is left out.
-        waveform: (n,) float mono at SAMPLE_RATE.
+        waveform: (n,) float mono at SAMPLE_RATE, in [-1, 1]; of a lossy track the true peak should leave room, see
+            `full_scale.fit_full_scale`.
         out: the suffix picks the container and with it the sound's codec: AAC (mp4, mov, m4v, ts), Opus (webm),
             FLAC (mkv). Written whole or not at all.
 
     Raises:
         MediaError: when `video` has no picture or cannot be read.
-        ValueError: for an unknown suffix, or a container that cannot hold the picture's codec.
+        ValueError: for an unknown suffix, a container that cannot hold the picture's codec, or samples beyond full scale.
     """
     out = Path(out)
     codec = _MUX_CODECS.get(out.suffix.lower())
@@ -515,6 +522,14 @@ _MUX_CODECS = {
     ".webm": "libopus",
     ".mkv": "flac",
 }
+
+LOSSLESS_CODECS = ("flac",)
+
+
+def is_lossy(out: Path) -> bool:
+    """Whether the sound in a file of this suffix is encoded by a codec that changes its samples."""
+    return _MUX_CODECS.get(Path(out).suffix.lower(), "flac") not in LOSSLESS_CODECS
+
 
 _REORDERED_PACKETS = 600
 """Packets looked at for the first picture: 20 s of hidden ones at 30 fps, more than any keyframe distance in use."""
@@ -576,14 +591,24 @@ def _encoded_audio(stream: av.AudioStream, samples: np.ndarray, first_pts: int) 
     yield from stream.encode(None)
 
 
-def _to_int16(waveform: np.ndarray) -> np.ndarray:
-    """(n,) int16; rounded, clipped to full scale."""
+def check_waveform(waveform: np.ndarray) -> None:
+    """Raises ValueError unless this is (n,) finite floats, at least one."""
     waveform = np.asarray(waveform)
     if waveform.ndim != 1 or not len(waveform) or waveform.dtype.kind != "f" or not np.isfinite(waveform).all():
         raise ValueError(
             f"waveform of shape {waveform.shape} and type {waveform.dtype}, expected (samples,) finite floats in [-1, 1]"
         )
-    return np.clip(np.round(waveform.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
+
+
+def _to_int16(waveform: np.ndarray) -> np.ndarray:
+    """(n,) int16, rounded; 1, which has no value of its own, becomes the largest one."""
+    check_waveform(waveform)
+    peak = float(np.abs(waveform).max())
+    if peak > 1:
+        raise ValueError(
+            f"waveform peaks at {peak:.4g} of full scale, expected at most 1; limit it first (full_scale.fit_full_scale)"
+        )
+    return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, 
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -103,6 +103,8 @@ class DrawAudioOutput(BaseOutput):
         curve_scores: (B,) how well each row follows the curve (Pearson correlation), or None without a curve.
         clap_scores: (B,) how well each row fits the text (cosine of CLAP's embeddings), or None without a text or for a
             single candidate.
+        peaks: largest magnitude of each row, as the vocoder made it: of 1 and less fits a file, more is beyond full scale
+            and was not limited here.
     """
 
     audios: np.ndarray
@@ -112,6 +114,7 @@ class DrawAudioOutput(BaseOutput):
     scores: np.ndarray | None = None
     curve_scores: np.ndarray | None = None
     clap_scores: np.ndarray | None = None
+    peaks: list[float] = field(default_factory=list)
 
 
 class DrawAudioPipeline(DiffusionPipeline):
@@ -382,6 +385,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             scores=ranking.scores,
             curve_scores=ranking.curve,
             clap_scores=ranking.clap,
+            peaks=[float(np.abs(audios[index]).max()) for index in ranking.order],
         )
 
     def at_level(self, waveform: np.ndarray, curve: np.ndarray | None) -> np.ndarray:

@@ -54,7 +54,7 @@ def first_samples(shards: Path, split: str, count: int) -> list[TrainingSample]:
 
 
 def write_sounds(folder: Path, step: int, sounds: dict[str, np.ndarray]) -> list[Path]:
-    """`<folder>/step-00000100-<key>.flac` of each; returns their paths."""
+    """`<folder>/step-00000100-<key>.flac` of each, in [-1, 1]; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"step-{step:08d}-{key}.flac" for key in sounds]
     for path, waveform in zip(paths, sounds.values(), strict=True):

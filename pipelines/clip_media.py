@@ -63,7 +63,7 @@ def read_frame(reader: ShardReader, key: str, number: int) -> np.ndarray:
 
 
 def read_waveform(reader: ShardReader, key: str) -> np.ndarray:
-    """(160000,) float32 waveform of a clip of this asset, as it was recorded (not normalised)."""
+    """(160000,) float32 waveform of a clip of this asset, as it was recorded (not normalised; see `storable`)."""
     from drawaudio_model.media import decode_flac
 
     return decode_flac(reader.member(key, "flac"))
@@ -115,8 +115,9 @@ def _decode_file(raw: ShardReader, keys: list[str]) -> list[tuple[str, Members |
             )
             outcomes.append((key, Rejection(key, unusable[0], text)))
             continue
+        sound = storable(clip.waveform)
         facts = {
-            "flags": list(clip.flags),
+            "flags": [*clip.flags, *(["turned_down"] if sound is not clip.waveform else [])],
             "video_seconds": clip.video_seconds,
             "audio_seconds": clip.audio_seconds,
             "frames_decoded": media.frames_decoded,
@@ -125,8 +126,17 @@ def _decode_file(raw: ShardReader, keys: list[str]) -> list[tuple[str, Members |
             "scores": clip_scores(clip.frames, clip.waveform),
         }
         frames = {f"{i:03d}.jpg": encode_jpeg(frame) for i, frame in enumerate(clip.frames)}
-        outcomes.append((key, {"json": json.dumps(facts).encode(), "flac": encode_flac(clip.waveform), **frames}))
+        outcomes.append((key, {"json": json.dumps(facts).encode(), "flac": encode_flac(sound), **frames}))
     return outcomes
+
+
+def storable(waveform: np.ndarray) -> np.ndarray:
+    """The waveform (samples,) in [-1, 1]: the very array, or turned down as a whole where a lossy decoder overshot.
+
+    Not limited: training brings every clip to the same peak, so what it learns is the sound without any distortion.
+    """
+    peak = np.abs(waveform).max()
+    return waveform if peak <= 1 else (waveform / peak).clip(-1, 1)
 
 
 def _share_kept(manifests: dict[str, ShardManifest]) -> dg.AssetCheckResult:

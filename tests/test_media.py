@@ -448,13 +448,12 @@ def test_frames_alone_need_no_sound_and_sound_alone_no_picture(tmp_path):
         media.read_waveform(encode(audio=None))
 
 
-def test_flac_round_trip_is_exact_on_16_bits_and_clips_beyond(tmp_path):
+def test_flac_round_trip_is_exact_on_16_bits(tmp_path):
     rng = np.random.default_rng(1)
     samples = rng.integers(-32768, 32768, 5000).astype(np.float32) / 32768
     data = media.encode_flac(samples)
     assert data[:4] == b"fLaC" and data == media.encode_flac(samples)
     np.testing.assert_array_equal(media.decode_flac(data), samples)
-    np.testing.assert_array_equal(media.decode_flac(media.encode_flac(np.array([2.0, -2.0]))), [32767 / 32768, -1])
     for name in ("a.wav", "a.flac"):
         media.write_audio(tmp_path / name, samples)
         np.testing.assert_array_equal(media.read_waveform(tmp_path / name), samples)
