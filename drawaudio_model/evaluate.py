@@ -8,9 +8,10 @@ as missing where not. In the output folder: `metrics.json` (every figure with it
 figures of each clip), `index.html` with `page/` (a folder that can be copied anywhere) and `clips/` (what was generated,
 kept for the next run).
 
-Each clip is the first 8 s of its sample, generated from the sample's own features with all instructions. Two bounds
-stand beside it: the real sound through autoencoder and vocoder (no model can be better than its decoder), and the mean
-log-mel of all real sounds (what a model does that obeys nothing).
+Each clip is the first 8 s of its sample, generated from the sample's own features: with all instructions, with a curve
+drawn by hand in place of its own, and without a curve. Beside them stand the real sound through autoencoder and vocoder,
+the mean log-mel of all real sounds (what a model does that obeys nothing), and noise under the curve (what obeys nothing
+but the curve).
 
 Legend: N clips, B batch, T mel frames, M mel bins, P loudness points.
 """
@@ -21,7 +22,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -33,10 +34,12 @@ from torch import Tensor
 
 from drawaudio_model import listening_page, metrics
 from drawaudio_model.cavp import diff_foley_log_mel
-from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
+from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, SOURCE_SECONDS, VIDEO_FRAMES
 from drawaudio_model.dataset import pad_text
+from drawaudio_model.drawn_curves import draw_signal
+from drawaudio_model.drawn_sounds import LOUDEST
 from drawaudio_model.full_scale import LIMITED_SUFFIX, count_limited, fit_full_scale, note_limited
-from drawaudio_model.loudness import loudness_signal
+from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform, vocode
 from drawaudio_model.mixing import CEILING_DB
@@ -61,14 +64,26 @@ from drawaudio_model.text import TextEmbeddings
 Found = TypeVar("Found")
 ROWS = {
     "generated": "generated, all instructions",
-    "autoencoder": "real sound through autoencoder and vocoder (upper bound)",
-    "mean": "mean of all real sounds (lower bound)",
+    "drawn": "generated, the curve drawn by hand",
+    "uncurved": "generated, no curve",
+    "autoencoder": "real sound through autoencoder and vocoder",
+    "mean": "mean of all real sounds",
+    "noise": "noise under the clip's curve",
+    "noise_drawn": "noise under the drawn curve",
 }
-"""What is measured, with the words of the table."""
+"""What is measured, with the words of the table. Noise has every loudness figure and is no sound of the thing."""
+HEARD_ROWS = ("generated", "drawn", "autoencoder")
+"""Rows of which the page has the sounds."""
+DRAWN_ROWS = frozenset({"drawn", "noise_drawn"})
+"""Rows whose curve was drawn by hand, without regard to the picture: no onset of the real sound is expected there."""
+GENERATED_FOLDERS = {"generated": "clips", "drawn": "clips_drawn", "uncurved": "clips_uncurved"}
+"""Rows that the model makes, and where their sounds are kept."""
 PER_CLIP = {
     "loudness_pearson": "loudness correlation (Pearson)",
     "loudness_spearman": "loudness correlation (Spearman)",
     "loudness_error_db": "loudness error, level-free (dB)",
+    "level_error_db": "level error, absolute (dB)",
+    "silence_db": "level where the curve is silent (dB)",
     "onset_f1": "onset F1 (0.1 s)",
     "lag_seconds": "lag of the loudness (s)",
 }
@@ -161,24 +176,46 @@ def evaluate(
     run = Evaluation(model_sha256(model), split, seed, steps, **guidance, instructions=given)
     pipe.set_progress_bar_config(disable=True)
     mine = sum(len(samples[start : start + batch]) for start in range(part[0] * batch, len(samples), part[1] * batch))
-    with Reporter("generate", total=mine, log=output / "log.jsonl") as report:
-        generated = generate_clips(pipe, samples, run, output / "clips", batch=batch, report=report, part=part)
+    with_drawn = drawn_samples(pipe, samples, seed)
+    with Reporter("generate", total=mine * len(GENERATED_FOLDERS), log=output / "log.jsonl") as report:
+        together = {"batch": batch, "report": report, "part": part}
+        generated = generate_clips(pipe, samples, run, output / GENERATED_FOLDERS["generated"], **together)
+        anew = replace(run, instructions=fingerprint([sample_fingerprint(sample) for sample in with_drawn], batch))
+        drawn = generate_clips(pipe, with_drawn, anew, output / GENERATED_FOLDERS["drawn"], **together)
+        bare = replace(run, guidance_loudness=0.0)
+        uncurved = generate_clips(
+            pipe, samples, bare, output / GENERATED_FOLDERS["uncurved"], conditions=curveless_conditions, **together
+        )
         if part[1] > 1:
             report.finish({"clips": len(generated), "part": f"{part[0] + 1} of {part[1]}"})
             return {}
     # The bounds, the real sounds' onsets and features, two passes over each row, and the page.
     steps_of_measuring = len(samples) * (3 + 2 * len(ROWS)) + len(samples[:page_clips])
+    own_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in samples}
+    drawn_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in with_drawn}
     with Reporter("measure", total=steps_of_measuring, log=output / "log.jsonl") as report:
         real = {sample.key: real_waveform(sample) for sample in samples}
         report.note("real sounds through autoencoder and vocoder")
         sounds = {
             "generated": generated,
+            "drawn": drawn,
+            "uncurved": uncurved,
             "autoencoder": through_autoencoder(pipe, samples, batch=batch, report=report),
             "mean": dict.fromkeys(real, mean_sound(pipe, list(real.values()))),
+            "noise": {key: noise_of_curve(curve) for key, curve in own_curves.items()},
+            "noise_drawn": {key: noise_of_curve(curve) for key, curve in drawn_curves.items()},
         }
         report.note("loudness, onsets and features")
         onsets = real_onsets(real, report)
-        clips = {row: measure_clips(samples, onsets, found, report) for row, found in sounds.items()}
+        clips = {
+            row: measure_clips(
+                found,
+                drawn_curves if row in DRAWN_ROWS else own_curves,
+                None if row in DRAWN_ROWS else onsets,
+                report,
+            )
+            for row, found in sounds.items()
+        }
         table = {row: {"name": ROWS[row], "metrics": summarise(values, seed)} for row, values in clips.items()}
         if pipe.cavp.config.audio_width:
             reference = audio_features(pipe, list(real.values()), report)
@@ -215,7 +252,8 @@ def evaluate(
             "published": published,
             "beside_the_paper": beside_the_paper(published, dataset),
             "clips": len(samples),
-            "limited_clips": limited_clips([output / "clips"], report),
+            "limited_clips": limited_clips([output / folder for folder in GENERATED_FOLDERS.values()], report),
+            "levels": levels({row: sounds[row] for row in GENERATED_FOLDERS}, pipe),
             "seconds_of_sound": len(samples) * CLIP_SECONDS,
             "wall_seconds": round(time.monotonic() - started, 1),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
@@ -376,6 +414,24 @@ def batch_conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample])
     )
 
 
+def curveless_conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> Conditions:
+    """As `batch_conditions`, without the curve."""
+    given = batch_conditions(pipe, samples)
+    return replace(given, loudness=torch.zeros_like(given.loudness), has_loudness=torch.zeros_like(given.has_loudness))
+
+
+def drawn_samples(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample], seed: int) -> list[TrainingSample]:
+    """The samples, each with a curve drawn by hand in place of its own; seeded by the sample's key."""
+    loudest = LOUDEST if pipe.domain is None else pipe.domain.config.loudest_level
+    return [
+        replace(
+            sample,
+            loudness=draw_signal(np.random.default_rng(clip_seed(seed, sample.key)), SOURCE_SECONDS, loudest=loudest),
+        )
+        for sample in samples
+    ]
+
+
 def text_embeddings(samples: Sequence[TrainingSample]) -> TextEmbeddings:
     """The captions of B samples as the text encoders gave them."""
     t5, t5_mask = pad_text([torch.from_numpy(sample.t5.astype(np.float32)) for sample in samples])
@@ -450,29 +506,54 @@ def curve_and_onsets(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure_clips(
-    samples: Sequence[TrainingSample],
-    expected: Mapping[str, np.ndarray],
     sounds: Mapping[str, np.ndarray],
+    commanded: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray] | None,
     report: Reporter,
 ) -> dict[str, dict[str, float]]:
-    """Key -> metric -> value; curves are compared with the commanded one, onsets with the `expected` ones, the real sound's."""
+    """Key -> metric -> value; a metric that a row does not have is NaN.
+
+    Args:
+        sounds: key -> (128000,) waveform.
+        commanded: key -> (P,) curve that its loudness is compared with.
+        expected: key -> seconds of the real sound's onsets; None where none are expected.
+        report: counts the sounds.
+    """
     measured = {}
-    heard = each_once([sounds[sample.key] for sample in samples], curve_and_onsets, report)
-    for sample, (curve, made) in zip(samples, heard, strict=True):
-        commanded = sample.loudness[:LOUDNESS_POINTS]
-        correlation = metrics.loudness_correlation(commanded, curve)
-        onsets = metrics.match_onsets(expected[sample.key], made)
-        measured[sample.key] = {
+    heard = each_once([sounds[key] for key in commanded], curve_and_onsets, report)
+    for (key, asked), (curve, made) in zip(commanded.items(), heard, strict=True):
+        correlation = metrics.loudness_correlation(asked, curve)
+        measured[key] = {
             "loudness_pearson": correlation.pearson,
             "loudness_spearman": correlation.spearman,
-            "loudness_error_db": metrics.loudness_error_db(commanded, curve),
-            "onset_f1": onsets.f1,
-            "onset_hits": onsets.hits,
-            "onsets_real": onsets.reference_count,
-            "onsets_generated": onsets.generated_count,
-            "lag_seconds": metrics.lag_seconds(commanded, curve),
+            "loudness_error_db": metrics.loudness_error_db(asked, curve),
+            "level_error_db": metrics.level_error_db(asked, curve),
+            "silence_db": metrics.silence_db(asked, curve),
+            "lag_seconds": metrics.lag_seconds(asked, curve),
+            "onset_f1": float("nan"),
         }
+        if expected is not None:
+            onsets = metrics.match_onsets(expected[key], made)
+            counts = {"onset_f1": onsets.f1, "onset_hits": onsets.hits, "onsets_real": onsets.reference_count}
+            measured[key] |= counts | {"onsets_generated": onsets.generated_count}
     return measured
+
+
+def levels(sounds: Mapping[str, Mapping[str, np.ndarray]], pipe: DrawAudioPipeline) -> dict[str, Any]:
+    """How many sounds a file holds as they are, and how many without a curve lie in the training clips' range of levels.
+
+    Args:
+        sounds: generated row -> key -> waveform.
+        pipe: knows that range, or does not: null then.
+    """
+    peaks = [float(np.abs(sound).max()) for found in sounds.values() for sound in found.values()]
+    inside = None
+    if pipe.domain is not None:
+        low, high = pipe.domain.config.quietest_rms, pipe.domain.config.loudest_rms
+        levels = [float(np.sqrt(np.square(sound).mean())) for sound in sounds["uncurved"].values()]
+        # A FLAC's steps move a level by less than a hundredth of a decibel.
+        inside = float(np.mean([low * 0.999 <= level <= high * 1.001 for level in levels]))
+    return {"largest_peak": max(peaks), "uncurved_in_training_range": inside}
 
 
 def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, dict[str, Any]]:
@@ -511,7 +592,7 @@ def page_clip(
         boxes=sample.boxes,
         commanded=sample.loudness[:LOUDNESS_POINTS],
         real=real[sample.key],
-        sounds={ROWS[row]: found[sample.key] for row, found in sounds.items() if row != "mean"},
+        sounds={ROWS[row]: found[sample.key] for row, found in sounds.items() if row in HEARD_ROWS},
         figures={PER_CLIP[metric]: clips["generated"][sample.key][metric] for metric in PER_CLIP},
     )
 

@@ -3,17 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
 
-from drawaudio_model.clip_format import (
-    SOURCE_VIDEO_FRAMES,
-    VIDEO_FPS,
-    VIDEO_FRAMES,
-)
-from drawaudio_model.drawn_sounds import DrawnSound, draw_sound
+from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES, VIDEO_FPS, VIDEO_FRAMES
 from drawaudio_model.shard import ShardReader, decode_array, encode_array, fingerprint
 from pipelines.backbones import audio_autoencoder, backbone_sha256, cavp_backbone, text_encoders
 from pipelines.captions import captions, read_caption
@@ -25,6 +20,9 @@ from pipelines.profiles import current_profile
 from pipelines.raw_clips import raw_clips
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+if TYPE_CHECKING:
+    from drawaudio_model.drawn_sounds import DrawnSound
 
 GROUP = 8
 """Clips worked on together."""
@@ -107,6 +105,8 @@ class Encoders:
 
     def variants(self, rng: np.random.Generator, key: str, upstream: dict[str, ShardReader], count: int) -> Members:
         """Members of `count` variants of a clip: n.json, n.latent.npy, n.loudness.npy, n.cavp_masked.npy, n.t5.npy, n.gpt.npy."""
+        from drawaudio_model.drawn_sounds import draw_sound
+
         waveform = read_waveform(upstream["clip_media"], key)
         material, wordings = read_material(upstream["raw_clips"], key)
         caption = read_caption(upstream["captions"], key)["caption"]
@@ -122,7 +122,7 @@ class Encoders:
             members |= {f"{number}.{name}.npy": encode_array(array) for name, array in arrays.items()}
         return dict(sorted(members.items()))
 
-    def _latents(self, sounds: list[DrawnSound]) -> np.ndarray:
+    def _latents(self, sounds: "list[DrawnSound]") -> np.ndarray:
         """(variants, 2C, F, K) float16 moments of the posterior."""
         import torch
 

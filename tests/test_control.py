@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES, VIDEO_FRAMES
-from drawaudio_model.control import METRICS, main, measure
+from drawaudio_model.control import BOUNDS, METRICS, Judge, main
 from drawaudio_model.control_goals import comparisons, goals, mask_swaps
 from drawaudio_model.control_rows import ROWS, Scene, other_caption, read_scenes, read_truths, row_conditions
 from drawaudio_model.evaluate import read_samples
@@ -23,13 +23,17 @@ from tests.test_sound_classifier import write_raw_clips
 from tests.tiny_pipeline import tiny_pipeline
 
 BY_NAME = {row.name: row for row in ROWS}
+WORDINGS = {"drum": ["bang a drum", "drum roll"], "horn": ["toot"]}
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model, shards, raw clips and pictures of three scenes; the first has one thing, the others two."""
     root = tmp_path_factory.mktemp("control")
-    tiny_pipeline().save_pretrained(root / "model")
+    pipe = tiny_pipeline()
+    pipe.register_to_config(level_matching_db=12.0)
+    pipe.save_pretrained(root / "model")
+    (root / "wordings.json").write_text(json.dumps(WORDINGS))
     assert write_raw_clips(root / "raw_clips", "test", range(3)) == KEYS
     write_raw_clips(root / "raw_clips", "train", range(3, 7))
     write_raw_clips(root / "raw_clips", "val", range(7, 8))
@@ -53,7 +57,7 @@ def pipe() -> DrawAudioPipeline:
 @pytest.fixture(scope="module")
 def scenes(root: Path, pipe: DrawAudioPipeline) -> dict[str, Scene]:
     samples = read_samples(root / "training_shards", "test", limit=None, seed=0)
-    found = read_scenes(pipe, samples, root / "raw_clips", root / "clip_media", seed=0)
+    found = read_scenes(pipe, samples, root / "raw_clips", root / "clip_media", seed=0, wordings=WORDINGS)
     return {scene.key: scene for scene in found}
 
 
@@ -92,7 +96,11 @@ def test_each_row_gives_what_its_name_says_and_withholds_the_rest(
     two = [scenes[key] for key in KEYS[1:]]
     samples = [scene.sample for scene in two]
     null = pipe.text(["", ""])
-    others = pipe.text([scene.other_caption for scene in two])
+    texts = {
+        "other": pipe.text([scene.other_caption for scene in two]),
+        "held_out": pipe.text([scene.held_out_text for scene in two]),
+        None: null,
+    }
     own_curves = np.stack([scene.sample.loudness[:LOUDNESS_POINTS] for scene in two])
     for row in ROWS:
         given = row_conditions(row, scenes)(pipe, samples)
@@ -103,12 +111,13 @@ def test_each_row_gives_what_its_name_says_and_withholds_the_rest(
         if row.text == "own":
             np.testing.assert_array_equal(given.text.gpt, np.stack([s.sample.gpt for s in two]).astype(np.float32))
         else:
-            torch.testing.assert_close(given.text.gpt, (others if row.text else null).gpt)
+            torch.testing.assert_close(given.text.gpt, texts[row.text].gpt)
         masked = {
             None: given.cavp.numpy(),
             "own": np.stack([s.sample.cavp_masked[:VIDEO_FRAMES] for s in two]).astype(np.float32),
             "true": np.stack([s.true_cavp_masked for s in two]),
             "other": np.stack([s.other_cavp_masked for s in two]),
+            "drawn": np.stack([s.drawn_cavp_masked for s in two]),
         }[row.mask]
         np.testing.assert_array_equal(given.cavp_masked, masked)
         assert given.has_loudness.tolist() == [float(row.signal is not None)] * 2
@@ -117,6 +126,7 @@ def test_each_row_gives_what_its_name_says_and_withholds_the_rest(
             "own": own_curves,
             "shuffled": np.stack([s.donor.loudness[:LOUDNESS_POINTS] for s in two]),
             "inverted": own_curves.max(axis=1, keepdims=True) + own_curves.min(axis=1, keepdims=True) - own_curves,
+            "drawn": np.stack([s.drawn_curve for s in two]),
         }[row.signal]
         np.testing.assert_allclose(given.loudness, curves, atol=1e-6)
     subsets = {(row.text, row.mask, row.signal) for row in ROWS[:8]}
@@ -144,12 +154,12 @@ def test_a_silent_sound_is_no_thing_and_follows_nothing(scenes: dict[str, Scene]
     real = dict.fromkeys(KEYS, noise)
     onsets = dict.fromkeys(KEYS, np.array([1.0, 2.0]))
     for sound, kind, right in ((np.zeros_like(noise), "nothing", 0), (0.1 * noise, "horn", 1)):
-        table = measure(BY_NAME["all"], "all", {KEYS[1]: sound}, real, onsets, scenes, classifier)
-        heard = table.clips[KEYS[1]]
+        heard = Judge(real, onsets, classifier).measure(BY_NAME["all"], {KEYS[1]: sound}, scenes)[KEYS[1]]
         assert (heard["heard"], heard["right_kind"], heard["right_kind_of_two"]) == (kind, right, right)
         assert np.isfinite(heard["loudness_pearson"])
-    silent = measure(BY_NAME["all"], "all", {KEYS[1]: np.zeros_like(noise)}, real, onsets, scenes, classifier)
-    figures = silent.clips[KEYS[1]]
+    silent = {KEYS[1]: np.zeros_like(noise)}
+    figures = Judge(real, onsets, classifier).measure(BY_NAME["all"], silent, scenes)[KEYS[1]]
+    assert figures["right_in_all"] == 0
     assert (figures["loudness_pearson"], figures["loudness_error_db"], figures["onset_f1"]) == (0, 40, 0)
 
 
@@ -188,28 +198,37 @@ def test_an_instruction_improves_its_metric_only_where_the_intervals_are_apart()
 
 
 def test_goals_are_reached_at_their_limit_and_missed_when_undefined() -> None:
-    def row(**values: float) -> dict[str, object]:
-        usual = {"loudness_pearson": 0.9, "loudness_error_db": 3.0, "onset_f1": 0.75, "right_kind_of_two": 0.9}
-        return {"metrics": {name: {"value": value} for name, value in (usual | values).items()}}
+    usual = {"loudness_pearson": 0.95, "loudness_error_db": 2.0, "level_error_db": 1.5, "onset_f1": 0.85}
+    usual |= {"right_kind": 0.95, "right_kind_of_two": 0.95, "silence_db": -30.0, "right_in_all": 0.8}
 
-    rows = {name: row() for name in BY_NAME} | {"text_mask": row(onset_f1=0.5)}
+    def row(worst: float = 0.75, **values: float) -> dict[str, object]:
+        return {"metrics": {name: {"value": value, "worst_tenth": worst} for name, value in (usual | values).items()}}
+
+    rows = {name: row() for name in BY_NAME} | {"text_mask": row(onset_f1=0.5), "noise_drawn": row(right_in_all=0.25)}
     compared = [{"instruction": "signal", "improves": True}, {"instruction": "signal", "improves": False}]
     checked = goals(rows, 0.75, 0.95, compared)
-    assert [goal["reached"] for goal in checked] == [True] * 10 + [False]
+    assert [goal["reached"] for goal in checked] == [True] * 23 + [False]
     rows["mask"] = row(right_kind_of_two=float("nan"))
-    rows["all"] = row(loudness_error_db=3.01)
+    rows["all"] = row(loudness_error_db=2.01)
+    rows["drawn_signal"] = row(worst=0.74, level_error_db=2.01, silence_db=-29.9)
+    rows["noise_drawn"] = row(right_in_all=0.35)
     missed = {goal["name"] for goal in goals(rows, 0.74, 0.94, []) if not goal["reached"]}
     assert missed == {
         "classifier: accuracy on held-out stems",
         "loudness error (dB), all instructions",
         "mask obedience, two things, no text",
         "swapped mask swaps the sound, no text (both right in a scene)",
+        "drawn curve: correlation, worst tenth",
+        "drawn curve: level error (dB)",
+        "drawn curve: level where zero is drawn (dB)",
+        "the same, more than noise under the curve",
     }
 
 
 def arguments(root: Path, output: Path, *more: str) -> list[str]:
     folders = {"model": "model", "shards": "training_shards", "raw-clips": "raw_clips", "media": "clip_media"}
     given = [part for name, folder in folders.items() for part in (f"--{name}", str(root / folder))]
+    given += ["--wordings", str(root / "wordings.json"), "--repetitions", "2"]
     run = ["--steps", "1", "--classifier-steps", "2", "--batch", "2", "--device", "cpu", "--page-clips", "2"]
     return [*given, "--output", str(output), *run, *more]
 
@@ -224,17 +243,22 @@ def report(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_has_every_row_with_intervals_and_counts(report: Path) -> None:
     result = json.loads((report / "control.json").read_text())
     beside = {"additive.signal", "additive.all", "additive.shuffled_signal"}
-    assert set(result["rows"]) == {*BY_NAME, *beside, "real", "autoencoder", "mean"}
+    assert set(result["rows"]) == {*BY_NAME, *beside, *BOUNDS}
     assert result["seed"] == 3 and result["clips"] == 3 and result["clips_with_two_things"] == 2
     for name, row in result["rows"].items():
         assert set(row["metrics"]) == set(METRICS)
-        of_two = name.startswith("other") or name == "true_mask"
-        assert row["metrics"]["right_kind"]["count"] == (2 if of_two else 3), name
-        assert row["metrics"]["right_kind_of_two"]["count"] == 2
+        asked = BY_NAME.get(name)
+        times = 2 if asked is not None and asked.drawn else 1
+        assert row["metrics"]["right_kind"]["count"] == times * (2 if asked is not None and asked.of_two else 3), name
+        assert row["metrics"]["right_kind_of_two"]["count"] == 2 * times
     # The bound that is the reference itself.
     real = result["rows"]["real"]["metrics"]
     assert real["onset_f1"]["value"] == 1 and real["envelope_l1"]["value"] == 0
     assert result["rows"]["inverted_signal"]["metrics"]["onset_f1"]["value"] is None
+    # Noise has the curve and its level, and no onset of the clip's.
+    noise = result["rows"]["noise_drawn"]["metrics"]
+    assert noise["loudness_pearson"]["value"] > 0.9 and noise["level_error_db"]["value"] < 2
+    assert result["rows"]["drawn_signal"]["metrics"]["onset_f1"]["value"] is None
     # The same model beside itself gives the same sounds.
     assert result["rows"]["additive.all"]["metrics"] == result["rows"]["all"]["metrics"]
     assert result["classifier"]["held_out_stems"] == 7

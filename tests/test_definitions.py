@@ -27,6 +27,7 @@ ASSETS = {
     "audio_latents",
     "text_embeddings",
     "training_shards",
+    "drawn_instructions",
     "dataset_card",
     "train_model",
     "evaluation_report",
@@ -43,6 +44,7 @@ PARTITIONED = {
     "audio_latents",
     "text_embeddings",
     "training_shards",
+    "drawn_instructions",
 }
 LEVELS = [
     {"clip_format"},
@@ -60,6 +62,11 @@ LEVELS = [
         "detector",
         "card",
         "markdown",
+        "mixing",
+        "drawn_curves",
+        "drawn_masks",
+        "drawn_sounds",
+        "level_matching",
     },
     {"mask_attention", "loudness_control", "cpu_layers", "cross_attention"},
     {"unet", "unet_blocks", "guidance"},
