@@ -4,16 +4,20 @@ The classes and the order are AudioLDM2's: CLAP and T5 first, then, on top of bo
 learns to continue a caption by eight tokens of its sound. AudioLDM2 takes those tokens from AudioMAE; here they are the
 states of CLAP's audio branch, averaged over two bands times four stretches of time and scaled to mean 0, deviation 1.
 
+Where a clip's truth tells other wordings of its caption, all three learn on those too, so that what nobody wrote lands near
+what means the same; where it tells the kind of the thing, CLAP takes every sound of that kind as an answer to the text.
+
 Legend: B batch, T mel frames, M mel bins, L text tokens, D feature width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ClapModel, T5Config, T5ForConditionalGeneration
 
@@ -37,7 +41,8 @@ IGNORED = -100
 class TextConfig:
     """Sizes and run of the small text encoders."""
 
-    vocab_size: int = 512
+    vocab_size: int = 2048
+    """Upper limit; a few hundred captions do not fill it."""
     width: int = 64
     """Of CLAP, T5 and GPT-2; the target tokens are CLAP's states, so GPT-2 is as wide as CLAP."""
     layers: int = 2
@@ -48,6 +53,12 @@ class TextConfig:
     learning_rate: float = 2e-3
     hidden_share: float = 0.3
     """Share of a caption's tokens that T5 has to guess."""
+    wordings_per_sound: int = 3
+    """Texts of each sound in a step of CLAP; 1 for a clip that has only its caption."""
+    caption_share: float = 0.2
+    """Share of texts that are the clip's own caption where there are other wordings."""
+    dropped_share: float = 0.2
+    """Share of tokens that CLAP does not see, so that no single word is all that it goes by."""
     null_share: float = 0.1
     """Share of captions that GPT-2 sees empty, so that the null text means the average sound."""
 
@@ -69,11 +80,45 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Captions and their sounds."""
+    """Texts and their sounds."""
 
     captions: list[str]
+    wordings: list[tuple[str, ...]]
+    """Of each clip beside its caption; none where its truth has none."""
+    kinds: list[str | None]
+    """Of the thing that sounds; None where the truth is unknown."""
     mels: Tensor
     """(clips, T, M) log-mels."""
+
+    def text(self, clip: int, caption_share: float, random: np.random.Generator) -> str:
+        """The clip's caption, or one of its wordings."""
+        if not self.wordings[clip] or random.random() < caption_share:
+            return self.captions[clip]
+        return self.wordings[clip][int(random.integers(len(self.wordings[clip])))]
+
+    def same(self, texts: Sequence[int], sounds: Sequence[int]) -> Tensor:
+        """(texts, sounds) 1 where the text of the one clip is right for the sound of the other, else 0.
+
+        It is for a clip of the same caption or of the same kind of thing.
+        """
+        rows = [[self.captions[a] == self.captions[b] or self._same_kind(a, b) for b in sounds] for a in texts]
+        return torch.tensor(rows).float()
+
+    def _same_kind(self, a: int, b: int) -> bool:
+        return self.kinds[a] is not None and self.kinds[a] == self.kinds[b]
+
+
+def read_pairs(clips: TrainClips, keys: list[str]) -> Pairs:
+    """Captions, sounds, and what the truth adds where there is one (`raw_clips`, truth.json: kind, wordings)."""
+    truths = [
+        clips.json("raw_clips", key, "truth.json") if clips.has("raw_clips", key, "truth.json") else {} for key in keys
+    ]
+    return Pairs(
+        captions=[clips.json("captions", key)["caption"] for key in keys],
+        wordings=[tuple(truth.get("wordings", ())) for truth in truths],
+        kinds=[truth.get("kind") for truth in truths],
+        mels=read_log_mels(clips, keys),
+    )
 
 
 def train_text_encoders(
@@ -84,12 +129,10 @@ def train_text_encoders(
     `seconds` is shared out among the three stages as their steps are.
     """
     torch.manual_seed(seed)
-    clips = TrainClips(data, ["clip_media", "captions"])
-    train, held_out = (
-        Pairs([clips.json("captions", key)["caption"] for key in keys], read_log_mels(clips, keys))
-        for keys in clips.split()
-    )
-    tokenizers = train_tokenizers(train.captions, output, vocab_size=config.vocab_size)
+    clips = TrainClips(data, ["clip_media", "captions"], optional=["raw_clips"])
+    train, held_out = (read_pairs(clips, keys) for keys in clips.split())
+    texts = [*train.captions, *(wording for own in train.wordings for wording in own)]
+    tokenizers = train_tokenizers(texts, output, vocab_size=config.vocab_size)
     conditioner = build_text_conditioner(
         *tokenizers, clap_dim=config.width, t5_dim=config.width, gpt_dim=config.width, layers=config.layers
     ).to(device)
@@ -117,6 +160,7 @@ def train_text_encoders(
         "clap_recall_at_1_after": measure_recall(conditioner, held_out),
         "t5_hidden_tokens_guessed": guessed,
         "gpt_squared_error": error,
+        **{f"kinds_told_by_{part}": share for part, share in kinds_told(conditioner, train, held_out).items()},
         "parameters": sum(parameter.numel() for parameter in conditioner.parameters()),
     }
 
@@ -130,19 +174,21 @@ def train_clap(
     seconds: float | None,
     log: Path,
 ) -> Fit:
-    """Both branches of CLAP, contrastively; equal captions in a batch all count as right."""
+    """Both branches of CLAP, contrastively: several texts of each sound; all that `Pairs.same` allows count as right."""
     clap = conditioner.text_encoder
     device = clap.device
+    repeats = config.wordings_per_sound if any(pairs.wordings) else 1
 
     def loss_of_step(step: int) -> Tensor:
         chosen = random.integers(len(pairs.captions), size=config.batch_size).tolist()
-        captions = [pairs.captions[i] for i in chosen]
-        tokens = conditioner.tokenize(captions)
-        text = conditioner.clap_embedding(tokens.clap_ids, tokens.clap_mask)  # (B, D)
+        asked = chosen * repeats
+        tokens = conditioner.tokenize([pairs.text(clip, config.caption_share, random) for clip in asked])
+        ids = drop_tokens(conditioner, tokens.clap_ids, config.dropped_share if repeats > 1 else 0.0, random)
+        text = conditioner.clap_embedding(ids, tokens.clap_mask)  # (texts, D)
         logits = clap.logit_scale_t.exp().clamp(max=100) * text @ embed_sounds(clap, pairs.mels[chosen].to(device)).T
-        same = torch.tensor([[a == b for b in captions] for a in captions], device=device).float()
-        right = same / same.sum(dim=1, keepdim=True)
-        return (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
+        same = pairs.same(asked, chosen).to(device)  # (texts, B)
+        by_text = functional.cross_entropy(logits, same / same.sum(dim=1, keepdim=True))
+        return (by_text + functional.cross_entropy(logits.T, (same / same.sum(dim=0)).T)) / 2
 
     clap.train()
     run = fit(
@@ -156,6 +202,14 @@ def train_clap(
     )
     clap.eval()
     return run
+
+
+def drop_tokens(conditioner: TextConditioner, ids: Tensor, share: float, random: np.random.Generator) -> Tensor:
+    """CLAP's token ids (B, L) with a share of those of words replaced by its mask token."""
+    tokenizer = conditioner.tokenizer
+    draw = torch.from_numpy(random.random(tuple(ids.shape))).to(ids.device)
+    special = torch.isin(ids, torch.tensor(tokenizer.all_special_ids, device=ids.device))
+    return ids.masked_fill((draw < share) & ~special, tokenizer.mask_token_id)
 
 
 def embed_sounds(clap: ClapModel, mels: Tensor) -> Tensor:
@@ -175,6 +229,9 @@ def train_t5(
 ) -> tuple[Fit, float]:
     """T5 as a denoiser of captions: some tokens become <unk>, the decoder writes the caption; the encoder is kept.
 
+    Where there are other wordings, half of the texts are rewritten as another one of their clip, and a linear layer learns to
+    tell CLAP's embedding of the clip's sound from the mean state: the states say what it sounds like, whatever the words.
+
     Returns:
         The run, and the share of hidden tokens of held-out captions that the decoder gets right, given the ones before.
     """
@@ -188,23 +245,35 @@ def train_t5(
     }
     model = T5ForConditionalGeneration(T5Config(**settings)).to(device)
     unknown = conditioner.tokenizer_2.unk_token_id
+    several = any(pairs.wordings)
+    sounds = torch.cat(
+        [embed_sounds(conditioner.text_encoder, part.to(device)).detach() for part in pairs.mels.split(32)]
+    )
+    tell_sound = nn.Linear(encoder.config.d_model, sounds.shape[1]).to(device)
 
-    def predict(captions: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    def predict(captions: list[str], written: list[str]) -> tuple[Any, Tensor, Tensor, Tensor]:
         tokens = conditioner.tokenize(captions)
+        targets = conditioner.tokenize(written)
         draw = torch.from_numpy(random.random(tuple(tokens.t5_ids.shape))).to(device)
         hidden = (draw < config.hidden_share) & tokens.t5_mask
-        labels = tokens.t5_ids.masked_fill(~tokens.t5_mask, IGNORED)
+        labels = targets.t5_ids.masked_fill(~targets.t5_mask, IGNORED)
         inputs = tokens.t5_ids.masked_fill(hidden, unknown)
         output = model(input_ids=inputs, attention_mask=tokens.t5_mask.long(), labels=labels)
-        return output.loss, output.logits.argmax(dim=-1) == labels, hidden
+        return output, labels, hidden, mean_states(output.encoder_last_hidden_state, tokens.t5_mask)
 
     def loss_of_step(step: int) -> Tensor:
-        chosen = random.integers(len(pairs.captions), size=config.batch_size)
-        return predict([pairs.captions[i] for i in chosen])[0]
+        chosen = random.integers(len(pairs.captions), size=config.batch_size * (2 if several else 1)).tolist()
+        given = [pairs.text(clip, config.caption_share, random) for clip in chosen]
+        if not several:
+            return predict(given, given)[0].loss
+        others = [pairs.text(clip, config.caption_share, random) for clip in chosen]
+        written = [one if random.random() < 0.5 else other for one, other in zip(given, others, strict=True)]
+        output, _, _, mean = predict(given, written)
+        return output.loss + (1 - functional.cosine_similarity(tell_sound(mean), sounds[chosen])).mean()
 
     run = fit(
         "T5",
-        model.parameters(),
+        [*model.parameters(), *tell_sound.parameters()],
         loss_of_step,
         steps=config.t5_steps,
         learning_rate=config.learning_rate,
@@ -213,10 +282,16 @@ def train_t5(
     )
     model.eval()
     with torch.no_grad():
-        _, right, hidden = predict(held_out.captions)
+        output, labels, hidden, _ = predict(held_out.captions, held_out.captions)
+    right = output.logits.argmax(dim=-1) == labels
     kept = encoder.state_dict().keys()
     encoder.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name in kept})
     return run, float(right[hidden].float().mean())
+
+
+def mean_states(states: Tensor, mask: Tensor) -> Tensor:
+    """Mean of T5's states (B, L, D) over the tokens of the mask (B, L): (B, D)."""
+    return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
 
 
 def train_gpt(
@@ -243,7 +318,10 @@ def train_gpt(
     def loss_of_step(step: int) -> Tensor:
         chosen = random.integers(len(pairs.captions), size=config.batch_size).tolist()
         empty = random.random(config.batch_size) < config.null_share
-        captions = [NULL_CAPTION if null else pairs.captions[i] for i, null in zip(chosen, empty, strict=True)]
+        captions = [
+            NULL_CAPTION if null else pairs.text(clip, config.caption_share, random)
+            for clip, null in zip(chosen, empty, strict=True)
+        ]
         return functional.mse_loss(continue_captions(conditioner, captions), targets[chosen])
 
     run = fit(
@@ -291,6 +369,48 @@ def measure_recall(conditioner: TextConditioner, pairs: Pairs) -> float:
     """Share of captions whose most similar sound is their own (or that of an equal caption)."""
     nearest = _similarities(conditioner, pairs).argmax(dim=1).tolist()
     return float(np.mean([pairs.captions[i] == caption for i, caption in zip(nearest, pairs.captions, strict=True)]))
+
+
+@torch.no_grad()
+def kinds_told(conditioner: TextConditioner, train: Pairs, held_out: Pairs) -> dict[str, float]:
+    """Share of the held-out clips' wordings whose nearest centroid, over the training wordings, is their kind's.
+
+    Returns:
+        clap (CLAP's text embedding), t5 (mean state) and gpt (its tokens), each normalised -> the share; empty where the
+        truth tells no kinds or no wordings.
+    """
+    known, asked = (
+        [(kind, text) for kind, own in zip(pairs.kinds, pairs.wordings, strict=True) if kind for text in own]
+        for pairs in (train, held_out)
+    )
+    if not known or not asked:
+        return {}
+    kinds = sorted({kind for kind, _ in known})
+    told = {}
+    for name, learnt, vectors in zip(
+        ("clap", "t5", "gpt"),
+        text_vectors(conditioner, [text for _, text in known]),
+        text_vectors(conditioner, [text for _, text in asked]),
+        strict=True,
+    ):
+        rows = [[i for i, (kind, _) in enumerate(known) if kind == one] for one in kinds]
+        centroids = functional.normalize(torch.stack([learnt[own].mean(dim=0) for own in rows]), dim=1)
+        nearest = (vectors @ centroids.T).argmax(dim=1).tolist()
+        told[name] = float(np.mean([kinds[i] == kind for i, (kind, _) in zip(nearest, asked, strict=True)]))
+    return told
+
+
+@torch.no_grad()
+def text_vectors(
+    conditioner: TextConditioner, texts: list[str], *, batch_size: int = 256
+) -> tuple[Tensor, Tensor, Tensor]:
+    """CLAP's embedding, T5's mean state and GPT-2's tokens of texts, each (texts, its width), L2 norm 1."""
+    parts = []
+    for start in range(0, len(texts), batch_size):
+        text = conditioner(texts[start : start + batch_size])
+        vectors = (text.clap, mean_states(text.t5, text.t5_mask), text.gpt.flatten(1))
+        parts.append([functional.normalize(part, dim=1).cpu() for part in vectors])
+    return tuple(torch.cat(same) for same in zip(*parts, strict=True))
 
 
 def draw_similarity(conditioner: TextConditioner, pairs: Pairs, path: Path, *, clips: int = 16) -> None:

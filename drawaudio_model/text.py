@@ -18,7 +18,7 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -63,6 +63,9 @@ COMPONENTS = {
 CLAP_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 T5_SPECIAL = ["<pad>", "</s>", "<unk>"]
 """Special tokens of the trained tokenizers, at the ids that RoBERTa and T5 give them."""
+
+ENDINGS = tuple("ings ing ers ies ied ily ed es er ly s y e".split())
+"""What an English word's forms end in, the longest first: the trained tokenizers cut forms of one word before these."""
 
 WORD_START = "\u2581"
 """Metaspace's mark: a piece that begins with it begins a word."""
@@ -236,7 +239,9 @@ class TextConditioner(nn.Module):
         device = self.projection_model.device
         encoded = []
         for tokenizer in (self.tokenizer, self.tokenizer_2):
-            batch = tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
+            lower = tokenizer.init_kwargs.get("do_lower_case", False)
+            texts = [caption.lower() if lower else caption for caption in captions]
+            batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
             limit = tokenizer.model_max_length
             for caption, count in zip(captions, batch["attention_mask"].sum(dim=1).tolist(), strict=True):
                 if count >= limit:
@@ -314,6 +319,10 @@ def train_tokenizers(
 ) -> tuple[RobertaTokenizer, T5TokenizerFast]:
     """Tokenizers of CLAP's and T5's kind, trained on `captions` and saved to `folder`/tokenizer and /tokenizer_2.
 
+    Both are for lower case only (`do_lower_case`, which `TextConditioner.tokenize` heeds), and neither has a piece that
+    spans the stem and the ending of a word that occurs in several forms: so "tolled" shares a piece with "tolling",
+    although nobody ever wrote it.
+
     Args:
         captions: the training captions.
         folder: where the two sub-folders go.
@@ -323,7 +332,7 @@ def train_tokenizers(
     Raises:
         ValueError: when there are no captions or the vocabulary is too small.
     """
-    captions = list(captions)
+    captions = [caption.lower() for caption in captions]
     smallest = 256 + len(CLAP_SPECIAL)
     if not captions:
         raise ValueError("there are no captions to train tokenizers on, expected at least one")
@@ -333,43 +342,89 @@ def train_tokenizers(
     clap_folder, t5_folder = Path(folder) / "tokenizer", Path(folder) / "tokenizer_2"
     clap_folder.mkdir(parents=True, exist_ok=True)
     pairs = ByteLevelBPETokenizer()
+    words = _count_words(captions)
+    stems = shared_stems(words)
+    # A string without the space in front is the rest of a word.
+    parts = [part for word, count in words.items() for part in _cut(word, stems, " ") for _ in range(count)]
     pairs.train_from_iterator(
-        captions, vocab_size=vocab_size, min_frequency=2, special_tokens=CLAP_SPECIAL, show_progress=False
+        parts, vocab_size=vocab_size, min_frequency=2, special_tokens=CLAP_SPECIAL, show_progress=False
     )
     pairs.save_model(str(clap_folder))
-    clap = RobertaTokenizer.from_pretrained(clap_folder, model_max_length=max_tokens)
+    clap = RobertaTokenizer.from_pretrained(
+        clap_folder, model_max_length=max_tokens, add_prefix_space=True, do_lower_case=True
+    )
     clap.save_pretrained(clap_folder)
 
-    pieces = Tokenizer(Unigram(_unigram_vocabulary(captions, vocab_size), unk_id=T5_SPECIAL.index("<unk>")))
+    pieces = Tokenizer(Unigram(_unigram_vocabulary(words, stems, vocab_size), unk_id=T5_SPECIAL.index("<unk>")))
     pieces.pre_tokenizer = PreTokenizers([WhitespaceSplit(), Metaspace()])
     pieces.decoder = MetaspaceDecoder()
     pieces.post_processor = TemplateProcessing(
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", T5_SPECIAL.index("</s>"))]
     )
-    t5 = T5TokenizerFast(tokenizer_object=pieces, extra_ids=0, model_max_length=max_tokens)
+    t5 = T5TokenizerFast(tokenizer_object=pieces, extra_ids=0, model_max_length=max_tokens, do_lower_case=True)
     t5.save_pretrained(t5_folder)
     return clap, t5
 
 
-def _unigram_vocabulary(captions: list[str], vocab_size: int) -> list[tuple[str, float]]:
-    """Pieces and log-probabilities of a Unigram model: special tokens, characters, then the most frequent words.
-
-    The library's own trainer ends with single characters on a few hundred captions, and with other scores each time.
-    """
+def _count_words(captions: list[str]) -> Counter[str]:
+    """How often each word (after WORD_START), rest of a word and punctuation mark occurs."""
     words: Counter[str] = Counter()
     for caption in captions:
         for chunk in caption.split():
             words.update(re.findall(rf"{WORD_START}?\w+|[^\w\s]", WORD_START + chunk))
+    return words
+
+
+def shared_stems(words: Iterable[str]) -> dict[str, str]:
+    """Word -> its stem, for every word of which another form is among the words.
+
+    The stem is the start that the forms share: "chim" of "chime" and "chiming", "drip" of "drip" and "dripping". A mark
+    of WORD_START stays in front.
+    """
+    known = set(words)
+    stems: dict[str, set[str]] = {}
+    for word in known:
+        bare = word.removeprefix(WORD_START)
+        for ending in ENDINGS:
+            start = word[: len(word) - len(ending)]
+            if not bare.isalpha() or not bare.endswith(ending) or len(bare) - len(ending) < 3:
+                continue
+            single = start[:-1] if start[-1] == start[-2] and start[:-1] in known else start
+            stems.setdefault(single, set()).add(word)
+    families = {stem: forms | {stem} & known for stem, forms in stems.items() if len(forms | {stem} & known) > 1}
+    found: dict[str, str] = {}
+    # A word goes with its largest family: "drizzles" with "drizzling" too, and not with "drizzle" alone.
+    for stem in sorted(families, key=lambda stem: (len(families[stem]), len(stem), stem)):
+        found |= dict.fromkeys(families[stem], stem)
+    return found
+
+
+def _cut(word: str, stems: Mapping[str, str], word_start: str) -> list[str]:
+    """A word as its stem and its ending, or whole, with WORD_START written as `word_start`."""
+    stem = stems.get(word, word)
+    return [part.replace(WORD_START, word_start) for part in (stem, word[len(stem) :]) if part]
+
+
+def _unigram_vocabulary(words: Counter[str], stems: Mapping[str, str], vocab_size: int) -> list[tuple[str, float]]:
+    """Pieces and log-probabilities of a Unigram model: special tokens, characters, then the most frequent words.
+
+    Words of one stem are represented by the stem and their endings. The library's own trainer ends with single characters
+    on a few hundred captions, and with other scores each time.
+    """
+    pieces: Counter[str] = Counter()
+    for word, count in words.items():
+        for part in _cut(word, stems, WORD_START):
+            pieces[part] += count
     characters = sorted(
-        {WORD_START, *string.ascii_letters, *string.digits, *string.punctuation, *"".join(captions)} - {" "}
+        {WORD_START, *string.ascii_letters, *string.digits, *string.punctuation, *"".join(words)} - {" "}
     )
     room = vocab_size - len(T5_SPECIAL) - len(characters)
-    frequent = sorted(words, key=lambda word: (-words[word], word))
-    frequent = [word for word in frequent if len(word) > 1][: max(room, 0)]
-    rarest = math.log(1 / words.total())
+    frequent = sorted(pieces, key=lambda piece: (-pieces[piece], piece))
+    frequent = [piece for piece in frequent if len(piece) > 1][: max(room, 0)]
+    rarest = math.log(1 / pieces.total())
     vocabulary = [(token, 0.0) for token in T5_SPECIAL]
     vocabulary += [(character, 2 * rarest) for character in characters]
-    return vocabulary + [(word, math.log(words[word] / words.total())) for word in frequent]
+    return vocabulary + [(piece, math.log(pieces[piece] / pieces.total())) for piece in frequent]
 
 
 def build_text_conditioner(

@@ -223,7 +223,7 @@ _BIRD = Words(
     doers=(),
     sounds=listed(
         """chirp, tweet, birdcall, bird call, trill, warble, peep, twitter, bird song, chirping, tweeting, cheep, bird
-        chirp, song of a bird, warbling, twittering, mating call, squawk, bird whistle, call of a bird, chirrup,
+        chirp, warbling, twittering, mating call, squawk, bird whistle, chirrup,
         avian call"""
     ),
     cries=listed(
