@@ -5,8 +5,9 @@ Legend: V video frames at 4 fps, H/W pixels, P loudness points (10 a second).
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -128,7 +129,11 @@ def find_boxes(
         ValueError: when the detector does not know the thing, or finds it nowhere.
     """
     if not detector.knows(text):
-        raise ValueError(f"the detector does not know {text!r}, only: {', '.join(sorted(detector.vocabulary))}")
+        nearest = ", ".join(repr(phrase) for phrase in nearest_phrases(text, detector.vocabulary))
+        raise ValueError(
+            f"the detector does not know {text!r}; the nearest of the {len(detector.vocabulary)} things that it knows are "
+            f"{nearest}; name one of them or draw a mask"
+        )
     boxes = []
     for start in tqdm(
         range(0, len(frames), FRAMES_AT_ONCE), desc=text, leave=False, disable=None if progress else True
@@ -140,6 +145,20 @@ def find_boxes(
             f"no {text!r} was found in the {len(frames)} frames with confidence {confidence:g}; lower it or draw a mask"
         )
     return boxes
+
+
+def nearest_phrases(text: str, vocabulary: Collection[str], *, count: int = 5) -> list[str]:
+    """The `count` phrases of a vocabulary that are spelt most like a text, the nearest first.
+
+    A phrase that shares words with the text comes before one that shares only letters.
+    """
+    words = set(text.lower().split())
+
+    def likeness(phrase: str) -> float:
+        own = set(phrase.lower().split())
+        return 2 * len(own & words) / len(own | words) + SequenceMatcher(None, text.lower(), phrase.lower()).ratio()
+
+    return sorted(vocabulary, key=lambda phrase: (-likeness(phrase), phrase))[:count]
 
 
 def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:

@@ -79,7 +79,7 @@ class Thing:
     phrase: str
     """What its clip's caption would call it."""
     names: tuple[str, ...]
-    """All that it may be called: each noun of its kind, alone and after its colour."""
+    """All that it may be called: what the truth says, or each noun of its kind, alone and after its colour."""
     box: tuple[float, float, float, float]
     """x0 y0 x1 y1 in [0, 1]."""
 
@@ -120,8 +120,7 @@ def read_scenes(
     frames, things = [], []
     for key in counted(keys, "read frames"):
         objects = clips.json("raw_clips", key, "truth.json")["objects"]
-        named = [[f"{colour}{noun}" for noun in nouns.get(thing["kind"], []) for colour in ("", f"{thing['colour']} ")]
-                 for thing in objects]  # fmt: skip
+        named = [names_of_thing(thing, nouns) for thing in objects]
         frames.append(clips.frames(key, image_size, step=frame_step))
         for frame in range(0, len(frames[-1]) * frame_step, frame_step):
             seen = [
@@ -131,6 +130,13 @@ def read_scenes(
     if not any(things):
         raise ValueError(f"the ground truth of {len(keys)} clips holds no box; check the truth asset's boxes")
     return Scenes(np.concatenate(frames), things)
+
+
+def names_of_thing(thing: dict[str, Any], nouns: dict[str, list[str]]) -> list[str]:
+    """What one of the truth's objects may be called: its `names`, else each noun of its kind alone and after its colour."""
+    return thing.get("names") or [
+        f"{colour}{noun}" for noun in nouns.get(thing["kind"], []) for colour in ("", f"{thing['colour']} ")
+    ]
 
 
 def _in_sight(box: list[float] | None) -> bool:

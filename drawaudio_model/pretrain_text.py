@@ -47,13 +47,13 @@ class TextConfig:
     """Of CLAP, T5 and GPT-2; the target tokens are CLAP's states, so GPT-2 is as wide as CLAP."""
     layers: int = 2
     clap_steps: int = 100
-    t5_steps: int = 120
+    t5_steps: int = 100
     gpt_steps: int = 80
-    batch_size: int = 32
+    batch_size: int = 24
     learning_rate: float = 2e-3
     hidden_share: float = 0.3
     """Share of a caption's tokens that T5 has to guess."""
-    wordings_per_sound: int = 3
+    wordings_per_sound: int = 4
     """Texts of each sound in a step of CLAP; 1 for a clip that has only its caption."""
     caption_share: float = 0.2
     """Share of texts that are the clip's own caption where there are other wordings."""

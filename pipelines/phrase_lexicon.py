@@ -9,30 +9,31 @@ All words are singular and lower case.
 
 THINGS = frozenset(
     """
-    adult air-conditioner airplane alarm animal artillery audience axe baby bag ball balloon band bar basin basket
-    basketball bass bat baton beach beak bear bed bee beer bell belt bicycle bike bird blade board boat bolt bomb
-    book boot bottle bow bowl bowling-ball box boy brake branch brick bridge broom brush bucket bug building bull
-    bus bush button cable caboose cage calf can canine cannon cap car card cart cat ceiling chain chair chalk chick
-    chicken child choir clam clapper claw clock cloth clothing cloud club coin collar computer cook cord cork cow crab
-    crane cricket crow crowd cup curtain cutlery cymbal dial dirt dish dock dog doll dolphin door dove drain drawer
-    drill drum drumstick duck engine exhaust fabric face fan father faucet feather female file finger fingernail
-    fire firework fish flag flame float flock floor flute fly foliage food foot fork frog gate gear girl glass goat
-    gong goose grass gravel grease grill gun gutter guy hail hammer hand handle hawk hay heater hen herd hinge hive
-    hog hoof hook horn horse hose hound house human hydrant ice infant insect instrument iron jar jet kettle key
-    keyboard kid kitten knife ladder lady lamb lamp latch leaf leash lever lid lighter lion liquid lock locomotive
-    log machine machinery male man marble material mechanic metal microwave mirror missile mole monkey moose mother
-    motor motorbike motorboat motorcycle mouse mouth mower mud muffler nail needle nose object oil owl oyster
-    package paddle paint pan paper parent parrot peacock pedal pen pencil person pet phone piano pier pig pigeon pin
-    pinball pipe plane plant plastic plate plow plug pole police pony pool port pot printer projector propeller
-    puddle pump pup puppet puppy rabbit racer radio raft rail railing railroad rain ram rat reel rifle river road
-    rock rocket roof rooster rope sail sand sandal sandpaper saw saxophone scissors scooter screen screw screwdriver
-    sea seagull seal sewer sheep shell ship shoe shore shovel shower shutter silverware singer sink siren skate
-    skateboard ski skillet slot smoke snake snare sneaker snow soap speaker spectator spoon spray sprayer spring
-    sprinkler squirrel stapler steam steamer stick stone stove straw stream string stroller surf surface swallow
-    swarm swing switch sword table tank tape teen telephone television tent tie tin tire toddler toilet tool torch
-    towel toy track tractor trailer train tree truck trumpet tub tube turkey turntable twig typewriter umbrella
-    vacuum vehicle velcro violin wagon wall washer watch water waterfall wave weapon whale wheel whip whistle window
-    wing wire wolf woman wood worker wrapper wrench zipper
+    adult air-conditioner airplane alarm animal artillery audience automobile axe baby bag ball balloon band bar
+    basin basket basketball bass bat baton beach beacon beak bear bed bee beer bell belt bicycle bike bird blade
+    board boat bolt bomb bongo book boot bottle bow bowl bowling-ball box boy brake branch brick bridge broom brush
+    bucket bug building bull bus bush button cable caboose cage calf can canary canine cannon cap car card cart cat
+    ceiling chain chair chalk chick chicken child choir clam clapper claw clock cloth clothing cloud club coin
+    collar computer cook cord cork cow crab crane cricket crow crowd cup curtain cutlery cymbal dial dirt dish dock
+    dog doll dolphin door dove drain drawer drill drum drumstick duck engine exhaust fabric face fan father faucet
+    feather female file finger fingernail fire firework fish flag flame float flock floor flute fly foliage food
+    foot fork frog gate gear girl glass goat gong goose grass gravel grease grill gun gutter guy hail hammer hand
+    handle hawk hay heater hen herd hinge hive hog hoof hook horn horse hose hound house human hydrant ice infant
+    insect instrument iron jar jet kettle key keyboard kid kitten knife ladder lady lamb lamp latch leaf leash lever
+    lid lighter lion liquid lock locomotive log machine machinery male man marble material mechanic metal microwave
+    mirror missile mole monkey moose mother motor motorbike motorboat motorcycle mouse mouth mower mud muffler nail
+    needle nose object oil owl oyster package paddle paint pan paper parent parrot peacock pedal pen pencil person
+    pet phone piano pier pig pigeon pin pinball pipe plane plant plastic plate plow plug pole police pony pool port
+    pot printer projector propeller puddle pump pup puppet puppy rabbit racer radio raft rail railing railroad rain
+    raincloud ram rat reel rifle river road rock rocket roof rooster rope sail sand sandal sandpaper saw saxophone
+    scissors scooter screen screw screwdriver sea seagull seal sewer sheep shell ship shoe shore shovel shower
+    shutter silverware singer sink siren skate skateboard ski skillet slot smoke snake snare sneaker snow soap
+    speaker spectator spoon spray sprayer spring sprinkler squirrel stapler steam steamer stick stone stove straw
+    stream string stroller surf surface swallow swarm swing switch sword table tank tape taxi teen telephone
+    television tent tie tin tire toddler toilet tool torch towel tower toy track tractor trailer train tree truck
+    trumpet tub tube turkey turntable twig typewriter umbrella vacuum vehicle velcro violin wagon wall washer watch
+    water waterfall wave weapon whale wheel whip whistle window wing wire wolf woman wood worker wrapper wrench
+    zipper
     """.split()
 )
 """Visible things whose word the tables also list as a verb or an adjective, or that they lack."""
@@ -90,17 +91,17 @@ HIDDEN = frozenset(
 
 LOOKS = frozenset(
     """
-    adult aluminium aluminum ancient big black blue bright broken brown cardboard ceramic church colored colorful
-    colourful concrete construction copper cuckoo elderly electric electrical emergency empty flat foreign giant
-    glass gold golden gray green grey heavy-duty huge large leather little long metal metallic miniature musical
-    narrow old older orange outdoor pink plastic police porcelain power purple race racing railroad red
-    remote-controlled river round rubber rusty short silver small steel stone string tall tin tiny toy violet wet
-    white wide wooden yellow young younger
+    adult aluminium aluminum ancient big black blue bouncy bright broken bronze brown cardboard ceramic church
+    colored colorful colourful concrete construction copper cuckoo elderly electric electrical emergency empty flat
+    foreign giant glass gold golden gray green grey heavy-duty huge large leather little long metal metallic
+    miniature musical narrow old older orange outdoor pink plastic police porcelain power purple race racing
+    railroad red remote-controlled river round rubber rusty school short silver small sports steel stone storm
+    string tall tin tiny toy violet wet white wide wooden yellow young younger
     """.split()
 )
 """Adjectives and nouns before a thing that say how it looks or which one it is; other adjectives are dropped."""
 
-GERUND_MODIFIERS = frozenset("fishing frying racing rocking sewing washing".split())
+GERUND_MODIFIERS = frozenset("fishing frying racing rocking sewing warning washing".split())
 """Words in -ing that belong to the thing's name when a noun follows: "sewing machine"."""
 
 QUANTIFIERS = frozenset(

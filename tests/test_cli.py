@@ -178,7 +178,7 @@ def test_a_mask_by_text_becomes_boxes_and_a_sound(
     assert {box.frame for box in boxes} == set(range(8))
     assert Image.open(tmp_path / "mask.png").size == (4 * 240, 180)
     assert main([*common, "--text", "ghost"]) == 2
-    assert "does not know 'ghost', only: bell" in capsys.readouterr().err
+    assert "does not know 'ghost'; the nearest of the 1 things that it knows are 'bell'" in capsys.readouterr().err
     sounds = []
     for mask in ("bell", str(tmp_path / "mask.json")):
         command = ["generate", str(video), "--model", str(model), "--mask", mask, "--detector", str(detector)]

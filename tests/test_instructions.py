@@ -1,13 +1,22 @@
 """What a person may give as video, mask and loudness, and what is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.instructions import hold_last, is_text, read_loudness, read_mask, read_video
+from drawaudio_model.instructions import (
+    find_boxes,
+    hold_last,
+    is_text,
+    nearest_phrases,
+    read_loudness,
+    read_mask,
+    read_video,
+)
 from drawaudio_model.listening_page import write_video
 from drawaudio_model.loudness import write_points
 from drawaudio_model.masks import Box
@@ -140,3 +149,12 @@ def test_bad_curves_are_named(tmp_path: Path) -> None:
 def test_the_last_row_is_held() -> None:
     assert hold_last(np.arange(3), 5).tolist() == [0, 1, 2, 2, 2]
     assert hold_last(np.arange(3), 2).tolist() == [0, 1]
+
+
+def test_an_unknown_thing_is_answered_with_the_nearest_five() -> None:
+    vocabulary = ["bell", "brass bell", "red ball", "ball", "drum", "car", "red drum", "bird", "rain cloud", "clock"]
+    detector = SimpleNamespace(vocabulary=frozenset(vocabulary * 40), knows=lambda text: text in vocabulary)
+    with pytest.raises(ValueError, match="does not know 'big bell'; the nearest of the 10 things") as error:
+        find_boxes(detector, np.zeros((1, 8, 8, 3), np.uint8), "big bell")
+    assert "are 'bell', 'brass bell', 'ball'" in str(error.value) and "'clock'" not in str(error.value)
+    assert nearest_phrases("Drums", vocabulary, count=2) == ["drum", "red drum"]

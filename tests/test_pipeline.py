@@ -210,7 +210,7 @@ def test_a_mask_may_be_the_text_of_a_thing(
     assert {box.frame for box in boxes} == set(range(VIDEO_FRAMES))
     by_text = pipe._picture_features(video, "bell", VIDEO_FRAMES)[1]
     assert torch.equal(by_text, pipe._picture_features(video, boxes, VIDEO_FRAMES)[1])
-    with pytest.raises(ValueError, match="does not know 'cat', only: bell"):
+    with pytest.raises(ValueError, match="does not know 'cat'; the nearest of the 1 things that it knows are 'bell'"):
         pipe._picture_features(video, "cat", VIDEO_FRAMES)
     monkeypatch.setattr(pipe, "detector", None)
     folder = tiny_detector(tmp_path / "backbones" / "object_detector", vocabulary=["bell"], sure=False)

@@ -39,11 +39,11 @@ NOUNS = {
 OTHER_NOUNS = {
     "ball": ("basketball", "football", "tennis ball", "bouncy ball", "beach ball", "toy ball", "soccer ball"),
     "bell": ("brass bell", "handbell", "tower bell", "school bell", "gong", "bronze bell"),
-    "drum": ("bass drum", "tom", "bongo", "kettle drum", "side drum", "percussion"),
+    "drum": ("bass drum", "tom", "bongo", "kettle drum", "big drum", "hand drum"),
     "car": ("vehicle", "automobile", "truck", "van", "taxi", "sedan", "sports car"),
     "bird": ("sparrow", "robin", "canary", "finch", "blackbird", "parrot", "little bird"),
     "rain": ("rain", "storm cloud", "raincloud", "thundercloud"),
-    "siren": ("alarm", "police siren", "alarm light", "warning light", "beacon", "alarm siren"),
+    "siren": ("alarm", "police siren", "alarm lamp", "warning lamp", "beacon", "alarm siren"),
     "clock": ("wall clock", "grandfather clock", "timepiece", "pendulum", "cuckoo clock", "watch"),
 }
 """What else a person may call the thing when pointing at it."""
@@ -442,15 +442,22 @@ def _with_article(noun: str) -> str:
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun phrase's last word; words in -ing and plurals stay."""
+    """The plural of a noun phrase's last word; words in -ing, mass nouns and plurals stay."""
     head = noun.split()[-1]
-    if head.endswith(("ing", "s", "percussion", "noise", "rainfall", "weather")) and not head.endswith("ss"):
-        return noun if not head.endswith("bus") else f"{noun}es"
-    if head.endswith(("ch", "sh", "x", "z", "ss")):
-        return f"{noun}es"
-    if head.endswith("y") and head[-2] not in "aeiou":
-        return f"{noun[:-1]}ies"
-    return f"{noun}s"
+    gerund = head.endswith("ing") and len(head) > len("swing")
+    if (
+        gerund
+        or head.endswith(("percussion", "noise", "weather"))
+        or (head.endswith("s") and head[-2:] not in ("ss", "us"))
+    ):
+        return noun
+    return _with_s(noun)
+
+
+def _with_s(word: str) -> str:
+    if word.endswith(("ch", "sh", "x", "z", "s")):
+        return f"{word}es"
+    return f"{word[:-1]}ies" if word.endswith("y") and word[-2] not in "aeiou" else f"{word}s"
 
 
 def inflect(phrase: str, form: str) -> str:
@@ -469,7 +476,7 @@ def _inflect_word(verb: str, form: str) -> str:
     if form == "base":
         return verb
     if form == "third":
-        return plural(verb) if verb not in ("go", "do") else f"{verb}es"
+        return "goes" if verb == "go" else _with_s(verb)
     if form == "participle" and verb in PARTICIPLES:
         return PARTICIPLES[verb]
     if form in ("past", "participle") and verb in PAST:
