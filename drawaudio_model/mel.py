@@ -105,7 +105,7 @@ def mel_filters() -> np.ndarray:
 
 
 class Vocoder(Protocol):
-    """What turns a log-mel (B, T, M) into a waveform (B, samples): `GriffinLimVocoder` or SpeechT5HifiGan."""
+    """What turns a log-mel (B, T, M) into a waveform (B, samples): `SpectralVocoder`, SpeechT5HifiGan or `GriffinLimVocoder`."""
 
     config: object
 
@@ -220,7 +220,7 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
         """
         filters = self.mel_filters.to(mel.dtype)
         density = (mel.clamp_min(MEL_FLOOR) / filters.sum(dim=1, keepdim=True)).log()
-        curve = torch.as_tensor(_density_interpolation(), device=mel.device) @ density * self.config.sharpness
+        curve = torch.as_tensor(density_interpolation(), device=mel.device) @ density * self.config.sharpness
         magnitudes = (curve - curve.amax(dim=0)).clamp_min(-60.0).exp()  # float32 holds the products below
         target, gram = filters.T @ mel, filters.T @ filters
         for _ in range(updates):
@@ -242,7 +242,7 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
 
 
 @lru_cache(maxsize=1)
-def _density_interpolation() -> np.ndarray:
+def density_interpolation() -> np.ndarray:
     """(K, M) float32: the cubic spline through values at the filters' centres, evaluated at the STFT's bins."""
     filters = mel_filters()
     bins = np.arange(filters.shape[1])

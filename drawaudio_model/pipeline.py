@@ -80,6 +80,7 @@ from drawaudio_model.sampling import (
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.training_domain import TrainingDomain
 from drawaudio_model.unet import DrawAudioUNet
+from drawaudio_model.vocoder import SpectralVocoder
 
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
@@ -132,7 +133,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         mask_attention: CAVP features to video tokens.
         loudness_control: loudness signal to its share of the latent.
         cavp: frames to features.
-        vocoder: log-mel to waveform.
+        vocoder: log-mel to waveform: AudioLDM2's, our small one, or Griffin-Lim.
         scheduler: the noise schedule of training; sampling uses DPM-Solver++ made from its config.
         feature_extractor: front end of a published CLAP, for ranking candidates; None where CLAP reads this project's
             log-mels.
@@ -171,7 +172,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         mask_attention: MaskAttention,
         loudness_control: LoudnessControl,
         cavp: CAVP,
-        vocoder: SpeechT5HifiGan | GriffinLimVocoder,
+        vocoder: SpeechT5HifiGan | SpectralVocoder | GriffinLimVocoder,
         scheduler: DDIMScheduler,
         feature_extractor: ClapFeatureExtractor | None = None,
         domain: TrainingDomain | None = None,

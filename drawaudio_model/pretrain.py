@@ -60,13 +60,18 @@ def load_backbone(name: str) -> Backbone:
         from drawaudio_model.pretrain_detector import train_detector as train
 
         fields, pictures = ("clip_steps", "steps"), ("detections", "clip_loss", "loss")
+    elif name == "vocoder":
+        from drawaudio_model.pretrain_vocoder import VocoderConfig as Config
+        from drawaudio_model.pretrain_vocoder import train_vocoder as train
+
+        fields, pictures = ("steps",), ("mels", "loss")
     else:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(BACKBONES)}")
     return Backbone(train, {run: getattr(Config, run) for run in RUNS}, fields, pictures)
 
 
 RUNS = ("demo", "control", "tiny")
-BACKBONES = ("audio_autoencoder", "text_encoders", "cavp_backbone", "object_detector")
+BACKBONES = ("audio_autoencoder", "text_encoders", "cavp_backbone", "object_detector", "vocoder")
 ALIASES = {"cavp": "cavp_backbone"}
 
 
@@ -122,7 +127,7 @@ def pretrain(
             measured = backbone.train(data, folder, config, seed=seed, seconds=seconds, device=pick_device())
             record = {**settings, **measured}
             # No times in the file: equal runs leave equal folders.
-            lasting = {key: value for key, value in record.items() if key != "train_seconds"}
+            lasting = {key: value for key, value in record.items() if not key.endswith("_seconds")}
             (folder / "report.json").write_text(json.dumps(lasting, indent=1) + "\n")
         for picture in backbone.pictures:
             report.picture(picture, output / f"{picture}.png")

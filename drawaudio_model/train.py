@@ -52,9 +52,9 @@ from drawaudio_model.denoiser import (
     noise_loss,
 )
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
-from drawaudio_model.mel import GriffinLimVocoder
+from drawaudio_model.mel import GriffinLimVocoder, Vocoder
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
-from drawaudio_model.model_folder import replaced_folder
+from drawaudio_model.model_folder import read_json, replaced_folder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import count_clips, finished_shards
@@ -62,6 +62,7 @@ from drawaudio_model.text import TextConditioner
 from drawaudio_model.train_estimate import estimate
 from drawaudio_model.train_samples import AudioSamples, first_samples, write_sounds
 from drawaudio_model.training_domain import TrainingDomain
+from drawaudio_model.vocoder import SpectralVocoder
 
 
 class MovingAverage:
@@ -384,11 +385,10 @@ def load_null_text(backbones: Path) -> NullText:
 def build_pipeline(
     denoiser: Denoiser, backbones: Path, config: TrainConfig, domain: TrainingDomain | None = None
 ) -> DrawAudioPipeline:
-    """The trained parts together with the frozen backbones; the vocoder is <backbones>/vocoder or else Griffin-Lim."""
+    """The trained parts together with the frozen backbones, and `load_vocoder`'s vocoder."""
     schedule = NOISE_SCHEDULE | {"prediction_type": config.prediction}
     from_audioldm2 = config.unet_channels is None
     text = TextConditioner.from_pretrained(backbones / "text_encoders")
-    vocoder = backbones / "vocoder"
     return DrawAudioPipeline(
         vae=AutoencoderKL.from_pretrained(backbones / "audio_autoencoder"),
         text_encoder=text.text_encoder,
@@ -401,7 +401,7 @@ def build_pipeline(
         mask_attention=denoiser.mask_attention.eval(),
         loudness_control=denoiser.loudness_control.eval(),
         cavp=CAVP.from_pretrained(backbones / "cavp_backbone"),
-        vocoder=SpeechT5HifiGan.from_pretrained(vocoder) if vocoder.exists() else GriffinLimVocoder(),
+        vocoder=load_vocoder(backbones),
         scheduler=DDIMScheduler(**schedule, set_alpha_to_one=False, steps_offset=1),
         feature_extractor=published_front_end(None) if from_audioldm2 else None,
         loudness_branches=denoiser.loudness_branches,
@@ -413,6 +413,24 @@ def build_pipeline(
         base_model=AUDIOLDM2 if from_audioldm2 else None,
         licence=AUDIOLDM2_LICENCE if from_audioldm2 else None,
     )
+
+
+def load_vocoder(backbones: Path) -> Vocoder:
+    """The vocoder in <backbones>/vocoder, of the class that its config names; Griffin-Lim where there is no such folder.
+
+    Raises:
+        ValueError: when the config names a class that is no vocoder of ours or AudioLDM2's.
+    """
+    folder = backbones / "vocoder"
+    if not folder.exists():
+        return GriffinLimVocoder()
+    config = read_json(folder / "config.json")
+    # diffusers writes the class under one name, transformers under the other.
+    name = config.get("_class_name") or (config.get("architectures") or [SpeechT5HifiGan.__name__])[0]
+    classes = {kind.__name__: kind for kind in (SpectralVocoder, GriffinLimVocoder, SpeechT5HifiGan)}
+    if name not in classes:
+        raise ValueError(f"{folder} holds a {name}, expected one of {', '.join(classes)}; materialize vocoder again")
+    return classes[name].from_pretrained(folder).eval()
 
 
 def write_pipeline(pipeline: DrawAudioPipeline, output: Path) -> None:
@@ -489,12 +507,15 @@ def beside_model(output: Path, name: str) -> Path:
 
 def check_backbones(config: TrainConfig, backbones: Path) -> None:
     """Raises ValueError before a long run when a folder that its end needs is missing."""
-    names = ["audio_autoencoder", "text_encoders", "cavp_backbone"] + (["unet"] if config.unet_channels is None else [])
+    names = ["audio_autoencoder", "text_encoders", "cavp_backbone"]
+    if config.unet_channels is None:
+        # Their UNet comes with the autoencoder; Griffin-Lim must not take their vocoder's place unnoticed.
+        names += ["unet", "vocoder"]
     for name in names:
         if not (backbones / name).is_dir():
             raise ValueError(
                 f"{backbones} has no folder {name}; materialize it: dagster asset materialize -m pipelines "
-                f"--select {name}"
+                f"--select {'audio_autoencoder' if name == 'unet' else name}"
             )
 
 
@@ -557,7 +578,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder of variants drawn by hand (default: drawn_instructions beside --shards, if used)",
     )
-    add("--backbones", type=Path, help="folder of audio_autoencoder, text_encoders, cavp_backbone")
+    add("--backbones", type=Path, help="folder of audio_autoencoder, text_encoders, cavp_backbone, vocoder")
     add("--output", type=Path, help="DrawAudioPipeline folder to write")
     add(
         "--state",

@@ -29,7 +29,7 @@ def _after(*assets: dg.AssetsDefinition) -> list[dg.AssetDep]:
 
 @dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"diffusers"})
 def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
-    """`AutoencoderKL` of log-mels with its scaling factor; published: AudioLDM2's, and beside it its vocoder and UNet."""
+    """`AutoencoderKL` of log-mels with its scaling factor; published: AudioLDM2's, and beside it its UNet."""
     return make_backbone(context, data_root, trainer, "audio_autoencoder", ("clip_media",))
 
 
@@ -71,6 +71,17 @@ def object_detector(context: dg.AssetExecutionContext, data_root: DataRoot, trai
     return make_backbone(context, data_root, trainer, "object_detector", ("raw_clips", "clip_media"), data=root)
 
 
+@dg.asset(
+    deps=_after(clip_media) + ([] if current_profile().backbones == "published" else [audio_autoencoder]),
+    backfill_policy=_single_run,
+    group_name="backbones",
+    kinds={"diffusers"},
+)
+def vocoder(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
+    """Log-mel to waveform: a small network that also sharpens what the autoencoder blurs; published: AudioLDM2's HiFi-GAN."""
+    return make_backbone(context, data_root, trainer, "vocoder", ("clip_media",), learns_from=("audio_autoencoder",))
+
+
 def make_backbone(
     context: dg.AssetExecutionContext,
     data_root: DataRoot,
@@ -78,6 +89,7 @@ def make_backbone(
     name: str,
     reads: tuple[str, ...],
     data: Path | None = None,
+    learns_from: tuple[str, ...] = (),
 ) -> dg.MaterializeResult:
     """Train a backbone in a process of its own, or fetch it, unless the same one is there already.
 
@@ -87,6 +99,8 @@ def make_backbone(
     profile, data = current_profile(), data or Path(data_root.path)
     published = profile.backbones == "published"
     inputs = _fetched(name) if published else _inputs(name, data, reads, profile.run, profile.seed)
+    if not published:
+        inputs |= {other: backbone_sha256(data_root.backbone(other)) for other in learns_from}
     folder = data_root.backbone(name)
     marker = folder / _MARKER
     lacks = published and not all(folder.with_name(part).is_dir() for part in BESIDE.get(name, ()))

@@ -12,7 +12,7 @@ from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, Publishe
 
 TEXT_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "projection_model", "language_model")
 """Folders of AudioLDM2 that make up `text_encoders`."""
-BESIDE = {"audio_autoencoder": ("vocoder", "unet")}
+BESIDE = {"audio_autoencoder": ("unet",)}
 """Parts that come with a backbone and get folders of their own: the trainer looks for them there."""
 
 
@@ -24,6 +24,7 @@ def checkpoints_of(name: str) -> tuple[Published, ...]:
         "text_encoders": (AUDIOLDM2,),
         "cavp_backbone": (DIFF_FOLEY,),
         "object_detector": (detector, CLIP),
+        "vocoder": (AUDIOLDM2,),
     }[name]
 
 
@@ -53,6 +54,7 @@ def assemble(name: str, models: Path, folder: Path) -> None:
         "text_encoders": _text_encoders,
         "cavp_backbone": _cavp,
         "object_detector": _detector,
+        "vocoder": lambda models, target: _link_part(models, "vocoder", target),
     }
     for part in BESIDE.get(name, ()):
         _whole(folder.with_name(part), lambda target, part=part: _link_part(models, part, target))

@@ -8,7 +8,7 @@ import dagster as dg
 
 from drawaudio_model.shard import count_clips, file_sha256, fingerprint
 from pipelines import pictures
-from pipelines.backbones import audio_autoencoder, cavp_backbone, text_encoders
+from pipelines.backbones import audio_autoencoder, cavp_backbone, text_encoders, vocoder
 from pipelines.drawn_instructions import drawn_instructions
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import current_profile, materialize_command
@@ -23,6 +23,7 @@ from pipelines.training_shards import training_shards
         audio_autoencoder,
         text_encoders,
         cavp_backbone,
+        vocoder,
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="model",

@@ -122,7 +122,7 @@ def root(tmp_path_factory, models, published_profile):
         for key, caption in zip(KEYS, CAPTIONS, strict=True)
     ]
     clip_list.write_clip_list(folder / "clip_list.parquet", rows)
-    for name in ("audio_autoencoder", "text_encoders", "object_detector"):
+    for name in ("audio_autoencoder", "text_encoders", "object_detector", "vocoder"):
         make_backbone(folder, name)
     small = CAVP(video_width=4, video_blocks=(1, 1, 1, 1), audio_width=2, embed_dim=16, image_size=32).eval()
     small.save_pretrained(folder / "backbones" / "cavp_backbone")

@@ -21,6 +21,7 @@ ASSETS = {
     "text_encoders",
     "cavp_backbone",
     "object_detector",
+    "vocoder",
     "object_masks",
     "cavp_features",
     "loudness_curves",
@@ -209,7 +210,7 @@ print(sorted(name for name, node in nodes.items() if not node.parent_keys))
     assert done.stdout.splitlines() == [
         f"{len(ASSETS)} {partitions}",
         "{1}",
-        "['audio_autoencoder', 'cavp_backbone', 'clip_list', 'object_detector', 'text_encoders']",
+        "['audio_autoencoder', 'cavp_backbone', 'clip_list', 'object_detector', 'text_encoders', 'vocoder']",
     ]
 
 

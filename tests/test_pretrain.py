@@ -115,8 +115,8 @@ def test_steps_are_shared_out_in_proportion():
 
 
 def test_unknown_backbone_is_named():
-    with pytest.raises(ValueError, match="backbone is 'vocoder', expected one of audio_autoencoder"):
-        load_backbone("vocoder")
+    with pytest.raises(ValueError, match="backbone is 'flute', expected one of audio_autoencoder"):
+        load_backbone("flute")
 
 
 def test_autoencoder_learns_and_scales_its_latents(root, tmp_path):
