@@ -18,7 +18,7 @@ from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
 from drawaudio_model.pretrain_vocoder import compare, load_autoencoder
 from drawaudio_model.shard import ShardReader, finished_shards
-from drawaudio_model.train import load_vocoder
+from drawaudio_model.vocoder import load_vocoder
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "vocoder.json"

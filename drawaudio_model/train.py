@@ -26,7 +26,6 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler
 from torch import nn
-from transformers import SpeechT5HifiGan
 
 from drawaudio_model.adapters import PARTS, save_adapters
 from drawaudio_model.candidates import published_front_end
@@ -52,9 +51,8 @@ from drawaudio_model.denoiser import (
     noise_loss,
 )
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
-from drawaudio_model.mel import GriffinLimVocoder, Vocoder
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
-from drawaudio_model.model_folder import read_json, replaced_folder
+from drawaudio_model.model_folder import replaced_folder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import count_clips, finished_shards
@@ -62,7 +60,7 @@ from drawaudio_model.text import TextConditioner
 from drawaudio_model.train_estimate import estimate
 from drawaudio_model.train_samples import AudioSamples, first_samples, write_sounds
 from drawaudio_model.training_domain import TrainingDomain
-from drawaudio_model.vocoder import SpectralVocoder
+from drawaudio_model.vocoder import load_vocoder
 
 
 class MovingAverage:
@@ -413,24 +411,6 @@ def build_pipeline(
         base_model=AUDIOLDM2 if from_audioldm2 else None,
         licence=AUDIOLDM2_LICENCE if from_audioldm2 else None,
     )
-
-
-def load_vocoder(backbones: Path) -> Vocoder:
-    """The vocoder in <backbones>/vocoder, of the class that its config names; Griffin-Lim where there is no such folder.
-
-    Raises:
-        ValueError: when the config names a class that is no vocoder of ours or AudioLDM2's.
-    """
-    folder = backbones / "vocoder"
-    if not folder.exists():
-        return GriffinLimVocoder()
-    config = read_json(folder / "config.json")
-    # diffusers writes the class under one name, transformers under the other.
-    name = config.get("_class_name") or (config.get("architectures") or [SpeechT5HifiGan.__name__])[0]
-    classes = {kind.__name__: kind for kind in (SpectralVocoder, GriffinLimVocoder, SpeechT5HifiGan)}
-    if name not in classes:
-        raise ValueError(f"{folder} holds a {name}, expected one of {', '.join(classes)}; materialize vocoder again")
-    return classes[name].from_pretrained(folder).eval()
 
 
 def write_pipeline(pipeline: DrawAudioPipeline, output: Path) -> None:

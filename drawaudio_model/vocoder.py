@@ -11,15 +11,25 @@ Legend: B batch, T mel frames, M mel bins, K frequency bins of the STFT, D width
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import SpeechT5HifiGan
 
 from drawaudio_model.clip_format import HOP_LENGTH, MEL_BINS, SAMPLE_RATE, WINDOW_LENGTH
-from drawaudio_model.mel import SILENCE, check_vocoder, density_interpolation, mel_filters
+from drawaudio_model.mel import (
+    SILENCE,
+    GriffinLimVocoder,
+    Vocoder,
+    check_vocoder,
+    density_interpolation,
+    mel_filters,
+)
+from drawaudio_model.model_folder import read_json
 
 FREQUENCY_BINS = WINDOW_LENGTH // 2 + 1
 _LEVEL_REACH = 24
@@ -91,12 +101,13 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
 
     def log_magnitudes(self, mel: Tensor) -> Tensor:
         """(B, K, T) natural log of the linear spectrogram's magnitudes that belong to log-mels (B, T, M)."""
-        hidden = self.inlet((relative_mel(mel) / 4.0).transpose(1, 2))  # (B, D, T)
+        given = (relative_mel(mel) / 4.0).to(self.inlet.weight.dtype)
+        hidden = self.inlet(given.transpose(1, 2))  # (B, D, T)
         for block in self.layers:
             hidden = block(hidden)
         hidden = self.norm(hidden.transpose(1, 2))  # (B, T, D)
-        sharpened = mel.clamp_min(SILENCE) + bounded(self.mel_head(hidden), _MEL_REACH_NATS)
-        fine = bounded(self.fine_head(hidden), _FINE_REACH_NATS)
+        sharpened = mel.clamp_min(SILENCE) + bounded(self.mel_head(hidden).float(), _MEL_REACH_NATS)
+        fine = bounded(self.fine_head(hidden).float(), _FINE_REACH_NATS)
         return (spread_over_bins(sharpened) + fine).transpose(1, 2)
 
     def _vocode_clip(self, mel: Tensor) -> Tensor:
@@ -107,6 +118,24 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
         waveform = fast_griffin_lim(magnitudes, self.config.iterations, self.config.momentum)
         first = HOP_LENGTH // 2  # frame t of the mel is centred on sample 160 t + 80
         return waveform[:, first : first + mel.shape[1] * HOP_LENGTH]
+
+
+def load_vocoder(backbones: Path) -> Vocoder:
+    """The vocoder in <backbones>/vocoder, of the class that its config names; Griffin-Lim where there is no such folder.
+
+    Raises:
+        ValueError: when the config names a class that is no vocoder of ours or AudioLDM2's.
+    """
+    folder = backbones / "vocoder"
+    if not folder.exists():
+        return GriffinLimVocoder()
+    config = read_json(folder / "config.json")
+    # diffusers writes the class under one name, transformers under the other.
+    name = config.get("_class_name") or (config.get("architectures") or [SpeechT5HifiGan.__name__])[0]
+    classes = {kind.__name__: kind for kind in (SpectralVocoder, GriffinLimVocoder, SpeechT5HifiGan)}
+    if name not in classes:
+        raise ValueError(f"{folder} holds a {name}, expected one of {', '.join(classes)}; materialize vocoder again")
+    return classes[name].from_pretrained(folder).eval()
 
 
 class ConvNextBlock(nn.Module):

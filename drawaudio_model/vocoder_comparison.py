@@ -84,7 +84,7 @@ def draw_mels(rows: Mapping[str, Tensor], path: Path) -> None:
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     low, high = (float(edge(next(iter(rows.values())))) for edge in (torch.min, torch.max))
     for axis, (name, mel) in zip(axes, rows.items(), strict=True):
-        axis.imshow(mel.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high)
+        axis.imshow(mel.T.numpy(), origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high)
         axis.set_yticks([0, MEL_BINS - 1])
         axis.set_title(name, fontsize=9)
     axes[-1].set_xlabel("mel frame")
