@@ -113,8 +113,9 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
     def _vocode_clip(self, mel: Tensor) -> Tensor:
         """(1, T * 160) waveform of one log-mel (1, T, M)."""
         magnitudes = self.log_magnitudes(mel).exp()
-        # One frame more on each side: the STFT's windows then cover every sample that is wanted.
-        magnitudes = functional.pad(magnitudes, (1, 1), mode="replicate")
+        # One frame more on each side: the STFT's windows then cover every sample that is wanted. The STFT cannot
+        # reflect a sound shorter than half a window.
+        magnitudes = functional.pad(magnitudes, (1, max(1, 4 - mel.shape[1])), mode="replicate")
         waveform = fast_griffin_lim(magnitudes, self.config.iterations, self.config.momentum)
         first = HOP_LENGTH // 2  # frame t of the mel is centred on sample 160 t + 80
         return waveform[:, first : first + mel.shape[1] * HOP_LENGTH]

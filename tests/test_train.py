@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator
 from diffusers import AudioLDM2UNet2DConditionModel, AutoencoderKL, DDPMScheduler
 from safetensors.torch import load_file
+from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from drawaudio_model.adapters import load_adapters
 from drawaudio_model.cavp import CAVP
@@ -310,8 +311,15 @@ def test_a_run_from_audioldm2_leaves_its_adapters_and_its_licence(world: Path, t
     options = _parser().parse_args(arguments(world, tmp_path / "model"))
     options.backbones = backbones
     settings = {"unet_channels": None, "trainable": "adapters", "loudness_branches": "video", "null_video": "skip"}
-    train(options, replace(CONFIG, steps=2, gradient_checkpointing=True, mask_bias=False, **settings))
+    config = replace(CONFIG, steps=2, gradient_checkpointing=True, mask_bias=False, **settings)
+    with pytest.raises(ValueError, match="has no folder vocoder; materialize it"):
+        train(options, config)
+    strides = {"upsample_rates": [5, 4, 2, 2, 2], "upsample_kernel_sizes": [10, 8, 4, 4, 4]}
+    hifigan = SpeechT5HifiGanConfig(model_in_dim=64, upsample_initial_channel=32, **strides)
+    SpeechT5HifiGan(hifigan).save_pretrained(backbones / "vocoder")
+    train(options, config)
     pipeline = DrawAudioPipeline.from_pretrained(tmp_path / "model")
+    assert isinstance(pipeline.vocoder, SpeechT5HifiGan)
     for name, value in base.state_dict().items():
         assert torch.equal(pipeline.unet.state_dict()[name], value), name
     moved = [value for name, value in pipeline.unet.state_dict().items() if ".video_attentions.0.proj_out" in name]

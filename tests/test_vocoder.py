@@ -57,7 +57,8 @@ def level(waveform):
 def test_a_frame_gives_160_samples(vocoder):
     mels = mel.log_mel(np.stack([chirps(), chirps(peak=0.1)]))
     assert vocoder(mels).shape == (2, 200 * HOP_LENGTH) and vocoder(mels).dtype == torch.float32
-    assert vocoder(mels[0, :7]).shape == (7 * HOP_LENGTH,)
+    for frames in (1, 2, 3, 7):
+        assert vocoder(mels[0, :frames]).shape == (frames * HOP_LENGTH,)
     assert not vocoder(mels).requires_grad
     assert mel.vocode(vocoder, mels).shape == (2, 200 * HOP_LENGTH)
 
@@ -159,7 +160,7 @@ def test_half_precision_weights_give_nearly_the_same_sound(vocoder):
 def test_a_published_vocoder_is_loaded_from_the_same_place(tmp_path):
     config = SpeechT5HifiGanConfig(
         model_in_dim=64,
-        upsample_initial_channel=16,
+        upsample_initial_channel=32,
         upsample_rates=[5, 4, 2, 2, 2],
         upsample_kernel_sizes=[10, 8, 4, 4, 4],
     )
