@@ -20,17 +20,15 @@ from drawaudio_model.clip_format import CLIP_SAMPLES, HOP_LENGTH, WINDOW_LENGTH
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import (
     EDGE_SAMPLES,
-    MEL_FLOOR,
     SILENCE,
     GriffinLimVocoder,
     Vocoder,
     log_mel,
-    mel_filters,
     normalize_waveform,
 )
 from drawaudio_model.pretrain_autoencoder import reconstruct
 from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
-from drawaudio_model.vocoder import SpectralVocoder
+from drawaudio_model.vocoder import SpectralVocoder, mel_of
 from drawaudio_model.vocoder_comparison import MAGNITUDE_FLOOR, draw_mels, render, stft_magnitudes
 
 GAIN_DB = (-20.0, 6.0)
@@ -163,12 +161,6 @@ def random_gains(count: int, samples: int, random: torch.Generator) -> Tensor:
     points[::2] = points[::2, :1]
     curves = functional.interpolate(points[:, None], samples, mode="linear", align_corners=True)[:, 0]
     return 10.0 ** (curves / 20.0)
-
-
-def mel_of(magnitudes: Tensor) -> Tensor:
-    """(B, T, M) log-mel of STFT magnitudes (B, K, T)."""
-    filters = torch.as_tensor(mel_filters(), device=magnitudes.device)
-    return (filters @ magnitudes).clamp_min(MEL_FLOOR).log().transpose(1, 2)
 
 
 def spectral_loss(log_magnitudes: Tensor, magnitudes: Tensor) -> Tensor:

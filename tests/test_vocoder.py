@@ -27,7 +27,7 @@ from drawaudio_model.pretrain_vocoder import (
     train_vocoder,
 )
 from drawaudio_model.shard import ShardWriter
-from drawaudio_model.vocoder import SpectralVocoder, fast_griffin_lim, load_vocoder
+from drawaudio_model.vocoder import SpectralVocoder, fast_griffin_lim, load_vocoder, match_mel
 from drawaudio_model.vocoder_comparison import sound_distances, stft_magnitudes
 from tests.tiny_pipeline import tiny_pipeline
 
@@ -103,6 +103,15 @@ def test_true_magnitudes_give_the_sound_with_its_onsets_and_pitch():
     figures = sound_distances(many, waveform)
     assert figures["stft_convergence"] < 0.2 and abs(figures["level_error_db"]) < 0.5
     assert sound_distances(few, waveform)["stft_convergence"] > 2 * figures["stft_convergence"]
+
+
+def test_a_correction_draws_the_mel_to_the_wanted_one():
+    waveform = torch.as_tensor(chirps())[None]
+    magnitudes = stft_magnitudes(waveform, mel.WINDOW_LENGTH, HOP_LENGTH)
+    rough = fast_griffin_lim(magnitudes, 4, 0.99)[:, : waveform.shape[1]]
+    better = match_mel(rough, magnitudes)
+    before, after = (sound_distances(sound, waveform)["mel_error_nats"] for sound in (rough, better))
+    assert after < 0.95 * before
 
 
 def test_distances_are_zero_for_the_sound_itself_and_know_its_level():
