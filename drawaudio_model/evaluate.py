@@ -60,6 +60,7 @@ from drawaudio_model.shard import (
     write_atomically,
 )
 from drawaudio_model.text import TextEmbeddings
+from drawaudio_model.thread_choice import chosen_threads, threads_setting
 
 Found = TypeVar("Found")
 ROWS = {
@@ -364,30 +365,34 @@ def generate_clips(
             old.unlink()
         write_atomically(marker, json.dumps(asdict(run), indent=1).encode())
     mine = range(part[0] * batch, len(samples), part[1] * batch)
-    for start in mine:
-        # A batch with one clip missing is sampled as a whole, for the same bytes as in a run that was not interrupted:
-        # matrix products round differently in batches of another size.
-        together = samples[start : start + batch]
-        if all((folder / f"{sample.key}.flac").is_file() for sample in together):
-            report.step(len(together))
-            continue
-        given = conditions(pipe, together)
-        latents = pipe.sample(
-            given,
-            seeds=[clip_seed(run.seed, sample.key) for sample in together],
-            num_inference_steps=run.steps,
-            guidance_text=run.guidance_text,
-            guidance_video=run.guidance_video,
-            guidance_loudness=run.guidance_loudness,
-        )
-        # Decoded together: Griffin-Lim takes a core for each clip.
-        for sample, waveform in zip(together, pipe.sounds(latents, given, matched=matched), strict=True):
-            path = folder / f"{sample.key}.flac"
-            if not path.is_file():
-                sound = fit_full_scale(waveform)
-                note_limited(path, sound)
-                write_atomically(path, encode_flac(sound.waveform))
-            report.step()
+    with chosen_threads(threads_setting(), device=pipe.device, tell=report.note) as choice:
+        for start in mine:
+            # A batch with one clip missing is sampled as a whole, for the same bytes as in a run that was not
+            # interrupted: matrix products round differently in batches of another size.
+            together = samples[start : start + batch]
+            if all((folder / f"{sample.key}.flac").is_file() for sample in together):
+                report.step(len(together))
+                continue
+            given = conditions(pipe, together)
+            if choice is not None:
+                choice.begin()
+            latents = pipe.sample(
+                given,
+                seeds=[clip_seed(run.seed, sample.key) for sample in together],
+                num_inference_steps=run.steps,
+                guidance_text=run.guidance_text,
+                guidance_video=run.guidance_video,
+                guidance_loudness=run.guidance_loudness,
+                callback_on_step_end=None if choice is None else choice.after_sampling_step,
+            )
+            # Decoded together: Griffin-Lim takes a core for each clip.
+            for sample, waveform in zip(together, pipe.sounds(latents, given, matched=matched), strict=True):
+                path = folder / f"{sample.key}.flac"
+                if not path.is_file():
+                    sound = fit_full_scale(waveform)
+                    note_limited(path, sound)
+                    write_atomically(path, encode_flac(sound.waveform))
+                report.step()
     keys = [sample.key for start in mine for sample in samples[start : start + batch]]
     return {key: decode_flac((folder / f"{key}.flac").read_bytes()) for key in keys}
 

@@ -19,6 +19,7 @@ import torch
 
 from drawaudio_model.pretrain_loop import new_folder, pick_device
 from drawaudio_model.progress import Reporter
+from drawaudio_model.thread_choice import threads_setting
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def pretrain(
     settings = {
         "run": run,
         "seed": seed,
-        "threads": torch.get_num_threads(),
+        "threads": threads_setting(),
         "steps": {field: getattr(config, field) for field in backbone.step_fields},
     }
     with Reporter(f"pretrain {name}", total=None) as report:

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from PIL import Image
 
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import ShardReader, finished_shards
+from drawaudio_model.thread_choice import chosen_threads, threads_setting
 
 HELD_OUT_SHARE = 0.1
 """Share of the training split's clips that no step sees; the figures in the reports are measured on them."""
@@ -135,6 +136,8 @@ def fit(
 ) -> Fit:
     """AdamW with a linear warm-up over a twentieth of the steps and a cosine fall to zero.
 
+    With as many threads as `thread_choice.threads_setting` says.
+
     Args:
         task: name in the progress bar and in the log.
         loss_of_step: step number -> scalar loss; all its randomness must come from the step number or a seeded generator.
@@ -157,7 +160,11 @@ def fit(
     optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
     losses: list[float] = []
     start = time.monotonic()
-    with Reporter(task, total=steps, log=log) as report:
+    device = trained[0].device
+    with (
+        Reporter(task, total=steps, log=log) as report,
+        chosen_threads(threads_setting(), device=device, tell=report.note) as choice,
+    ):
         for step in range(steps):
             elapsed = time.monotonic() - start
             if seconds is not None and elapsed >= seconds:
@@ -165,16 +172,17 @@ def fit(
             done = max(step / steps, elapsed / seconds if seconds is not None else 0.0)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * min((step + 1) / max(1, steps // 20), 1.0) * _cosine(done)
-            loss = loss_of_step(step)
-            if not torch.isfinite(loss):
-                raise ValueError(
-                    f"{task}: the loss of step {step} is {loss.item()}, expected a number; lower the learning rate"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained, max_gradient_norm)
-            optimizer.step()
-            losses.append(loss.item())
+            with nullcontext() if choice is None else choice.step():
+                loss = loss_of_step(step)
+                if not torch.isfinite(loss):
+                    raise ValueError(
+                        f"{task}: the loss of step {step} is {loss.item()}, expected a number; lower the learning rate"
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(trained, max_gradient_norm)
+                optimizer.step()
+                losses.append(loss.item())
             report.step(loss=losses[-1])
     return Fit(len(losses), losses, time.monotonic() - start)
 

@@ -4,8 +4,9 @@
         --output data/demo/model --run demo
 
 Runs as one process or several (`accelerate launch -m drawaudio_model.train ...`). What is learnt from in step s is a
-function of (seed, s) alone, so a run that is killed and started again continues bit for bit (on a CPU), and the number
-of processes and loader workers changes nothing but speed.
+function of (seed, s) alone, so a run that is killed and started again continues bit for bit (on a CPU, with a fixed number
+of threads), and the number of processes and loader workers changes nothing but speed. `--threads auto` gives that up for
+speed on a busy machine: how gradients are summed depends on the number of threads, which then changes on the way.
 
 Shapes: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
 """
@@ -15,11 +16,11 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ from drawaudio_model.denoiser import (
     min_snr_weights,
     noise_loss,
 )
+from drawaudio_model.full_scale import fit_sounds
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
 from drawaudio_model.model_folder import replaced_folder
@@ -57,6 +59,7 @@ from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import count_clips, finished_shards
 from drawaudio_model.text import TextConditioner
+from drawaudio_model.thread_choice import SETTING, ThreadChoice, chosen_threads, threads_setting
 from drawaudio_model.train_estimate import estimate
 from drawaudio_model.train_samples import AudioSamples, first_samples, write_sounds
 from drawaudio_model.training_domain import TrainingDomain
@@ -106,6 +109,7 @@ class Training:
         accelerator: the processes and devices.
         report: where progress goes.
         samples: makes sounds at each validation, or None for none; its pipeline holds `denoiser`'s networks.
+        threads: of a step on a CPU, or "auto"; None: as torch has them.
     """
 
     def __init__(
@@ -120,7 +124,9 @@ class Training:
         accelerator: Accelerator,
         report: Reporter,
         samples: AudioSamples | None = None,
+        threads: int | Literal["auto"] | None = None,
     ) -> None:
+        self.threads = torch.get_num_threads() if threads is None else threads
         self.config, self.shards, self.validation, self.samples = config, shards, validation, samples
         self.denoiser, self.scaling_factor, self.folder = denoiser, scaling_factor, folder
         self.accelerator, self.report = accelerator, report
@@ -165,18 +171,29 @@ class Training:
             null_rates=self.config.null_rates(),
             pin_memory=self.accelerator.device.type == "cuda",
         )
-        with self._open_logs() as logs:
+        with self._open_logs() as logs, self._choose_threads() as choice:
             while self.step < last:
                 rate = learning_rate(self.config, self.step)
-                loss, norm = self._optimise(batches, rate)
+                used = {} if choice is None else {"threads": choice.threads}
+                with nullcontext() if choice is None else choice.step():
+                    loss, norm = self._optimise(batches, rate)
                 self.step += 1
-                logs.losses(self.step, loss, norm, rate)
+                logs.losses(self.step, loss, norm, rate, **used)
                 self.report.step(loss=loss, gradient_norm=norm)
                 if self.step % self.config.validate_every == 0 or self.step == last:
                     self._validate(logs)
                 if self.step % self.config.checkpoint_every == 0 or self.step == last:
                     logs.flush()
                     self._save()
+
+    def _choose_threads(self) -> AbstractContextManager[ThreadChoice | None]:
+        accelerator = self.accelerator
+        return chosen_threads(
+            self.threads,
+            device=accelerator.device,
+            processes=accelerator.num_processes,
+            tell=self.report.note,
+        )
 
     def _optimise(self, batches: Iterator[TrainingBatch], rate: float) -> tuple[float, float]:
         """One optimiser step; returns the loss of all its samples and the gradient's norm before clipping."""
@@ -242,7 +259,7 @@ class Training:
                 with self.accelerator.autocast():
                     losses = noise_loss(self.denoiser, self.schedule, *moved, self.scaling_factor)
                 sums[band] += float(losses.sum())
-        sounds = self.samples.generate() if self.samples is not None else {}
+        sounds = fit_sounds(self.samples.generate(), self.report.note) if self.samples is not None else {}
         self.denoiser.train()
         self.average.swap()
         names = [f"{low}-{high - 1}" for low, high in pairwise(edges)]
@@ -304,21 +321,22 @@ class _Logs:
             self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step + 1)
         return self
 
-    def losses(self, step: int, loss: float, gradient_norm: float, rate: float) -> None:
-        self._write("losses", step, {"loss": loss, "gradient_norm": gradient_norm, "learning_rate": rate})
+    def losses(self, step: int, loss: float, gradient_norm: float, rate: float, **threads: int) -> None:
+        """`threads`: how many the step took, where that was chosen by measuring."""
+        self._write("losses", step, {"loss": loss, "gradient_norm": gradient_norm, "learning_rate": rate, **threads})
 
     def validation(self, step: int, bands: dict[str, float]) -> None:
         mean = sum(bands.values()) / len(bands)
         self._write("validation", step, {"loss": mean, "bands": bands})
 
     def sounds(self, step: int, sounds: dict[str, np.ndarray]) -> None:
-        """Into `samples/` and TensorBoard; the log lines of this step are on disk before."""
+        """Into `samples/` and TensorBoard, in [-1, 1]; the log lines of this step are on disk before."""
         self.flush()
         if self.folder is None:
             return
         write_sounds(self.folder / "samples", step, sounds)
         for key, waveform in sounds.items():
-            self._board.add_audio(f"samples/{key}", waveform[None].clip(-1, 1), step, SAMPLE_RATE)
+            self._board.add_audio(f"samples/{key}", waveform[None], step, SAMPLE_RATE)
 
     def _write(self, name: str, step: int, values: dict[str, object]) -> None:
         if self.folder is None:
@@ -421,6 +439,7 @@ def write_pipeline(pipeline: DrawAudioPipeline, output: Path) -> None:
 
 def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
     """Runs or continues the training that the command line asks for, and writes its pipeline folder."""
+    threads = threads_setting(arguments.threads)
     accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
     shards = TrainingShards(arguments.shards, limits=config.score_limits(), drawn=drawn_instructions(arguments, config))
     check_backbones(config, arguments.backbones)
@@ -455,6 +474,7 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
             accelerator,
             report,
             samples,
+            threads,
         )
         training.run()
         if accelerator.is_main_process:
@@ -572,6 +592,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--micro-batch-size", type=int, help="samples of one forward pass in one process")
     add("--seed", type=int, help="of everything that is random")
     add("--workers", type=int, help="loader processes; changes no result")
+    add(
+        "--threads",
+        metavar="auto|N",
+        help="of a step on a CPU: auto measures what is faster, and again when steps slow down, but then no two runs are "
+        f"equal bit for bit (default: ${SETTING}, or a fixed number)",
+    )
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of config.py, VALUE as JSON")
     add("--estimate", action="store_true", help="only print steps, samples, disk and hours, from a short measured run")
     add("--devices", type=int, default=1, help="devices like this one that will train, for --estimate")

@@ -52,17 +52,28 @@ class Trainer(dg.ConfigurableResource):
             dagster.Failure: when the process ends with an error.
         """
         command = [sys.executable, "-m", f"drawaudio_model.{module}", *map(str, arguments)]
-        threads = _THREADS or str(os.cpu_count() or 1)
         client = dg.PipesSubprocessClient()
         try:
             with _watching(context, watch):
-                client.run(context=context, command=command, env={"OMP_NUM_THREADS": threads})
+                client.run(context=context, command=command, env=thread_environment())
         except dg.DagsterExecutionInterruptedError:
             raise
         except Exception as error:
             raise dg.Failure(
                 f"{' '.join(command[2:4])} failed: {error}; its own words stand above", allow_retries=False
             ) from error
+
+
+def thread_environment() -> dict[str, str]:
+    """The environment variables that give a process of drawaudio_model its threads.
+
+    A number that the user set stays, and with it runs that are equal bit for bit. Else the process chooses by measuring:
+    other work on the machine, such as another asset's, may make fewer threads the faster choice.
+    """
+    threads = {"OMP_NUM_THREADS": _THREADS or str(os.cpu_count() or 1)}
+    if _THREADS is None:
+        threads["DRAWAUDIO_THREADS"] = os.environ.get("DRAWAUDIO_THREADS", "auto")
+    return threads
 
 
 @contextmanager

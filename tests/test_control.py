@@ -292,10 +292,15 @@ def test_a_second_run_keeps_what_is_there(root: Path, report: Path) -> None:
     lost = report / "clips" / "mask" / f"{KEYS[0]}.flac"
     content = lost.read_bytes()
     lost.unlink()
+    for row, peak in (("none", 4.5), ("additive.all", 1.5)):
+        (report / "clips" / row / f"{KEYS[1]}.limited.json").write_text(json.dumps({"peak_db": peak}))
     assert main(arguments(root, report, "--seed", "3", "--beside", f"additive={root / 'model'}")) == 0
     assert lost.read_bytes() == content
     assert {path for path, written in kept.items() if path.stat().st_mtime_ns != written} == {lost}
     after = json.loads((report / "control.json").read_text())
+    assert before["limited_clips"] == {"count": 0, "largest_peak_db": None}
+    # Two rows, of which one is the second model's, were limited by the run that made their sounds.
+    assert after["limited_clips"] == {"count": 2, "largest_peak_db": 4.5}
     assert after["rows"] == before["rows"] and after["goals"] == before["goals"]
 
 

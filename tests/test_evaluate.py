@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from drawaudio_model.clip_format import CLIP_SAMPLES, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.evaluate import DRAWN_ROWS, PER_CLIP, ROWS, clip_seed, main, read_samples
 from drawaudio_model.media import decode_flac, encode_flac, encode_jpeg
+from drawaudio_model.mixing import CEILING_DB, true_peak
 from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
 from tests.tiny_pipeline import CAVP_WIDTH, GPT, T5, tiny_pipeline
 
@@ -148,6 +150,32 @@ def test_a_model_without_a_sound_tower_is_measured_without_its_distance(root: Pa
     assert run(tmp_path, tmp_path / "evaluation", "--limit", "1") == 0
     result = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())
     assert {name for row in result["rows"].values() for name in row["metrics"]} == set(PER_CLIP)
+
+
+def test_generated_sounds_beyond_full_scale_are_limited_and_counted(
+    root: Path, evaluated: Path, tmp_path: Path
+) -> None:
+    assert json.loads((evaluated / "metrics.json").read_text())["limited_clips"]["count"] == 0
+    pipe = tiny_pipeline()
+    with torch.no_grad():
+        pipe.vae.decoder.conv_out.bias += 6.0  # of the log-mel: a sound of 400 times the amplitude
+    pipe.save_pretrained(tmp_path / "model")
+    (tmp_path / "training_shards").symlink_to(root / "training_shards")
+    output = tmp_path / "evaluation"
+    assert run(tmp_path, output) == 0
+    limited = json.loads((output / "metrics.json").read_text())["limited_clips"]
+    assert limited["count"] == 3 and limited["largest_peak_db"] > 3
+    for path in (output / "clips").glob("*.flac"):
+        assert true_peak(decode_flac(path.read_bytes())) == pytest.approx(10 ** (CEILING_DB / 20), abs=0.01)
+    assert "3 generated sounds exceed full scale" in (output / "log.jsonl").read_text()
+    assert "(limited by" in (output / "index.html").read_text()
+    assert run(tmp_path, output) == 0  # keeps the sounds, and what is known of them
+    assert json.loads((output / "metrics.json").read_text())["limited_clips"] == limited
+    (tmp_path / "model").rename(tmp_path / "loud")
+    (tmp_path / "model").symlink_to(root / "model")
+    assert run(tmp_path, output) == 0
+    assert json.loads((output / "metrics.json").read_text())["limited_clips"]["count"] == 0
+    assert not list((output / "clips").glob("*.limited.json"))
 
 
 def test_the_papers_metrics_are_named_as_missing_without_weights(evaluated: Path) -> None:

@@ -155,6 +155,7 @@ def test_candidates_are_what_their_seeds_give_alone_best_first(pipe: DrawAudioPi
     several = pipe(**settings, seed=3, num_candidates=2)
     assert several.audios.shape == (2, CLIP_SAMPLES) and sorted(several.seeds) == [3, 4]
     assert several.scores[0] >= several.scores[1]
+    assert several.peaks == [float(np.abs(audio).max()) for audio in several.audios]
     assert several.scores == pytest.approx((several.curve_scores + several.clap_scores) / 2)
     for seed, audio, score in zip(several.seeds, several.audios, several.curve_scores, strict=True):
         alone = pipe(**settings, seed=seed)
