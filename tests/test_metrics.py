@@ -1,5 +1,6 @@
 """Metrics against SciPy and scikit-style references, closed forms and known onsets."""
 
+import librosa
 import numpy as np
 import pytest
 from scipy import linalg, optimize, stats
@@ -221,3 +222,23 @@ def test_silence_is_judged_where_the_curve_is_silent() -> None:
     assert metrics.silence_db(commanded, np.where(commanded > 0, 0.0, 0.2)) == 80
     with pytest.raises(ValueError, match="floor_db"):
         metrics.silence_db(commanded, obeying, floor_db=3)
+
+
+@pytest.mark.parametrize(("height", "counts"), [(0.27, False), (0.33, True)])
+def test_an_onset_must_stand_out_by_three_tenths_of_the_strongest(height: float, counts: bool) -> None:
+    """Above the mean of the tenth of a second on each side; the level of a click that does so is found by bisection."""
+
+    def heard(level: float) -> tuple[float, np.ndarray]:
+        waveform = clicks([1.0, 6.0]) + clicks([3.5], level=level) - clicks([])
+        flux = librosa.onset.onset_strength(y=waveform, sr=SAMPLE_RATE, hop_length=160)
+        strength = (flux - flux.min()) / (flux - flux.min()).max()
+        peak = 330 + int(strength[330:370].argmax())
+        return float(strength[peak] - strength[peak - 10 : peak + 11].mean()), metrics.onset_times(waveform)
+
+    low, high = 1e-5, 0.5
+    for _ in range(20):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if heard(middle)[0] < height else (low, middle)
+    reached, found = heard(low)
+    assert reached == pytest.approx(height, abs=0.02)
+    assert found == pytest.approx([1.0, 3.5, 6.0] if counts else [1.0, 6.0], abs=0.03)

@@ -14,6 +14,7 @@ from drawaudio_model.mel import GriffinLimVocoder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.text import COMPONENTS, build_text_conditioner, train_tokenizers
 from drawaudio_model.unet import DrawAudioUNet
+from tests.tiny_cavp import awake
 
 CAPTIONS = ["a bell rings", "a ball bounces on the floor", "rain falls while a bird sings", "a drum is struck"]
 T5, GPT, CAVP_WIDTH, VIDEO = 24, 20, 12, 16
@@ -63,7 +64,7 @@ def tiny_pipeline(*, seed: int = 0, mode: str = "per_channel") -> DrawAudioPipel
         unet=unet,
         mask_attention=MaskAttention(cavp_dim=CAVP_WIDTH, width=VIDEO, feature_scale=3.0),
         loudness_control=control,
-        cavp=CAVP(video_width=2, video_blocks=(1, 1, 1, 1), audio_width=2, embed_dim=CAVP_WIDTH, image_size=32),
+        cavp=awake(CAVP(video_width=2, video_blocks=(1, 1, 1, 1), audio_width=2, embed_dim=CAVP_WIDTH, image_size=32)),
         vocoder=GriffinLimVocoder(iterations=1),
         scheduler=DDIMScheduler(
             beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False
