@@ -25,7 +25,7 @@ from pipelines.sources.demo_language import (
 from pipelines.sources.demo_objects import KINDS
 from pipelines.sources.demo_words import WORDS
 
-HELD_OUT: dict[str, list[str]] = json.loads((Path(__file__).parent / "data" / "held_out_wordings.json").read_text())
+HELD_OUT: dict[str, list[str]] = json.loads((ROOT / "pipelines" / "sources" / "held_out_wordings.json").read_text())
 
 
 @pytest.fixture(scope="module")
