@@ -11,7 +11,8 @@ kept for the next run).
 Each clip is the first 8 s of its sample, generated from the sample's own features: with all instructions, with a curve
 drawn by hand in place of its own, and without a curve. Beside them stand the real sound through autoencoder and vocoder,
 the mean log-mel of all real sounds (what a model does that obeys nothing), and noise under the curve (what obeys nothing
-but the curve).
+but the curve). With DRAWAUDIO_THREADS=auto the threads of a CPU's sampling steps are chosen by measuring, which changes
+the last bits (thread_choice.py).
 
 Legend: N clips, B batch, T mel frames, M mel bins, P loudness points.
 """

@@ -4,7 +4,8 @@
 
 The stopping rule is a number of steps, so that the result depends on the data, the seed and the number of threads (sums
 are split among threads, and float addition depends on the order) and not on how busy the machine is. `--seconds` ends
-a run earlier where time matters more.
+a run earlier where time matters more, and with DRAWAUDIO_THREADS=auto the number of threads is chosen by measuring, so
+that two runs differ in the last bits (thread_choice.py).
 """
 
 import argparse

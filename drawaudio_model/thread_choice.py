@@ -5,8 +5,8 @@ that was interrupted, and two threads may take several times as long as one. So 
 with all, the faster number stays, and both are timed again when steps have slowed down or, with fewer than all, once in a
 while.
 
-The number of threads decides how sums are split, and so the last bits of gradients: runs that shall be equal bit for bit
-need a fixed number, which is what happens unless "auto" is asked for.
+The number of threads decides how sums are split, and so the last bits of predictions and gradients: runs that shall be
+equal bit for bit need a fixed number, which is what happens unless "auto" is asked for.
 """
 
 import os

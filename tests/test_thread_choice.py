@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from drawaudio_model.thread_choice import AGAIN_SECONDS, MOST_SHARE, ThreadChoice, chosen_threads, threads_setting
+from drawaudio_model.thread_choice import (
+    AGAIN_SECONDS,
+    MOST_SHARE,
+    SETTING,
+    ThreadChoice,
+    chosen_threads,
+    threads_setting,
+)
 from drawaudio_model.train import main
 from pipelines import resources
 from tests.test_train import arguments, world
@@ -105,9 +112,9 @@ def test_one_core_leaves_nothing_to_choose() -> None:
 
 
 def test_the_setting_is_the_flags_or_the_environments_or_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DRAWAUDIO_THREADS", raising=False)
+    monkeypatch.delenv(SETTING, raising=False)
     assert threads_setting() == torch.get_num_threads()
-    monkeypatch.setenv("DRAWAUDIO_THREADS", "auto")
+    monkeypatch.setenv(SETTING, "auto")
     assert threads_setting() == "auto" and threads_setting("3") == 3
     for wrong in ("0", "-1", "many", "1.5"):
         with pytest.raises(ValueError, match="expected auto or a number of at least 1"):
@@ -115,11 +122,11 @@ def test_the_setting_is_the_flags_or_the_environments_or_torchs(monkeypatch: pyt
 
 
 def test_dagster_leaves_the_choice_to_the_process_unless_the_user_set_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DRAWAUDIO_THREADS", raising=False)
+    monkeypatch.delenv(SETTING, raising=False)
     monkeypatch.setattr(resources, "_THREADS", None)
-    assert resources.thread_environment() == {"OMP_NUM_THREADS": str(os.cpu_count()), "DRAWAUDIO_THREADS": "auto"}
-    monkeypatch.setenv("DRAWAUDIO_THREADS", "2")
-    assert resources.thread_environment()["DRAWAUDIO_THREADS"] == "2"
+    assert resources.thread_environment() == {"OMP_NUM_THREADS": str(os.cpu_count()), SETTING: "auto"}
+    monkeypatch.setenv(SETTING, "2")
+    assert resources.thread_environment()[SETTING] == "2"
     monkeypatch.setattr(resources, "_THREADS", "1")
     assert resources.thread_environment() == {"OMP_NUM_THREADS": "1"}
 
