@@ -106,6 +106,15 @@ def test_a_lossy_codec_does_not_bring_a_loud_sound_to_full_scale(tmp_path: Path,
     assert longest_run_at_full_scale(plain) >= 3 > longest_run_at_full_scale(fitted)
 
 
+def test_a_command_leaves_a_lossy_file_room_and_takes_a_lossless_one_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud, video = hot(0.97), silent_video(tmp_path / "in.mp4", "libx264")
+    for suffix, limits in ((".wav", False), (".mkv", False), (".mp4", True), (".ts", True)):
+        write_sound(tmp_path / f"out{suffix}", loud, video=video)
+        assert ("limited by" in capsys.readouterr().out) == limits, suffix
+
+
 def test_the_writers_refuse_what_they_would_have_to_clip(tmp_path: Path) -> None:
     video = silent_video(tmp_path / "in.mp4", "libx264")
     for write in (
