@@ -339,6 +339,12 @@ class DrawAudioPipeline(DiffusionPipeline):
         # Both at once: the encoders' weights, which are what short texts cost, are read once.
         texts = self.text([prompt or "", negative_prompt or ""])
         text, negative = texts.select([0]), texts.select([1])
+        if self.domain is not None:
+            said = [
+                self.domain.notice_of_words(prompt, text.clap[0]) if prompt else None,
+                self.domain.notice_of_pictures(picture.frames) if picture else None,
+            ]
+            notices += [sentence for sentence in said if sentence]
         conditions = self.conditions(
             text,
             negative,

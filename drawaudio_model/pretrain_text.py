@@ -30,6 +30,7 @@ from drawaudio_model.text import (
     build_text_conditioner,
     train_tokenizers,
 )
+from drawaudio_model.training_domain import write_words
 
 SOUND_BANDS = 2
 """Bands of frequency among the eight tokens; the rest is time."""
@@ -148,6 +149,7 @@ def train_text_encoders(
     t5_run, guessed = train_t5(conditioner, train, held_out, config, random, seconds=share(config.t5_steps), log=log)
     gpt_run, error = train_gpt(conditioner, train, held_out, config, random, seconds=share(config.gpt_steps), log=log)
     conditioner.cpu().eval().save_pretrained(output)
+    write_words(output, texts)
     runs = {"CLAP": clap_run, "T5": t5_run, "GPT-2": gpt_run}
     draw_losses({name: run.losses for name, run in runs.items()}, output / "loss.png")
     draw_similarity(conditioner, held_out, output / "similarity.png")

@@ -454,7 +454,7 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         validation = TrainingShards(validation_folder, "val") if count_clips(validation_folder, "val") else None
         report.note(f"{len(shards)} training and {len(validation or ())} validation samples, run {config.run}")
         denoiser = build_denoiser(config, arguments.backbones, shards)
-        domain = TrainingDomain.of_training(shards)
+        domain = TrainingDomain.of_training(shards, arguments.backbones)
         samples = None
         if accelerator.is_main_process and validation is not None and config.audio_samples:
             clips = first_samples(validation_folder, "val", config.audio_samples)

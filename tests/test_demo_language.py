@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +24,7 @@ from pipelines.sources.demo_language import (
 from pipelines.sources.demo_objects import KINDS
 from pipelines.sources.demo_words import WORDS
 
-HELD_OUT: dict[str, list[str]] = json.loads((ROOT / "pipelines" / "sources" / "held_out_wordings.json").read_text())
+HELD_OUT: dict[str, list[str]] = json.loads((Path(__file__).parent.parent / "pipelines/sources/held_out_wordings.json").read_text())
 
 
 @pytest.fixture(scope="module")
