@@ -63,7 +63,9 @@ def drawn_mask(
     """
     boxes = np.asarray(boxes, dtype=float)
     if boxes.ndim != 2 or boxes.shape[1] != 4 or np.isnan(boxes).any(axis=1).all():
-        raise ValueError(f"boxes have shape {boxes.shape}, expected (frames, 4) with at least one frame that is not NaN")
+        raise ValueError(
+            f"boxes have shape {boxes.shape}, expected (frames, 4) with at least one frame that is not NaN"
+        )
     if kind is not None and kind not in MASK_KINDS:
         raise ValueError(f"mask kind is {kind!r}, expected one of {', '.join(MASK_KINDS)}")
     kind = kind or MASK_KINDS[rng.integers(len(MASK_KINDS))]
@@ -74,7 +76,8 @@ def drawn_mask(
         return np.repeat(_fill(_placed(_closed_shape(rng)[None], boxes[:1]), height, width), len(boxes[frames]), axis=0)
     if kind == "brush":
         strokes, thickness = _strokes(rng)
-        return _brushed(strokes, thickness, boxes[frames], height, width)
+        across = thickness * np.nanmean((boxes[:, 2:] - boxes[:, :2]) * (width, height))  # a brush keeps its size
+        return _brushed(_placed(strokes[None], boxes[frames]), across, height, width)
     return _fill(_placed(_outlines(rng, kind, len(boxes))[frames], boxes[frames]), height, width)
 
 
@@ -156,7 +159,8 @@ def _drift(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def _strokes(rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """(S, P, 2) lines in box units, each from one side of the thing by its middle to the other, and the brush's share of it."""
+    """(S, P, 2) lines in box units, each from one side of the thing by its middle to the other, and the brush's share of the
+    thing's mean side."""
     count = int(rng.integers(3, 6))
     angles = (np.arange(count) + rng.uniform(-0.3, 0.3, count)) * np.pi / count + rng.uniform(0, np.pi)
     reach = rng.uniform(0.5, 0.95, (2, count, 1))
@@ -204,9 +208,8 @@ def _fill(outlines: np.ndarray, height: int, width: int) -> np.ndarray:
     return _pictures(outlines * (width, height), draw, height, width)
 
 
-def _brushed(strokes: np.ndarray, thickness: float, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(V, H, W) bool: strokes (S, P, 2) in box units by a round brush, `thickness` times the box's mean side across."""
-    across = thickness * np.nanmean((boxes[:, 2:] - boxes[:, :2]) * (width, height))
+def _brushed(strokes: np.ndarray, across: float, height: int, width: int) -> np.ndarray:
+    """(V, H, W) bool: strokes (V, S, P, 2), shares of the picture, by a round brush `across` pixels wide."""
 
     def draw(pencil: ImageDraw.ImageDraw, lines: np.ndarray) -> None:
         for line in lines:
@@ -214,7 +217,7 @@ def _brushed(strokes: np.ndarray, thickness: float, boxes: np.ndarray, height: i
             for point in line.tolist():
                 pencil.circle(point, across / 2, fill=1)  # round ends and joints
 
-    return _pictures(_placed(strokes[None], boxes) * (width, height), draw, height, width)
+    return _pictures(strokes * (width, height), draw, height, width)
 
 
 def _pictures(

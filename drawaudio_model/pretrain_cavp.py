@@ -7,7 +7,13 @@ that they share. Then comes the contrast, Diff-Foley's semantic and temporal ter
 still asked. Measured here: without them, or with the temporal term at full weight, a few dozen steps of contrast make
 the vectors of all clips nearly equal (cosine 0.86 to 0.97 between clips, 0.2 to 0.45 with both).
 
-Features are also computed of masked frames, so half of the views show only one sounding thing, with its own sound.
+Features are also computed of masked frames, so most views show only one thing, under a mask as someone may draw it, with
+its own sound. A thing that makes none still teaches sight its kind.
+
+A thing under a mask fills a twentieth of an otherwise black picture, and SlowOnly averages over the picture: what it says
+of the thing is a small part of features that all pictures share. So the first stage asks of features standardised over
+the batch, and their mean and deviation go into the last layers afterwards; else hundreds of steps pass until the heads'
+weights are large enough.
 
 Legend: B views in a batch, N windows of one view, V frames of a window, T spectrogram frames of a window, M bins,
 D feature width, S pixels of a side.
@@ -31,14 +37,17 @@ from drawaudio_model.cavp import (
     contrastive_loss,
     diff_foley_log_mel,
 )
+from drawaudio_model.drawn_masks import MASK_KINDS, MaskKind, box_mask, drawn_mask
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
 from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
 
 COARSE_BANDS = 16
 """Bands of the spectrum that the first stage predicts."""
-SOUND_EVERY = 3
-"""The sound encoder takes every third step of the first stage: it learns its part in a fraction of the steps."""
+SOUND_EVERY = 6
+"""The sound encoder takes every sixth step of the first stage: it learns its part in a fraction of the steps."""
+STANDARD_VIEWS = 128
+"""Views whose features tell the mean and the deviation between the stages."""
 RECALL_WINDOWS = 3
 """Windows of TRAINING_FRAMES frames of each view among which the right one is looked for."""
 
@@ -54,13 +63,17 @@ class CavpConfig:
     """Base channels of Cnn14; Diff-Foley's has 64."""
     embed_dim: int = 64
     image_size: int = 64
-    first_steps: int = 240
+    first_steps: int = 480
     """Steps of the first stage."""
-    first_views: int = 64
-    """Stretches in a batch of the first stage. Many different ones teach more than long ones."""
+    first_views: int = 32
+    """Stretches of pictures in a batch of the first stage. Many different ones teach more than long ones."""
+    first_frames: int = 2
+    """V of those stretches; the least from which the temporal kernels learn."""
+    first_sounds: int = 64
+    """Stretches of sound, of `window_frames`, in a batch of the first stage."""
     first_learning_rate: float = 6e-3
     window_frames: int = 4
-    """V in both stages; Diff-Foley's contrast has 16."""
+    """V of the contrast; Diff-Foley's has 16."""
     steps: int = 40
     """Steps of the contrast."""
     views: int = 32
@@ -82,13 +95,21 @@ class CavpConfig:
     @staticmethod
     def control() -> "CavpConfig":
         """About 5 min on two idle cores."""
-        return CavpConfig(first_steps=800, steps=80)
+        return CavpConfig(first_steps=1600, steps=80)
 
     @staticmethod
     def tiny() -> "CavpConfig":
         """A few seconds; the features know little."""
         return CavpConfig(
-            video_width=4, audio_width=2, embed_dim=16, image_size=32, first_steps=4, first_views=4, steps=4, views=2
+            video_width=4,
+            audio_width=2,
+            embed_dim=16,
+            image_size=32,
+            first_steps=4,
+            first_views=4,
+            first_sounds=4,
+            steps=4,
+            views=2,
         )
 
 
@@ -98,10 +119,11 @@ class View:
 
     clip: int
     boxes: np.ndarray | None
-    """(40, 4) in [0, 1]: all outside is black; None: the whole frame."""
-    sound: int
+    """(40, 4) in [0, 1] of one thing: all outside is black; None: the whole frame."""
+    sound: int | None
+    """Number of the spectrogram; None for a thing without sound."""
     heard: int
-    """Number of the kind of thing that sounds; -1 where the truth is unknown."""
+    """Number of the kind of thing that sounds; -1 where the truth is unknown or nothing sounds."""
     seen: tuple[int, ...]
     """Numbers of the kinds of things in sight; empty where the truth is unknown."""
 
@@ -117,16 +139,32 @@ class Corpus:
     views: list[View]
     kinds: list[str]
 
-    def windows(self, chosen: list[int], starts: list[list[int]], length: int) -> tuple[Tensor, Tensor]:
-        """frames (B N, V, 3, S, S) float32 in [0, 1] and spectrograms (B N, M, T) of the chosen views."""
-        frames, sounds = [], []
+    def windows(
+        self, chosen: list[int], starts: list[list[int]], length: int, random: np.random.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """frames (B N, V, 3, S, S) float32 in [0, 1] and spectrograms (B N, M, T) of the chosen views.
+
+        A view of one thing is masked by its boxes or, with `random`, by masks drawn around them.
+        """
+        frames = []
         for number, own in zip(chosen, starts, strict=True):
             view = self.views[number]
             for start in own:
-                frames.append(_masked(self.frames[view.clip, start : start + length], view.boxes, start))
+                stretch = slice(start, start + length)
+                pictures = self.frames[view.clip, stretch]
+                frames.append(pictures if view.boxes is None else _masked(pictures, view.boxes, stretch, random))
+        return torch.stack(frames).float() / 255, self.sounds(chosen, starts, length)
+
+    def sounds(self, chosen: list[int], starts: list[list[int]], length: int) -> Tensor:
+        """Spectrograms (B N, M, T) of the chosen views; zeros, which is silence, for a thing without sound."""
+        sounds = []
+        for number, own in zip(chosen, starts, strict=True):
+            sound = self.views[number].sound
+            for start in own:
                 first, last = (edge * SPECTROGRAM_FRAMES_PER_STEP for edge in (start, start + length))
-                sounds.append(self.spectrograms[view.sound, :, first:last])
-        return torch.stack(frames).float() / 255, torch.stack(sounds)
+                heard = self.spectrograms[sound or 0, :, first:last]
+                sounds.append(torch.zeros_like(heard) if sound is None else heard)
+        return torch.stack(sounds)
 
     def whole_frame_views(self) -> list[int]:
         """Numbers of the views that show everything: one a clip."""
@@ -134,20 +172,39 @@ class Corpus:
 
     def single_views(self) -> list[int]:
         """Numbers of the views of one thing, all else black, with its own sound."""
-        return [number for number, view in enumerate(self.views) if view.boxes is not None]
+        return [number for number in self.sounding_views() if self.views[number].boxes is not None]
+
+    def sounding_views(self) -> list[int]:
+        """Numbers of the views with a sound."""
+        return [number for number, view in enumerate(self.views) if view.sound is not None]
 
     def draw(
-        self, random: np.random.Generator, views: int, windows: int, length: int
+        self, random: np.random.Generator, views: int, windows: int, length: int, *, silent: bool = False
     ) -> tuple[list[View], Tensor, Tensor]:
-        """`views` different views and, as `windows` gives them, N windows of each; the frames varied."""
-        chosen = random.choice(len(self.views), views, replace=len(self.views) < views).tolist()
-        starts = [clip_starts(random, windows, clip_frames=length, shift_frames=2 * length) for _ in chosen]
-        frames, sounds = self.windows(chosen, starts, length)
+        """`views` different views and, as `windows` gives them, N windows of each; the frames varied.
+
+        Things without sound are among them if `silent`.
+        """
+        chosen, starts = self._choose(random, views, windows, length, silent)
+        frames, sounds = self.windows(chosen, starts, length, random)
         return [self.views[number] for number in chosen for _ in range(windows)], _varied(frames, random), sounds
+
+    def draw_sounds(self, random: np.random.Generator, views: int, length: int) -> tuple[list[View], Tensor]:
+        """`views` different views with a sound, and the spectrogram (B, M, T) of a window of each."""
+        chosen, starts = self._choose(random, views, 1, length, False)
+        return [self.views[number] for number in chosen], self.sounds(chosen, starts, length)
+
+    def _choose(
+        self, random: np.random.Generator, views: int, windows: int, length: int, silent: bool
+    ) -> tuple[list[int], list[list[int]]]:
+        """Numbers of different views, and first frames of the windows of each."""
+        pool = list(range(len(self.views))) if silent else self.sounding_views()
+        chosen = random.choice(pool, views, replace=len(pool) < views).tolist()
+        return chosen, [clip_starts(random, windows, clip_frames=length, shift_frames=2 * length) for _ in chosen]
 
 
 def read_corpus(clips: TrainClips, keys: list[str], image_size: int, kinds: list[str]) -> Corpus:
-    """Frames at the model's size, and Diff-Foley's spectrograms; a view of every clip and of every thing that sounds."""
+    """Frames at the model's size, and Diff-Foley's spectrograms; a view of every clip and of every thing."""
     frames, spectrograms, views = [], [], []
     for clip, key in enumerate(counted(keys, "read frames and sounds")):
         frames.append(clips.frames(key, image_size))
@@ -159,6 +216,7 @@ def read_corpus(clips: TrainClips, keys: list[str], image_size: int, kinds: list
         spectrograms.append(_spectrogram(clips.member("clip_media", key, "flac")))
         for number, thing in zip(seen, things, strict=True):
             if thing["stem"] is None:
+                views.append(View(clip, np.array(thing["boxes"]), None, -1, (number,)))
                 continue
             views.append(View(clip, np.array(thing["boxes"]), len(spectrograms), number, (number,)))
             spectrograms.append(_spectrogram(clips.member("raw_clips", key, f"stem{thing['stem']}.flac")))
@@ -198,14 +256,16 @@ class Questions(nn.Module):
         self.register_buffer("mean", bands.mean(dim=(0, 1)))
         self.register_buffer("deviation", bands.std(dim=(0, 1)).clamp(min=1e-6))
 
-    def loss(self, views: list[View], video: Tensor, sound: Tensor | None, sounds: Tensor) -> Tensor:
-        """Scalar, of features (B N, V, D) of the frames and, if given, of the sound; `sounds` are spectrograms."""
-        heard = torch.tensor([view.heard for view in views], device=video.device)
-        known = heard >= 0
-        wanted = (coarse_spectrum(sounds) - self.mean) / self.deviation
-        total = functional.mse_loss(self.spectrum(video), wanted)
-        if sound is not None:
-            total = total + functional.mse_loss(self.spectrum(sound), wanted)
+    def loss(self, views: list[View], video: Tensor, sound: Tensor, sounds: Tensor) -> Tensor:
+        """Scalar, of features (B N, V, D) of the frames and of the sound; `sounds` are the views' spectrograms."""
+        return self.sight_loss(views, video, sounds) + self.sound_loss(views, sound, sounds)
+
+    def sight_loss(self, views: list[View], video: Tensor, sounds: Tensor) -> Tensor:
+        """Scalar, of features (B N, V, D) of the frames; a thing without sound is asked for its kind only."""
+        sounding = torch.tensor([view.sound is not None for view in views], device=video.device)
+        known = torch.tensor([bool(view.seen) for view in views], device=video.device)
+        off = (self.spectrum(video) - self._bands(sounds)).square().mean(dim=(1, 2))
+        total = (off * sounding).sum() / sounding.sum().clamp(min=1)
         if not known.any():
             return total
         seen = torch.zeros(len(views), self.kind.out_features, device=video.device)
@@ -214,10 +274,20 @@ class Questions(nn.Module):
         scores = self.kind(video[known].mean(dim=1))
         # Several things may be in sight: each kind is a question of its own, and all count as much as one choice.
         answers = functional.binary_cross_entropy_with_logits(scores, seen[known], reduction="none").sum(dim=1)
-        total = total + answers.mean()
-        if sound is not None:
-            total = total + functional.cross_entropy(self.kind(sound[known].mean(dim=1)), heard[known])
-        return total
+        return total + answers.mean()
+
+    def sound_loss(self, views: list[View], sound: Tensor, sounds: Tensor) -> Tensor:
+        """Scalar, of features (B N, V, D) of the sound; all views have one."""
+        total = functional.mse_loss(self.spectrum(sound), self._bands(sounds))
+        heard = torch.tensor([view.heard for view in views], device=sound.device)
+        known = heard >= 0
+        if not known.any():
+            return total
+        return total + functional.cross_entropy(self.kind(sound[known].mean(dim=1)), heard[known])
+
+    def _bands(self, sounds: Tensor) -> Tensor:
+        """(B N, V, COARSE_BANDS): what the bands' levels are, in their own unit."""
+        return (coarse_spectrum(sounds) - self.mean) / self.deviation
 
 
 def train_cavp(
@@ -253,7 +323,7 @@ def train_cavp(
         log=output / "log.jsonl",
         max_gradient_norm=10.0,
     )
-    centre(model, corpus, config, np.random.default_rng([seed, 5]), device)
+    standardise(model, corpus, config, np.random.default_rng([seed, 5]), device)
     model.train()
     second = fit(
         "CAVP: contrast",
@@ -294,11 +364,16 @@ def _first_stage(
     device: torch.device,
 ) -> Callable[[int], Tensor]:
     def loss_of_step(step: int) -> Tensor:
-        views, frames, sounds = corpus.draw(random, config.first_views, 1, config.window_frames)
-        sounds = sounds.to(device)
+        views, frames, sounds = corpus.draw(random, config.first_views, 1, config.first_frames, silent=True)
         video = model.encode_video(frames.to(device), normalize=False)
-        sound = model.encode_spectrogram(sounds, normalize=False) if step % SOUND_EVERY == 0 else None
-        return questions.loss(views, video, sound, sounds)
+        loss = questions.sight_loss(views, _standardised(video), sounds.to(device))
+        if step % SOUND_EVERY == 0:
+            views, sounds = corpus.draw_sounds(random, config.first_sounds, config.window_frames)
+            sounds = sounds.to(device)
+            loss = loss + questions.sound_loss(
+                views, _standardised(model.encode_spectrogram(sounds, normalize=False)), sounds
+            )
+        return loss
 
     return loss_of_step
 
@@ -327,18 +402,29 @@ def _second_stage(
     return loss_of_step
 
 
+def _standardised(features: Tensor) -> Tensor:
+    """The features (B, V, D) with mean zero and deviation one over the batch and its frames."""
+    return functional.batch_norm(features.flatten(0, 1), None, None, training=True).view_as(features)
+
+
 @torch.no_grad()
-def centre(model: CAVP, corpus: Corpus, config: CavpConfig, random: np.random.Generator, device: torch.device) -> None:
-    """Moves both encoders' last biases so that their features have mean zero.
+def standardise(
+    model: CAVP, corpus: Corpus, config: CavpConfig, random: np.random.Generator, device: torch.device
+) -> None:
+    """Changes both encoders' last layers so that their features have mean zero and deviation one.
 
     What all clips share would make every cosine nearly one, and each encoder has its own share.
     """
     model.eval()
-    _, frames, sounds = corpus.draw(random, config.first_views, 1, config.window_frames)
-    model.video_project_head.bias -= model.encode_video(frames.to(device), normalize=False).mean(dim=(0, 1))
-    model.spec_encoder.final_project.bias -= model.encode_spectrogram(sounds.to(device), normalize=False).mean(
-        dim=(0, 1)
-    )
+    _, frames, sounds = corpus.draw(random, STANDARD_VIEWS, 1, config.window_frames)
+    for layer, features in (
+        (model.video_project_head, model.encode_video(frames.to(device), normalize=False)),
+        (model.spec_encoder.final_project, model.encode_spectrogram(sounds.to(device), normalize=False)),
+    ):
+        deviation, mean = torch.std_mean(features, dim=(0, 1), correction=0)
+        deviation = deviation.clamp(min=1e-5)
+        layer.weight /= deviation[:, None]
+        layer.bias.sub_(mean).div_(deviation)
 
 
 def _varied(frames: Tensor, random: np.random.Generator) -> Tensor:
@@ -358,16 +444,20 @@ def _varied(frames: Tensor, random: np.random.Generator) -> Tensor:
     return (moved * tint).clamp(0, 1)
 
 
-def _masked(frames: Tensor, boxes: np.ndarray | None, start: int) -> Tensor:
-    """Frames (V, 3, S, S) from frame `start` of a clip, black outside their boxes."""
-    if boxes is None:
-        return frames
+def _masked(
+    frames: Tensor,
+    boxes: np.ndarray,
+    stretch: slice,
+    random: np.random.Generator | None = None,
+    kind: MaskKind | None = None,
+) -> Tensor:
+    """Frames (V, 3, S, S) of a stretch of a clip, black outside the boxes (40, 4) or, with `random`, a mask drawn around them."""
     side = frames.shape[-1]
-    kept = torch.zeros_like(frames)
-    for i, (x0, y0, x1, y1) in enumerate(boxes[start : start + len(frames)]):
-        rows, columns = slice(int(y0 * side), int(np.ceil(y1 * side))), slice(int(x0 * side), int(np.ceil(x1 * side)))
-        kept[i, :, rows, columns] = frames[i, :, rows, columns]
-    return kept
+    if random is None:
+        mask = box_mask(boxes[stretch], side, side)
+    else:
+        mask = drawn_mask(random, boxes, side, side, kind, frames=stretch)
+    return frames * torch.from_numpy(mask)[:, None]
 
 
 def _spectrogram(flac: bytes) -> Tensor:
@@ -376,18 +466,24 @@ def _spectrogram(flac: bytes) -> Tensor:
 
 @torch.no_grad()
 def _kind_accuracy(model: CAVP, head: nn.Module, corpus: Corpus, device: torch.device) -> dict[str, float]:
-    """Share of views of one thing whose kind is told right, by sight and by sound."""
+    """Share of things whose kind is told right: by sight with the true boxes, under a mask of each kind, and by sound."""
     model.eval()
-    known = [view for view in corpus.views if view.boxes is not None]
-    if not known:
-        return {}
-    right = {"seen": 0, "heard": 0}
-    for view in known:
-        frames = _masked(corpus.frames[view.clip], view.boxes, 0)[None].float().to(device) / 255
-        sound = corpus.spectrograms[view.sound][None].to(device)
-        right["seen"] += int(head(model.encode_video(frames, normalize=False)).mean(dim=1).argmax() == view.heard)
-        right["heard"] += int(head(model.encode_spectrogram(sound, normalize=False)).mean(dim=1).argmax() == view.heard)
-    return {f"kind_{name}_right": count / len(known) for name, count in right.items()}
+    random, stretch = np.random.default_rng(0), slice(0, TRAINING_FRAMES)
+    right: dict[str, list[bool]] = {"seen": [], "drawn": [], "heard": []}
+    for view in corpus.views:
+        if view.boxes is None:
+            continue
+        pictures = corpus.frames[view.clip, stretch]
+        masked = [_masked(pictures, view.boxes, stretch)]
+        masked += [_masked(pictures, view.boxes, stretch, random, kind) for kind in MASK_KINDS]
+        video = model.encode_video(torch.stack(masked).float().to(device) / 255, normalize=False)
+        seen, *drawn = (head(video.mean(dim=1)).argmax(dim=1) == view.seen[0]).tolist()
+        right["seen"].append(seen)
+        right["drawn"] += drawn
+        if view.sound is not None:
+            sound = model.encode_spectrogram(corpus.spectrograms[view.sound][None].to(device), normalize=False)
+            right["heard"].append(int(head(sound).mean(dim=1).argmax()) == view.heard)
+    return {f"kind_{name}_right": float(np.mean(told)) for name, told in right.items() if told}
 
 
 def measure(model: CAVP, corpus: Corpus, config: CavpConfig, device: torch.device) -> dict[str, float]:

@@ -18,12 +18,13 @@ from drawaudio_model.pretrain import load_backbone, main, pretrain, share_steps
 from drawaudio_model.pretrain_autoencoder import AutoencoderConfig, train_autoencoder
 from drawaudio_model.pretrain_cavp import (
     COARSE_BANDS,
+    STANDARD_VIEWS,
     CavpConfig,
     Corpus,
     Questions,
     View,
-    centre,
     coarse_spectrum,
+    standardise,
 )
 from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for
 from drawaudio_model.pretrain_loop import TrainClips, fit
@@ -188,14 +189,46 @@ def test_a_view_of_one_thing_is_black_elsewhere():
     torch.testing.assert_close(sounds[0], corpus.spectrograms[1, :, 48:112])
 
 
-def test_centring_takes_away_what_all_features_share():
+def test_standardising_takes_away_what_all_features_share_and_their_scale():
     corpus, config = small_corpus(), CavpConfig.tiny()
     torch.manual_seed(0)
     model = CAVP(video_width=4, video_blocks=(1, 1, 1, 1), audio_width=2, embed_dim=16, image_size=32)
-    centre(model, corpus, config, np.random.default_rng(5), torch.device("cpu"))
-    _, frames, sounds = corpus.draw(np.random.default_rng(5), config.first_views, 1, config.window_frames)
+    standardise(model, corpus, config, np.random.default_rng(5), torch.device("cpu"))
+    _, frames, sounds = corpus.draw(np.random.default_rng(5), STANDARD_VIEWS, 1, config.window_frames)
     for features in (model.encode_video(frames, normalize=False), model.encode_spectrogram(sounds, normalize=False)):
-        torch.testing.assert_close(features.mean(dim=(0, 1)), torch.zeros(16), atol=1e-5, rtol=0)
+        torch.testing.assert_close(features.mean(dim=(0, 1)), torch.zeros(16), atol=1e-4, rtol=0)
+        torch.testing.assert_close(features.std(dim=(0, 1)), torch.ones(16), atol=0.01, rtol=0)
+
+
+def test_a_thing_without_sound_is_asked_for_its_kind_only_and_left_out_of_the_contrast():
+    corpus = small_corpus()
+    left = np.tile(np.array((0, 0, 0.5, 1), float), (40, 1))
+    corpus.views.append(View(0, left, None, -1, (0,)))
+    drawn = [corpus.draw(np.random.default_rng(seed), 4, 1, 4)[0] for seed in range(5)]
+    assert all(view.sound is not None for views in drawn for view in views)
+    views, _, sounds = corpus.draw(np.random.default_rng(0), 4, 1, 4, silent=True)
+    silent = [view.sound is None for view in views].index(True)
+    assert not sounds[silent].any() and sounds.flatten(1).any(dim=1).sum() == 3
+    torch.manual_seed(0)
+    questions, features = Questions(COARSE_BANDS, corpus), torch.randn(4, 4, COARSE_BANDS)
+    louder = sounds.clone()
+    louder[silent] += 1
+    assert questions.sight_loss(views, features, louder) == questions.sight_loss(views, features, sounds)
+    unseen = [View(0, left, None, -1, ()) if view.sound is None else view for view in views]
+    assert questions.sight_loss(unseen, features, sounds) != questions.sight_loss(views, features, sounds)
+
+
+def test_training_sees_one_thing_through_drawn_masks():
+    corpus = small_corpus()
+    shown = set()
+    for seed in range(30):
+        frames, _ = corpus.windows([1], [[3]], 4, np.random.default_rng(seed))
+        kept = (frames[0] > 0).any(dim=1)
+        assert kept.any(dim=(1, 2)).all() and not kept.all()
+        original = corpus.frames[0, 3:7].float() / 255
+        torch.testing.assert_close(frames[0], original * kept[:, None])
+        shown.add(kept.numpy().tobytes())
+    assert len(shown) > 20
 
 
 def test_text_encoders_learn_and_open_again(root, tmp_path):
