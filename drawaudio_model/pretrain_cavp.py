@@ -38,9 +38,11 @@ from drawaudio_model.cavp import (
     diff_foley_log_mel,
 )
 from drawaudio_model.drawn_masks import MASK_KINDS, MaskKind, box_mask, drawn_mask
+from drawaudio_model.feature_distance import LEFT_OUT_PARTS, fit_distance, picture_statistics
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
 from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
+from drawaudio_model.training_domain import write_pictures
 
 COARSE_BANDS = 16
 """Bands of the spectrum that the first stage predicts."""
@@ -337,6 +339,9 @@ def train_cavp(
     sorted_right = _kind_accuracy(model, questions.kind, held_out, device)
     after = measure(model, held_out, config, device)
     model.cpu().save_pretrained(output)
+    if len(train_keys) >= LEFT_OUT_PARTS:
+        seen = corpus.frames.permute(0, 1, 3, 4, 2).numpy()  # (clips, 40, S, S, 3)
+        write_pictures(output, fit_distance(np.stack([picture_statistics(frames) for frames in seen])))
     curves = {"kind + coarse spectrum": first.losses, "semantic + temporal + kind": second.losses}
     draw_losses(curves, output / "loss.png")
     draw_similarity(model, held_out, output / "similarity.png")

@@ -2,11 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.phrase_chunker import noun_phrases
+from pipelines.sources import demo_language
 from pipelines.sources.demo_language import (
     COLOURS,
     NOUNS,
@@ -24,7 +26,8 @@ from pipelines.sources.demo_language import (
 from pipelines.sources.demo_objects import KINDS
 from pipelines.sources.demo_words import WORDS
 
-HELD_OUT: dict[str, list[str]] = json.loads((Path(__file__).parent.parent / "pipelines/sources/held_out_wordings.json").read_text())
+SOURCES = Path(demo_language.__file__).parent
+HELD_OUT: dict[str, list[str]] = json.loads((SOURCES / "held_out_wordings.json").read_text())
 
 
 @pytest.fixture(scope="module")
