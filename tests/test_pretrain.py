@@ -26,10 +26,11 @@ from drawaudio_model.pretrain_cavp import (
     coarse_spectrum,
     standardise,
 )
-from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for
+from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for, names_of_thing
 from drawaudio_model.pretrain_loop import TrainClips, fit
+from drawaudio_model.pretrain_text import Pairs, drop_tokens, kinds_told, mean_states
 from drawaudio_model.shard import ShardReader, ShardWriter
-from drawaudio_model.text import TextConditioner
+from drawaudio_model.text import TextConditioner, build_text_conditioner, train_tokenizers
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 230)}
 
@@ -250,6 +251,87 @@ def test_text_encoders_learn_from_a_single_clip(root, tmp_path):
     assert len(TrainClips(tmp_path, ["clip_media", "captions"]).split()[0]) == 1
     measured = pretrain("text_encoders", tmp_path, tmp_path / "text", run="tiny", steps=3)
     assert np.isfinite(measured["GPT-2_loss_after"])
+
+
+def wordings_pairs() -> Pairs:
+    """Four clips of two kinds, and one of which nothing is known but its caption."""
+    return Pairs(
+        captions=["a bell rings", "a gong rings", "a drum", "a tom", "a bell rings"],
+        wordings=[("a bell tolls", "bells ringing"), ("ding dong",), ("boom boom",), ("a drum beaten", "drums"), ()],
+        kinds=["bell", "bell", "drum", "drum", None],
+        mels=torch.randn(5, 1000, 64, generator=torch.Generator().manual_seed(0)),
+    )
+
+
+def test_a_text_fits_the_sounds_of_its_kind_and_of_its_caption():
+    same = wordings_pairs().same([0, 2, 4], [0, 1, 2, 3, 4])
+    assert same.tolist() == [[1, 1, 0, 0, 1], [0, 0, 1, 1, 0], [1, 0, 0, 0, 1]]
+
+
+def test_texts_of_a_clip_are_its_caption_and_its_wordings():
+    pairs, random = wordings_pairs(), np.random.default_rng(0)
+    assert {pairs.text(0, 0.3, random) for _ in range(60)} == {"a bell rings", "a bell tolls", "bells ringing"}
+    assert {pairs.text(0, 0.0, random) for _ in range(60)} == {"a bell tolls", "bells ringing"}
+    assert {pairs.text(4, 0.0, random) for _ in range(9)} == {"a bell rings"}
+
+
+@pytest.fixture(scope="module")
+def small_text(tmp_path_factory):
+    pairs = wordings_pairs()
+    texts = [*pairs.captions, *(wording for own in pairs.wordings for wording in own)] * 3
+    torch.manual_seed(0)
+    tokenizers = train_tokenizers(texts, tmp_path_factory.mktemp("text"), vocab_size=300)
+    return build_text_conditioner(*tokenizers, clap_dim=16, t5_dim=16, gpt_dim=16, layers=1)
+
+
+def test_dropped_tokens_are_words_only(small_text):
+    tokens = small_text.tokenize(["a bell rings", "a drum beaten with much force"])
+    dropped = drop_tokens(small_text, tokens.clap_ids, 1.0, np.random.default_rng(0))
+    special = set(small_text.tokenizer.all_special_ids)
+    for before, after in zip(tokens.clap_ids.flatten().tolist(), dropped.flatten().tolist(), strict=True):
+        assert after == (before if before in special else small_text.tokenizer.mask_token_id)
+    assert torch.equal(drop_tokens(small_text, tokens.clap_ids, 0.0, np.random.default_rng(0)), tokens.clap_ids)
+
+
+def test_mean_states_leave_padding_out():
+    states = torch.tensor([[[1.0], [3.0], [100.0]], [[2.0], [4.0], [6.0]]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    assert mean_states(states, mask).tolist() == [[2.0], [4.0]]
+
+
+def test_kinds_are_told_by_the_nearest_centroid(small_text):
+    pairs = wordings_pairs()
+    assert kinds_told(small_text, pairs, pairs).keys() == {"clap", "t5", "gpt"}
+    one_each = replace(pairs, wordings=[("ding dong",), (), ("boom boom",), (), ()])
+    assert kinds_told(small_text, one_each, one_each) == {"clap": 1.0, "t5": 1.0, "gpt": 1.0}
+    swapped = replace(one_each, kinds=["drum", "drum", "bell", "bell", None])
+    assert kinds_told(small_text, one_each, swapped) == {"clap": 0.0, "t5": 0.0, "gpt": 0.0}
+    assert kinds_told(small_text, pairs, replace(pairs, kinds=[None] * 5)) == {}
+
+
+def test_text_encoders_learn_wordings_where_the_truth_tells_them(root, tmp_path):
+    (tmp_path / "captions").symlink_to(root / "captions")
+    (tmp_path / "clip_media").symlink_to(root / "clip_media")
+    reader = ShardReader(root / "raw_clips", "train-000000")
+    with ShardWriter(tmp_path / "raw_clips", "train-000000", inputs={}) as writer:
+        for key in reader.keys:
+            truth = json.loads(reader.member(key, "truth.json"))
+            colour = truth["objects"][0]["colour"]
+            truth |= {"kind": colour, "wordings": [f"hooting {colour} thing", f"{colour} hoots"]}
+            writer.add(key, {"truth.json": json.dumps(truth).encode()})
+        writer.commit()
+    measured = pretrain("text_encoders", tmp_path, tmp_path / "text", run="tiny", steps=12)
+    assert {"kinds_told_by_clap", "kinds_told_by_t5", "kinds_told_by_gpt"} < measured.keys()
+    tokenizer = TextConditioner.from_pretrained(tmp_path / "text").tokenizer_2
+    assert tokenizer.unk_token not in tokenizer.tokenize("hoots") and tokenizer.tokenize("hoots")[0] == "▁hoot"
+    plain = pretrain("text_encoders", root, tmp_path / "plain", run="tiny", steps=12)
+    assert not any(name.startswith("kinds_told") for name in plain)
+
+
+def test_the_names_of_a_thing_are_the_truths_or_those_of_its_kind():
+    thing, nouns = {"kind": "car", "colour": "red"}, {"car": ["car", "van"]}
+    assert names_of_thing(thing, nouns) == ["car", "red car", "van", "red van"]
+    assert names_of_thing(thing | {"names": ["vehicle"]}, nouns) == ["vehicle"]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from drawaudio_model.text import (
     TextEmbeddings,
     build_text_conditioner,
     pooled_embedding,
+    shared_stems,
     train_tokenizers,
 )
 
@@ -228,13 +229,55 @@ def test_tokenizers_decode_what_they_encode_and_cut_long_captions(conditioner, c
 def test_trained_tokenizers_know_whole_words_and_are_the_same_each_time(tmp_path):
     clap, t5 = train_tokenizers(CAPTIONS * 3, tmp_path / "first")
     assert t5.tokenize("a bell rings, a ball") == ["▁a", "▁bell", "▁rings", ",", "▁a", "▁ball"]
-    assert clap.tokenize("a bell rings") == ["a", "Ġbell", "Ġrings"]
+    assert clap.tokenize("a bell rings") == ["Ġa", "Ġbell", "Ġrings"]
+    assert clap.tokenize("bell") == ["Ġbell"]
     assert t5.tokenize("bells") == ["▁bell", "s"]
     train_tokenizers(CAPTIONS * 3, tmp_path / "second")
     files = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*.json")}
     assert len(files) >= 4
     for file in files:
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
+
+
+def test_stems_are_shared_by_the_forms_of_a_word_only():
+    words = [
+        "▁ring",
+        "▁rings",
+        "▁ringing",
+        "▁chime",
+        "▁chiming",
+        "▁drip",
+        "▁dripping",
+        "▁bell",
+        "▁during",
+        "▁thing",
+        ",",
+    ]
+    assert shared_stems(words) == {
+        "▁ring": "▁ring",
+        "▁rings": "▁ring",
+        "▁ringing": "▁ring",
+        "▁chime": "▁chim",
+        "▁chiming": "▁chim",
+        "▁drip": "▁drip",
+        "▁dripping": "▁drip",
+    }
+
+
+def test_a_form_that_nobody_wrote_shares_its_stem(tmp_path):
+    captions = ["a bell tolls", "the tolling of bells", "a drum is beating", "it beats"] * 3
+    clap, t5 = train_tokenizers(captions, tmp_path)
+    assert t5.tokenize("tolling") == ["▁toll", "ing"] and t5.tokenize("beats")[0] == "▁beat"
+    assert clap.tokenize("tolling") == ["Ġtoll", "ing"] and clap.tokenize("bells")[0] == "Ġbell"
+    for tokenizer, stem in ((clap, "Ġtoll"), (t5, "▁toll")):
+        assert tokenizer.tokenize("tolled")[0] == stem
+
+
+def test_trained_tokenizers_read_capitals_as_small_letters(conditioner, tmp_path):
+    lower, upper = conditioner(["a drum is struck"]), conditioner(["A DRUM is Struck"])
+    assert torch.equal(lower.t5, upper.t5) and torch.equal(lower.clap, upper.clap)
+    conditioner.save_pretrained(tmp_path)
+    assert torch.equal(TextConditioner.from_pretrained(tmp_path)(["A DRUM is Struck"]).gpt, lower.gpt)
 
 
 def test_published_projection_size():
