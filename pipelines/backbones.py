@@ -34,14 +34,17 @@ def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, tr
 
 
 @dg.asset(
-    deps=_after(captions, clip_media),
+    deps=_after(raw_clips, captions, clip_media),
     backfill_policy=_single_run,
     group_name="backbones",
     kinds={"transformers"},
 )
 def text_encoders(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
-    """CLAP, T5, projection and GPT-2 in AudioLDM2's folder layout; published: AudioLDM2's own."""
-    return make_backbone(context, data_root, trainer, "text_encoders", ("captions", "clip_media"))
+    """CLAP, T5, projection and GPT-2 in AudioLDM2's folder layout; published: AudioLDM2's own.
+
+    Trained here, they learn from the captions and, in the rendered world, from the truth's other wordings of each.
+    """
+    return make_backbone(context, data_root, trainer, "text_encoders", ("captions", "clip_media", "raw_clips"))
 
 
 @dg.asset(deps=_after(raw_clips, clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"pytorch"})

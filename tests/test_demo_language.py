@@ -81,6 +81,8 @@ def test_wordings_of_a_clip_are_distinct_short_and_the_same_each_time(kind: str)
     first, again, other = (sample_wordings(kind, phrase, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert first == again != other
     assert len({plain(wording) for wording in first}) == WORDINGS_PER_CLIP == len(first)
+    many = sample_wordings(kind, phrase, np.random.default_rng(5), count=600)
+    assert len(set(map(plain, many))) == 600
     assert all(1 <= len(wording.split()) <= 18 and "{" not in wording for wording in first)
     assert not any(re.search(r"  | ,|\ba a\b", wording) for wording in first)
     sentence = first[0]
