@@ -60,6 +60,8 @@ class TextConfig:
     """Share of texts that are the clip's own caption where there are other wordings."""
     dropped_share: float = 0.2
     """Share of tokens that CLAP does not see, so that no single word is all that it goes by."""
+    sound_weight: float = 4.0
+    """Of what T5's mean state tells of the sound, beside the mean loss of a token."""
     null_share: float = 0.1
     """Share of captions that GPT-2 sees empty, so that the null text means the average sound."""
 
@@ -71,7 +73,7 @@ class TextConfig:
     @staticmethod
     def control() -> "TextConfig":
         """About 100 s on two idle cores."""
-        return TextConfig(clap_steps=180, t5_steps=200, gpt_steps=120)
+        return TextConfig(clap_steps=180, t5_steps=160, gpt_steps=120)
 
     @staticmethod
     def tiny() -> "TextConfig":
@@ -271,7 +273,8 @@ def train_t5(
         others = [pairs.text(clip, config.caption_share, random) for clip in chosen]
         written = [one if random.random() < 0.5 else other for one, other in zip(given, others, strict=True)]
         output, _, _, mean = predict(given, written)
-        return output.loss + (1 - functional.cosine_similarity(tell_sound(mean), sounds[chosen])).mean()
+        told = functional.cosine_similarity(tell_sound(mean), sounds[chosen])
+        return output.loss + config.sound_weight * (1 - told).mean()
 
     run = fit(
         "T5",
@@ -378,8 +381,8 @@ def kinds_told(conditioner: TextConditioner, train: Pairs, held_out: Pairs) -> d
     """Share of the held-out clips' wordings whose nearest centroid, over the training wordings, is their kind's.
 
     Returns:
-        clap (CLAP's text embedding), t5 (mean state) and gpt (its tokens), each normalised -> the share; empty where the
-        truth tells no kinds or no wordings.
+        clap (CLAP's text embedding), t5 (mean state) and gpt (its tokens) -> the share, by cosine after what all training
+        wordings share is taken away; empty where the truth tells no kinds or no wordings.
     """
     known, asked = (
         [(kind, text) for kind, own in zip(pairs.kinds, pairs.wordings, strict=True) if kind for text in own]
@@ -396,8 +399,9 @@ def kinds_told(conditioner: TextConditioner, train: Pairs, held_out: Pairs) -> d
         strict=True,
     ):
         rows = [[i for i, (kind, _) in enumerate(known) if kind == one] for one in kinds]
-        centroids = functional.normalize(torch.stack([learnt[own].mean(dim=0) for own in rows]), dim=1)
-        nearest = (vectors @ centroids.T).argmax(dim=1).tolist()
+        mean = learnt.mean(dim=0)
+        centroids = functional.normalize(torch.stack([learnt[own].mean(dim=0) for own in rows]) - mean, dim=1)
+        nearest = ((vectors - mean) @ centroids.T).argmax(dim=1).tolist()
         told[name] = float(np.mean([kinds[i] == kind for i, (kind, _) in zip(nearest, asked, strict=True)]))
     return told
 

@@ -55,6 +55,13 @@ def test_a_wording_belongs_to_one_kind(said: dict[str, set[str]]) -> None:
         assert not said[kind] & others
 
 
+def test_a_noun_an_imitation_and_a_fragment_belong_to_one_kind() -> None:
+    own = {kind: {*words.things, *words.masses, *words.cries, *words.fragments} for kind, words in WORDS.items()}
+    for kind in KINDS:
+        others = set().union(*(own[other] for other in KINDS if other != kind))
+        assert not own[kind] & others, own[kind] & others
+
+
 def test_held_out_wordings_are_never_said(said: dict[str, set[str]]) -> None:
     assert {kind: len(set(map(plain, own))) for kind, own in HELD_OUT.items()} == dict.fromkeys(KINDS, 12)
     everything = set().union(*said.values())
