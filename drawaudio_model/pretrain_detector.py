@@ -52,6 +52,8 @@ class DetectorConfig:
     clip_layers: int = 3
     clip_steps: int = 100
     clip_batch_size: int = 32
+    names_per_crop: int = 3
+    """Names of each crop in a step of CLIP: a thing has many, and the text tower costs little."""
     clip_learning_rate: float = 1e-3
 
     @staticmethod
@@ -218,11 +220,11 @@ def train_clip(
 
     def loss_of_step(step: int) -> Tensor:
         chosen = [places[i] for i in random.integers(len(places), size=config.clip_batch_size)]
-        names = [str(random.choice(thing.names)) for _, thing in chosen]
+        names = [choose_name(thing, random) for _, thing in chosen for _ in range(config.names_per_crop)]
         crops = cut_crops(scenes.frames, chosen, config.crop_size).to(device)
         image, text, scale = model(crops, tokenizer(names).to(device))
         fits = torch.tensor([[name in thing.names for name in names] for _, thing in chosen], device=device).float()
-        logits = scale * image @ text.T  # (B, B)
+        logits = scale * image @ text.T  # (B, N)
         by_crop = functional.cross_entropy(logits, fits / fits.sum(dim=1, keepdim=True))
         return (by_crop + functional.cross_entropy(logits.T, (fits / fits.sum(dim=0)).T)) / 2
 
@@ -244,6 +246,11 @@ def train_clip(
     nearest = (image @ text.T).argmax(dim=1).tolist()
     right = [scenes.names[i] in thing.names for i, (_, thing) in zip(nearest, chosen, strict=True)]
     return model, run, float(np.mean(right))
+
+
+def choose_name(thing: Thing, random: np.random.Generator) -> str:
+    """What its caption calls the thing half of the time, else any of its names."""
+    return thing.phrase if random.random() < 0.5 else str(random.choice(thing.names))
 
 
 def cut_crops(frames: np.ndarray, places: list[tuple[int, tuple[float, float, float, float]]], size: int) -> Tensor:
@@ -359,7 +366,7 @@ def ask_for(things: list[Thing], vocabulary: list[str], count: int, random: np.r
 
     Where the vocabulary has too few others, phrases repeat; a repeat changes no feature and gets no box.
     """
-    asked = list(dict.fromkeys(str(random.choice(thing.names)) for thing in things))[:count]
+    asked = list(dict.fromkeys(choose_name(thing, random) for thing in things))[:count]
     present = {name for thing in things for name in thing.names}
     others = [name for name in vocabulary if name not in present]
     missing = count - len(asked)

@@ -12,6 +12,7 @@ import pytest
 from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_SECONDS, SOURCE_VIDEO_FRAMES
 from pipelines.sources import demo
 from pipelines.sources.demo_drawing import Canvas, backdrop
+from pipelines.sources.demo_language import WORDINGS_PER_CLIP, phrase_vocabulary, plain
 from pipelines.sources.demo_objects import (
     FIRST_SECONDS,
     KINDS,
@@ -87,13 +88,21 @@ def test_events_follow_each_other_inside_the_clip() -> None:
 
 
 def test_caption_names_the_target_and_no_other_object(corpus: list[demo.DemoClip]) -> None:
-    vocabulary = demo.phrase_vocabulary()
+    vocabulary = phrase_vocabulary()
     for clip in corpus:
         assert clip.objects[0].kind == clip.label
         assert clip.objects[0].phrase in clip.caption
         assert all(thing.phrase in vocabulary for thing in clip.objects)
         assert not any(thing.phrase.split()[-1] in clip.caption.split() for thing in clip.objects[1:])
         assert len({thing.kind for thing in clip.objects}) == len(clip.objects)
+
+
+def test_wordings_are_others_than_the_caption_and_differ_from_clip_to_clip(corpus: list[demo.DemoClip]) -> None:
+    for clip in corpus:
+        words = {plain(wording) for wording in (clip.caption, *clip.wordings)}
+        assert len(words) == 1 + WORDINGS_PER_CLIP
+    wordings = [wording for clip in corpus for wording in clip.wordings]
+    assert len(set(wordings)) > 0.9 * len(wordings)
 
 
 def test_adding_clips_changes_none(corpus: list[demo.DemoClip]) -> None:
@@ -275,10 +284,12 @@ def test_decoded_thuds_are_within_20_ms_of_the_truth(rendered_pair: demo.Rendere
         assert abs(first / SAMPLE_RATE - seconds) < 0.02, f"thud of level {level}"
 
 
-def test_truth_is_json_and_silent_objects_stay_silent(rendered_pair: demo.RenderedClip) -> None:
+def test_truth_is_json_and_silent_objects_stay_silent(pair: demo.DemoClip, rendered_pair: demo.RenderedClip) -> None:
     truth = json.loads(json.dumps(rendered_pair.truth))
     assert [thing["target"] for thing in truth["objects"]] == [True] + [False] * (len(truth["objects"]) - 1)
     assert len(rendered_pair.stems) == sum(thing["active"] for thing in truth["objects"]) == 2
+    assert truth["wordings"] == list(pair.wordings)
+    assert all(thing["phrase"] in thing["names"] for thing in truth["objects"])
     for thing in truth["objects"]:
         assert len(thing["boxes"]) == SOURCE_VIDEO_FRAMES
         assert bool(thing["onsets_seconds"]) == thing["active"]

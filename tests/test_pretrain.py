@@ -26,7 +26,7 @@ from drawaudio_model.pretrain_cavp import (
     coarse_spectrum,
     standardise,
 )
-from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for, names_of_thing
+from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for, choose_name, names_of_thing
 from drawaudio_model.pretrain_loop import TrainClips, fit
 from drawaudio_model.pretrain_text import Pairs, drop_tokens, kinds_told, mean_states
 from drawaudio_model.shard import ShardReader, ShardWriter
@@ -384,6 +384,14 @@ def test_letterbox_scales_the_longer_side_and_pads_with_grey():
     image = letterbox(np.full((40, 80, 3), 255, np.uint8), 32)
     assert image.shape == (3, 32, 32)
     assert torch.allclose(image[:, :16], torch.ones(1)) and torch.allclose(image[:, 16:], torch.tensor(114 / 255))
+
+
+def test_a_thing_is_mostly_called_as_its_caption_does():
+    vehicle = Thing("red car", ("red car", "car", "van", "red van"), (0.1, 0.1, 0.3, 0.3))
+    random = np.random.default_rng(0)
+    names = [choose_name(vehicle, random) for _ in range(400)]
+    assert set(names) == set(vehicle.names)
+    assert 0.55 < names.count("red car") / 400 < 0.7
 
 
 def test_a_picture_is_asked_for_what_it_shows_and_for_what_it_does_not():
