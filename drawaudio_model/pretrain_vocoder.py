@@ -34,6 +34,9 @@ from drawaudio_model.vocoder_comparison import MAGNITUDE_FLOOR, draw_mels, rende
 GAIN_DB = (-20.0, 6.0)
 """Between these a training crop's gain moves: drawn curves ask for other levels than the clips' own."""
 
+_QUIET_ENERGY = 1.0
+"""Energy of a crop's spectrum (that of a tone at about -80 dB) below which relative errors count less and less."""
+
 
 @dataclass(frozen=True)
 class VocoderConfig:
@@ -41,8 +44,8 @@ class VocoderConfig:
 
     width: int = 160
     blocks: int = 5
-    steps: int = 500
-    batch_size: int = 16
+    steps: int = 900
+    batch_size: int = 8
     crop_frames: int = 96
     """Mel frames of a training crop (1 s)."""
     learning_rate: float = 2e-3
@@ -57,7 +60,7 @@ class VocoderConfig:
     @staticmethod
     def control() -> "VocoderConfig":
         """About 4 min on two idle cores."""
-        return VocoderConfig(steps=1200)
+        return VocoderConfig(steps=2000)
 
     @staticmethod
     def tiny() -> "VocoderConfig":
@@ -172,9 +175,9 @@ def spectral_loss(log_magnitudes: Tensor, magnitudes: Tensor) -> Tensor:
     floor = torch.full_like(found, MAGNITUDE_FLOOR)
     bins = (found.maximum(floor).log() - magnitudes.maximum(floor).log()).abs().mean()
     mels = (mel_of(found) - mel_of(magnitudes)).abs().mean()
-    energy, wanted = (x.square().sum(dim=(1, 2)) + 1e-4 for x in (found, magnitudes))
+    energy, wanted = (x.square().sum(dim=(1, 2)) + _QUIET_ENERGY for x in (found, magnitudes))
     difference = (found - magnitudes).square().sum(dim=(1, 2))
-    convergence = ((difference + 1e-8) / (wanted + 1e-8)).sqrt().mean()
+    convergence = (difference / wanted + 1e-8).sqrt().mean()
     level = (energy.log() - wanted.log()).abs().mean()
     return bins + mels + convergence + 0.2 * level
 
