@@ -207,25 +207,10 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
 
     def _vocode_clip(self, mel: Tensor) -> Tensor:
         """(T * 160,) waveform of one log-mel (T, M)."""
-        magnitudes = self._invert_filters(mel.exp().T)
+        magnitudes = invert_mel(mel.exp().T, sharpness=self.config.sharpness)
         waveform = torch.from_numpy(self._griffin_lim(magnitudes.cpu().numpy())).to(mel.device)
         energy = log_mel(waveform).exp().square().sum()
         return waveform * (mel.exp().square().sum() / energy).sqrt()
-
-    def _invert_filters(self, mel: Tensor, updates: int = 12) -> Tensor:
-        """(K, T) magnitudes >= 0 whose mel is close to `mel` (M, T).
-
-        Starts from the mel's density, drawn as a smooth curve over frequency and sharpened, and applies Lee and Seung's
-        multiplicative updates, which keep the shape of the start where the filters leave it open.
-        """
-        filters = self.mel_filters.to(mel.dtype)
-        density = (mel.clamp_min(MEL_FLOOR) / filters.sum(dim=1, keepdim=True)).log()
-        curve = torch.as_tensor(density_interpolation(), device=mel.device) @ density * self.config.sharpness
-        magnitudes = (curve - curve.amax(dim=0)).clamp_min(-60.0).exp()  # float32 holds the products below
-        target, gram = filters.T @ mel, filters.T @ filters
-        for _ in range(updates):
-            magnitudes = magnitudes * (target / (gram @ magnitudes).clamp_min(1e-30))
-        return magnitudes
 
     def _griffin_lim(self, magnitudes: np.ndarray) -> np.ndarray:
         """(T * 160,) float32 waveform whose uncentred STFT has about these magnitudes (K, T)."""
@@ -239,6 +224,22 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
             random_state=self.config.seed,
         )
         return waveform[EDGE_SAMPLES : EDGE_SAMPLES + magnitudes.shape[-1] * HOP_LENGTH].astype(np.float32)
+
+
+def invert_mel(mel: Tensor, *, sharpness: float = 5.0, updates: int = 12) -> Tensor:
+    """(..., K, T) magnitudes >= 0 whose mel is close to the mel magnitudes (..., M, T).
+
+    Starts from the mel's density, drawn as a smooth curve over frequency and sharpened, and applies Lee and Seung's
+    multiplicative updates, which keep the shape of the start where the filters leave it open.
+    """
+    filters = torch.as_tensor(mel_filters(), device=mel.device)
+    density = (mel.clamp_min(MEL_FLOOR) / filters.sum(dim=1, keepdim=True)).log()
+    curve = torch.as_tensor(density_interpolation(), device=mel.device) @ density * sharpness
+    magnitudes = (curve - curve.amax(dim=-2, keepdim=True)).clamp_min(-60.0).exp()  # float32 holds the products below
+    target = filters.T @ mel
+    for _ in range(updates):
+        magnitudes = magnitudes * (target / (filters.T @ (filters @ magnitudes)).clamp_min(1e-30))
+    return magnitudes
 
 
 @lru_cache(maxsize=1)

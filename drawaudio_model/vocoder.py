@@ -28,6 +28,7 @@ from drawaudio_model.mel import (
     Vocoder,
     check_vocoder,
     density_interpolation,
+    invert_mel,
     mel_filters,
 )
 from drawaudio_model.model_folder import read_json
@@ -41,6 +42,9 @@ _MEL_REACH_NATS = 3.0
 _FINE_REACH_NATS = 6.0
 """How far the network may move a mel bin (26 dB), and the curve inside it (52 dB): silence stays silent."""
 
+_START_UPDATES = 6
+_VALLEY_NATS = 5.0
+"""How the network's start is made from the mel."""
 _CORRECTION_NATS = 0.7
 """How far one correction may move a mel bin (6 dB)."""
 
@@ -82,7 +86,7 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
         self.norm = nn.LayerNorm(width)
         self.mel_head = nn.Linear(width, MEL_BINS)
         self.fine_head = nn.Linear(width, FREQUENCY_BINS)
-        for head in (self.mel_head, self.fine_head):  # the start is the mel itself, spread over the bins
+        for head in (self.mel_head, self.fine_head):  # the start is the mel itself
             nn.init.zeros_(head.bias)
             head.weight.data *= 0.1
         check_vocoder(self)
@@ -113,9 +117,9 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
         for block in self.layers:
             hidden = block(hidden)
         hidden = self.norm(hidden.transpose(1, 2))  # (B, T, D)
-        sharpened = mel.clamp_min(SILENCE) + bounded(self.mel_head(hidden).float(), _MEL_REACH_NATS)
+        coarse = interpolate_bins(bounded(self.mel_head(hidden).float(), _MEL_REACH_NATS))  # (B, T, K)
         fine = bounded(self.fine_head(hidden).float(), _FINE_REACH_NATS)
-        return (spread_over_bins(sharpened) + fine).transpose(1, 2)
+        return spread_over_bins(mel) + (coarse + fine).transpose(1, 2)
 
     def _vocode_clip(self, mel: Tensor) -> Tensor:
         """(1, T * 160) waveform of one log-mel (1, T, M)."""
@@ -185,10 +189,17 @@ def mel_of(magnitudes: Tensor) -> Tensor:
     return (filters @ magnitudes).clamp_min(MEL_FLOOR).log().transpose(1, 2)
 
 
+@torch.no_grad()
 def spread_over_bins(mel: Tensor) -> Tensor:
-    """(B, T, K) log magnitudes whose density over frequency is a smooth curve through the log-mel's (B, T, M)."""
+    """(B, K, T) log magnitudes with about the mel of log-mels (B, T, M), where the network starts from.
+
+    Griffin-Lim's, with its deepest valleys filled: what is infinitely far down could not be corrected.
+    """
+    mel = mel.clamp_min(SILENCE)
     areas = torch.as_tensor(mel_filters(), device=mel.device).sum(dim=1)
-    return interpolate_bins(mel - areas.log())
+    smooth = interpolate_bins(mel - areas.log()).transpose(1, 2)
+    sharp = invert_mel(mel.exp().transpose(1, 2), updates=_START_UPDATES).clamp_min(1e-30).log()
+    return sharp.maximum(smooth - _VALLEY_NATS)
 
 
 def interpolate_bins(values: Tensor) -> Tensor:
