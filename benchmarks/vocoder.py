@@ -35,6 +35,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if not (arguments.data / "backbones" / "vocoder").is_dir():
+        print(f"{arguments.data} has no trained vocoder to compare; run: make demo")
+        return
     waveforms = read_test_sounds(arguments.data, arguments.clips)
     vocoder = load_vocoder(arguments.data / "backbones")
     figures = compare(vocoder, waveforms, load_autoencoder(arguments.data))

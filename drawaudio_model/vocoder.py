@@ -52,9 +52,9 @@ _CORRECTION_NATS = 0.7
 class SpectralVocoder(ModelMixin, ConfigMixin):
     """Log-mel (B, T, M) to waveform (B, T * 160); called as SpeechT5HifiGan is.
 
-    The network sees the log-mel relative to its level in the neighbourhood and corrects it by bounded amounts, so a mel
-    that is 6 dB louder gives a waveform 6 dB louder whatever levels it was trained on. Nothing is random, and one clip
-    does not depend on another.
+    The magnitudes start from those of the inverted mel filters, which a network corrects. The network sees the
+    log-mel relative to its level in the neighbourhood and corrects by bounded amounts, so a mel that is 6 dB louder gives
+    a waveform 6 dB louder whatever levels it was trained on. Nothing is random, and one clip does not depend on another.
     """
 
     @register_to_config
