@@ -5,12 +5,13 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE, VIDEO_FRAMES
+from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE, VIDEO_FPS, VIDEO_FRAMES
 from drawaudio_model.denoiser import NOISE_SCHEDULE
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.sampling import sampling_solver
+from drawaudio_model.sampling import sampling_solver, starting_noise
+from drawaudio_model.windows import window_starts_seconds
 from tests.oracle import SCALING_FACTOR, latent_sound, level_latent, oracle_pipeline, told_bytes
-from tests.tiny_pipeline import tiny_pipeline
+from tests.tiny_pipeline import CAVP_WIDTH, tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,29 @@ def test_behind_its_end_a_picture_and_its_mask_are_held(pipe: DrawAudioPipeline)
     np.testing.assert_array_equal(short, held)
     longer[0][20:] = 0
     assert np.abs(latents(pipe, video=longer[0], mask=longer[1]) - held).max() > 1e-3 * np.abs(held).max()
+
+
+def test_each_window_of_a_long_video_sees_its_own_frames(pipe: DrawAudioPipeline) -> None:
+    seconds = 2 * CLIP_SECONDS
+    cavp, masked = torch.randn(
+        2, 1, seconds * VIDEO_FPS, CAVP_WIDTH, generator=torch.Generator().manual_seed(0)
+    ).unbind()
+    texts = pipe.text(["a bell rings"]), pipe.text([""])
+    conditions = pipe.conditions(*texts, cavp=cavp, cavp_masked=masked, seconds=seconds)
+    seen = []
+    hook = pipe.mask_attention.register_forward_hook(lambda _module, given, _tokens: seen.append(given[:2]))
+    pipe.sample(conditions, seeds=[0], num_inference_steps=1)
+    hook.remove()
+    for start in window_starts_seconds(seconds, pipe.latent_frames):
+        own = slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES)
+        wanted = cavp[:, own], masked[:, own]
+        assert any(all(map(torch.equal, given, wanted)) for given in seen), start
+
+
+def test_sounds_that_are_sampled_together_have_the_noise_of_their_own_seeds() -> None:
+    together = starting_noise([3, 8], (4, 10, 8), torch.device("cpu"))
+    for seed, row in zip((3, 8), together, strict=True):
+        assert torch.equal(row, torch.randn((4, 10, 8), generator=torch.Generator().manual_seed(seed)))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])

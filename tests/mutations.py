@@ -1,0 +1,865 @@
+"""Would the tests notice? Small faults, each put into a copy of the code, and the tests that must fail on it.
+
+    python -m tests.mutations                    all of them
+    python -m tests.mutations --part 1/6         a sixth
+    python -m tests.mutations --only evaluate    those whose file or fault has the word in it
+
+A fault that no test notices is printed, and the exit code is 1; test_mutations.py keeps the table true to the code.
+"""
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT_OUT = (".*", "data", "build", "*.egg-info", "__pycache__", "models", "weights")
+"""Of the copy: what no test reads."""
+SECONDS = 300
+"""After this a fault counts as noticed: the tests hang."""
+LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "librosa", "dagster", "pyarrow.parquet", "pytest")
+"""Loaded once; each fault is tried in a process forked from this one, which has loaded none of this project's code."""
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One fault."""
+
+    file: str
+    old: str
+    """Stands in the file exactly once."""
+    new: str
+    breaks: str
+    """What is wrong with the fault, for whoever reads that it was not noticed."""
+    tests: str
+    """Arguments of pytest: the files that must notice, and where it saves time, which of their tests."""
+
+
+GUIDANCE, SAMPLING, PIPELINE = (f"drawaudio_model/{name}.py" for name in ("guidance", "sampling", "pipeline"))
+MASK_ATTENTION, LOUDNESS_CONTROL = "drawaudio_model/mask_attention.py", "drawaudio_model/loudness_control.py"
+LOUDNESS, MEL, MASKS, CAVP = (f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp"))
+SHARD, DATASET, TRAIN, DENOISER = (f"drawaudio_model/{name}.py" for name in ("shard", "dataset", "train", "denoiser"))
+EVALUATE, CONTROL, CONTROL_ROWS = (f"drawaudio_model/{name}.py" for name in ("evaluate", "control", "control_rows"))
+SIGNAL_TESTS = "tests/test_pipeline_signal.py"
+STEP_TESTS = "tests/test_train_step.py -k 'not velocity'"
+RESUME_TESTS = "tests/test_train_step.py -k stopped"
+ORACLE_TESTS = "tests/test_evaluate_oracle.py"
+CONTROL_TESTS = "tests/test_control_oracle.py"
+DATASET_TESTS = "tests/test_dataset.py"
+
+MUTATIONS = (
+    # Guidance and sampling
+    Mutation(
+        GUIDANCE,
+        "rest = 1.0 - s_text - s_video",
+        "rest = 1.0 - s_text",
+        "the branches' weights sum to more than 1",
+        "tests/test_guidance.py",
+    ),
+    Mutation(
+        GUIDANCE,
+        '"text_video": float(s_video + s_loudness),',
+        '"text_video": float(s_video),',
+        "guidance by loudness takes away and adds nothing",
+        "tests/test_guidance.py",
+    ),
+    Mutation(
+        SAMPLING,
+        "solver = DPMSolverMultistepScheduler.from_config(settings)",
+        "solver = DPMSolverMultistepScheduler.from_config(settings, solver_order=1)",
+        "the solver is of first order",
+        f"{SIGNAL_TESTS} -k solver",
+    ),
+    Mutation(
+        SAMPLING,
+        "frames = slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES)",
+        "frames = slice(0, VIDEO_FRAMES)",
+        "every window of a long video sees its beginning",
+        f"{SIGNAL_TESTS} -k window",
+    ),
+    Mutation(
+        SAMPLING,
+        "points = slice(start * LOUDNESS_FPS, start * LOUDNESS_FPS + LOUDNESS_POINTS)",
+        "points = slice(0, LOUDNESS_POINTS)",
+        "every window of a long sound hears the curve's beginning",
+        "tests/test_long_sounds.py -k curve_goes_on",
+    ),
+    Mutation(
+        SAMPLING,
+        "self.signal[branch] = share if heard else torch.zeros_like(share)",
+        "self.signal[branch] = share",
+        "the branch without the signal hears it",
+        "tests/test_sampling.py",
+    ),
+    Mutation(
+        SAMPLING,
+        "given if sees_video else null",
+        "given",
+        "the branches without video see it",
+        "tests/test_sampling.py",
+    ),
+    Mutation(
+        SAMPLING,
+        "torch.Generator().manual_seed(seed))",
+        "torch.Generator().manual_seed(seeds[0]))",
+        "sounds that are sampled together start from the same noise",
+        f"{SIGNAL_TESTS} -k noise",
+    ),
+    Mutation(
+        "drawaudio_model/windows.py",
+        "weights[:shared] *= _ramp(shared)\n",
+        "weights[:shared] *= _ramp(shared).flip(0)\n",
+        "windows fade out where they shall fade in",
+        "tests/test_windows.py",
+    ),
+    Mutation(
+        "drawaudio_model/windows.py",
+        "step = (CLIP_SECONDS - overlap_seconds) // grid * grid",
+        "step = CLIP_SECONDS // grid * grid",
+        "windows do not overlap",
+        "tests/test_windows.py",
+    ),
+    # Pipeline and instructions
+    Mutation(
+        PIPELINE,
+        "self.vae.decode(part / self.vae.config.scaling_factor)",
+        "self.vae.decode(part)",
+        "latents are decoded without the autoencoder's scaling factor",
+        f"{SIGNAL_TESTS} tests/test_adapters.py -k decod",
+    ),
+    Mutation(
+        PIPELINE,
+        "torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))",
+        "torch.from_numpy(np.pad(curve, (0, whole * LOUDNESS_FPS - len(curve))))",
+        "behind its end a curve is silence",
+        f"{SIGNAL_TESTS} -k curve",
+    ),
+    Mutation(
+        PIPELINE,
+        "self.cavp.encode_frames(apply_mask(held, regions))",
+        "self.cavp.encode_frames(held)",
+        "a mask is read and not applied",
+        f"{SIGNAL_TESTS} -k picture",
+    ),
+    Mutation(
+        PIPELINE,
+        "text, negative = texts.select([0]), texts.select([1])",
+        "text, negative = texts.select([0]), texts.select([0])",
+        "the unconditional branch reads the prompt",
+        "tests/test_pipeline.py -k every_instruction",
+    ),
+    Mutation(
+        PIPELINE,
+        "own.guidance_video if guidance_video is None else guidance_video",
+        "own.guidance_video",
+        "the pipeline takes its own guidance whatever is asked",
+        "tests/test_pipeline.py -k own",
+    ),
+    Mutation(
+        "drawaudio_model/instructions.py",
+        "np.repeat(array[-1:], ",
+        "np.repeat(0 * array[-1:], ",
+        "behind its end an instruction is nothing",
+        f"tests/test_instructions.py {SIGNAL_TESTS} -k held",
+    ),
+    Mutation(
+        "drawaudio_model/instructions.py",
+        "np.floor(np.arange(count) / VIDEO_FPS * video_fps + 1e-6)",
+        "np.floor(np.arange(count) + 1e-6)",
+        "an array of frames is seen at another speed",
+        "tests/test_instructions.py -k quarters",
+    ),
+    Mutation(
+        "drawaudio_model/candidates.py",
+        "order = np.argsort(-total",
+        "order = np.argsort(total",
+        "the worst candidate comes first",
+        "tests/test_candidates.py",
+    ),
+    # The modules of the paper
+    Mutation(
+        MASK_ATTENTION,
+        "weight = self.attention(masked.mean(dim=1, keepdim=True))",
+        "weight = self.attention(visual.mean(dim=1, keepdim=True))",
+        "the mask's weights come from the whole frame",
+        "tests/test_mask_attention.py",
+    ),
+    Mutation(
+        MASK_ATTENTION,
+        "return masked * weight + visual",
+        "return masked * weight",
+        "the whole frame is lost beside the mask",
+        "tests/test_mask_attention.py",
+    ),
+    Mutation(
+        MASK_ATTENTION,
+        "scale = scale * keep.to(cavp.dtype).reshape(-1, 1, 1)",
+        "scale = scale * torch.ones_like(keep).to(cavp.dtype).reshape(-1, 1, 1)",
+        "a withheld video is seen",
+        "tests/test_mask_attention.py",
+    ),
+    Mutation(
+        LOUDNESS_CONTROL,
+        "level = 20 * torch.log10(",
+        "level = 10 * torch.log10(",
+        "decibels are halved",
+        "tests/test_loudness_control.py",
+    ),
+    Mutation(
+        LOUDNESS_CONTROL,
+        "offset = offset * keep.to(offset.dtype)[:, None, None]",
+        "offset = offset * torch.ones_like(keep).to(offset.dtype)[:, None, None]",
+        "a withheld signal is heard",
+        "tests/test_loudness_control.py",
+    ),
+    Mutation(
+        LOUDNESS,
+        "return mean.clamp_min(0).sqrt()",
+        "return mean.clamp_min(0)",
+        "the loudness signal is power instead of RMS",
+        "tests/test_loudness.py",
+    ),
+    Mutation(
+        LOUDNESS,
+        "np.interp(point_times(seconds), times, levels)",
+        "np.interp(point_times(seconds) + 0.1, times, levels)",
+        "a drawn curve comes a tenth of a second early",
+        "tests/test_loudness.py",
+    ),
+    Mutation(
+        LOUDNESS,
+        "pad = (0, surplus)",
+        "pad = (surplus, 0)",
+        "the loudness signal comes 54 ms late",
+        "tests/test_loudness.py",
+    ),
+    Mutation(
+        MEL,
+        "return mel.clamp_min(MEL_FLOOR).log()",
+        "return mel.clamp_min(MEL_FLOOR).log10()",
+        "the log-mel is no natural logarithm",
+        "tests/test_mel.py -k librosa",
+    ),
+    Mutation(
+        MEL,
+        "\nPEAK = 0.5\n",
+        "\nPEAK = 1.0\n",
+        "waveforms are normalised to another peak than AudioLDM2's",
+        "tests/test_mel.py -k normalised",
+    ),
+    Mutation(
+        MASKS,
+        "first = min(math.floor(low * size + 1e-6), size - 1)",
+        "first = min(math.ceil(low * size - 1e-6), size - 1)",
+        "a mask cuts the pixels at an object's edge",
+        "tests/test_masks.py",
+    ),
+    Mutation(
+        MASKS,
+        "return frames * keep.to(frames.dtype)",
+        "return frames * (~keep).to(frames.dtype)",
+        "torch frames are black inside the mask",
+        "tests/test_masks.py -k blackens",
+    ),
+    Mutation(
+        MASKS,
+        "if not boxes and whole_frame_if_empty:",
+        "if not boxes and not whole_frame_if_empty:",
+        "where nothing was found the picture is black",
+        "tests/test_masks.py tests/test_cavp_features.py",
+    ),
+    Mutation(
+        CAVP,
+        "first = max(start - CONTEXT_FRAMES, 0)",
+        "first = start",
+        "chunks of a long video do not see their neighbours",
+        "tests/test_cavp_features.py -k chunks",
+    ),
+    Mutation(
+        CAVP,
+        "features = features.amax(dim=1)",
+        "features = features.mean(dim=1)",
+        "CAVP pools by the mean instead of the maximum",
+        "tests/test_cavp.py -k pooling",
+    ),
+    Mutation(
+        "drawaudio_model/text.py",
+        "attention_mask=mask.long(),",
+        "attention_mask=torch.ones_like(mask.long()),",
+        "GPT-2 reads the padding of shorter captions",
+        "tests/test_text.py -k 'batch or padding'",
+    ),
+    # The dataset
+    Mutation(
+        "pipelines/cavp_features.py",
+        "np.asarray(apply_mask(frames, mask))",
+        "frames",
+        "the dataset's masked features are of the whole frame",
+        "tests/test_cavp_features.py -k dataset",
+    ),
+    Mutation(
+        "pipelines/audio_latents.py",
+        "torch.cat([posterior.mean, posterior.logvar], dim=1)",
+        "torch.cat([posterior.mean, posterior.var], dim=1)",
+        "latents carry a variance where a log-variance belongs",
+        "tests/test_training_shards.py -k latents",
+    ),
+    Mutation(
+        "pipelines/audio_latents.py",
+        'normalize_waveform(read_waveform(upstream["clip_media"], key))',
+        'read_waveform(upstream["clip_media"], key)',
+        "latents are of the sound as recorded, curves of the normalised one",
+        "tests/test_training_shards.py -k latents",
+    ),
+    Mutation(
+        "pipelines/loudness_curves.py",
+        'normalize_waveform(read_waveform(upstream["clip_media"], key))',
+        'read_waveform(upstream["clip_media"], key)',
+        "curves are of the sound as recorded, latents of the normalised one",
+        "tests/test_training_shards.py -k curves",
+    ),
+    Mutation(
+        "pipelines/training_shards.py",
+        'member(key, f"{name}.npy")',
+        'member(key, f"{name[:4]}.npy" if "masked" in name else f"{name}.npy")',
+        "samples have the whole frames' features as the masked ones",
+        "tests/test_training_shards.py -k feature",
+    ),
+    Mutation(
+        "pipelines/training_shards.py",
+        '"whole_frame_mask": not any(boxes),',
+        '"whole_frame_mask": any(boxes),',
+        "clips with a box are flagged as without",
+        "tests/test_training_shards.py -k feature",
+    ),
+    Mutation(
+        "pipelines/training_shards.py",
+        "if key not in rows:",
+        "if not rows:",
+        "a clip that was taken back becomes a sample",
+        "tests/test_training_shards.py -k feature",
+    ),
+    Mutation(
+        "pipelines/captions.py",
+        "best = candidates[0]",
+        "best = candidates[-1]",
+        "the caption is what fits the sound worst",
+        "tests/test_captions.py -k records",
+    ),
+    Mutation(
+        "pipelines/captions.py",
+        "_members(label_sentence(label), LABEL_ONLY, [])",
+        '_members(label_sentence(label), rows[key]["source"], [])',
+        "a label's sentence passes as a caption that came with the clip",
+        "tests/test_captions.py -k without_weights",
+    ),
+    Mutation(
+        "pipelines/object_masks.py",
+        "box.confidence > surest[box.frame].confidence",
+        "box.confidence < surest[box.frame].confidence",
+        "the detector is judged by its least sure box",
+        "tests/test_object_masks.py -k surest",
+    ),
+    Mutation(
+        "pipelines/clip_list.py",
+        "*sorted(new)]",
+        "*sorted(new)[:0]]",
+        "takedowns of the lists do not reach the loader",
+        "tests/test_youtube_lists.py -k asset_writes",
+    ),
+    Mutation(
+        SHARD,
+        'key in excluded or key.rpartition("_")[0] in excluded',
+        "key in excluded",
+        "a takedown of a video leaves its clips",
+        "tests/test_youtube_lists.py -k exclude",
+    ),
+    Mutation(
+        DATASET,
+        'reasons = {key: "excluded" for key in keys if is_excluded(key, excluded)}',
+        "reasons = {}",
+        "clips that were taken back are learnt from",
+        "tests/test_youtube_lists.py -k loader",
+    ),
+    Mutation(
+        EVALUATE,
+        "for key in reader.keys if not is_excluded(key, excluded)",
+        "for key in reader.keys",
+        "clips that were taken back are evaluated",
+        "tests/test_youtube_lists.py -k loader",
+    ),
+    # The shards' transaction
+    Mutation(
+        SHARD,
+        "if manifest is None or manifest.inputs != self.inputs:",
+        "if manifest is None:",
+        "a shard is not made again when its inputs change",
+        "tests/test_shard.py -k inputs",
+    ),
+    Mutation(
+        SHARD,
+        "if lines and lines[-1]:",
+        "if not lines:",
+        "a torn line of the journal stays and swallows the next one",
+        "tests/test_shard.py -k 'torn or killed'",
+    ),
+    Mutation(
+        SHARD,
+        "os.truncate(samples, max(kept, default=0))",
+        "os.truncate(samples, 0)",
+        "after a kill the clips that were done are lost",
+        "tests/test_shard.py -k 'torn or killed'",
+    ),
+    Mutation(
+        SHARD,
+        'kept = sorted((row for row in self._journal.values() if "sizes" in row), key=lambda row: row["key"])',
+        'kept = [row for row in self._journal.values() if "sizes" in row]',
+        "the order of work decides a shard's bytes",
+        "tests/test_shard.py -k order",
+    ),
+    # The loader
+    Mutation(
+        DATASET,
+        "first = start_seconds * latent_frames // SOURCE_SECONDS",
+        "first = 0",
+        "latents are always of the clip's beginning",
+        f"{DATASET_TESTS} -k second",
+    ),
+    Mutation(
+        DATASET,
+        '"no_text": both or text,',
+        '"no_text": text,',
+        "text is kept where text and video shall be withheld",
+        f"{DATASET_TESTS} -k coins",
+    ),
+    Mutation(
+        DATASET,
+        "log_variance.clamp_(-30.0, 20.0).mul_(0.5).exp_()",
+        "log_variance.clamp_(-30.0, 20.0).exp_()",
+        "the posterior is sampled with its variance as deviation",
+        f"{DATASET_TESTS} -k posterior",
+    ),
+    Mutation(
+        DATASET,
+        "place = (micro_batch * self.process_count + self.process_index) * self.width",
+        "place = micro_batch * self.process_count * self.width",
+        "all processes learn from the same samples",
+        f"{DATASET_TESTS} -k processes",
+    ),
+    Mutation(
+        DATASET,
+        "np.random.default_rng([seed, epoch]).permutation(count)",
+        "np.random.default_rng([seed]).permutation(count)",
+        "every epoch has the same order",
+        f"{DATASET_TESTS} -k every_epoch",
+    ),
+    # Training
+    Mutation(
+        DENOISER,
+        "latent = batch.latent * scaling_factor",
+        "latent = batch.latent",
+        "latents are learnt without the autoencoder's scaling factor",
+        STEP_TESTS,
+    ),
+    Mutation(
+        DENOISER,
+        "torch.where(batch.no_mask[:, None, None], batch.cavp, batch.cavp_masked)",
+        "batch.cavp_masked",
+        "a withheld mask is seen",
+        "tests/test_train.py -k withheld",
+    ),
+    Mutation(
+        DENOISER,
+        "torch.where(absent[..., None], null_text.gpt, batch.gpt),",
+        "batch.gpt,",
+        "a withheld text is read",
+        "tests/test_train.py -k withheld",
+    ),
+    Mutation(
+        TRAIN,
+        "loss = (losses * weights).mean() / self.micro_batches",
+        "loss = (losses * weights).mean()",
+        "micro-batches are summed instead of averaged",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "min_snr_weights(self.schedule, timesteps, config.min_snr_gamma)",
+        "min_snr_weights(self.schedule, timesteps, None)",
+        "the loss has no min-SNR weights",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "null_rates=self.config.null_rates(),",
+        "null_rates=None,",
+        "instructions are never withheld",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "rate = learning_rate(self.config, self.step)",
+        "rate = self.config.learning_rate",
+        "the learning rate has no schedule",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "accelerator.clip_grad_norm_(self.parameters.values(), config.gradient_clip)",
+        "accelerator.clip_grad_norm_(self.parameters.values(), 1e9)",
+        "gradients are not clipped",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "weight_decay=config.weight_decay,",
+        "weight_decay=0.0,",
+        "weights do not decay",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "betas=(config.adam_beta1, config.adam_beta2),",
+        "",
+        "AdamW's own decays are used whatever the settings say",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "MovingAverage(self.parameters, config.ema_decay)",
+        "MovingAverage(self.parameters, 0.9999)",
+        "the averaged weights have another decay",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "decay = min(self.decay, (1 + step) / (10 + step))",
+        "decay = self.decay",
+        "the averaged weights hold the random start for long",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "parameter.data, self.average[name] = self.average[name], parameter.data",
+        "pass",
+        "validation and the finished model have un-averaged weights",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "first = (micro * accelerator.num_processes + accelerator.process_index) * self.width",
+        "first = 0",
+        "all micro-batches of a step have the same noise",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        "self.average.average[name].copy_(value)",
+        "value",
+        "a continued run forgets its averaged weights",
+        RESUME_TESTS,
+    ),
+    Mutation(
+        TRAIN,
+        '"exp_avg": moments[f"exp_avg.{name}"].to(parameter),',
+        '"exp_avg": torch.zeros_like(parameter),',
+        "a continued run forgets AdamW's moments",
+        RESUME_TESTS,
+    ),
+    Mutation(
+        "drawaudio_model/checkpoint.py",
+        'if json.loads(line)["step"] <= last_step]',
+        'if json.loads(line)["step"] < last_step]',
+        "a continued run's log lacks a step",
+        RESUME_TESTS,
+    ),
+    Mutation(
+        "drawaudio_model/checkpoint.py",
+        "for old in _steps(folder)[:-keep]:",
+        "for old in _steps(folder)[keep:]:",
+        "the newest checkpoints are deleted and the oldest kept",
+        "tests/test_train_runs.py -k sounds",
+    ),
+    # Evaluation
+    Mutation(
+        EVALUATE,
+        "stacked(sample.loudness[:LOUDNESS_POINTS] for sample in samples)",
+        "stacked(sample.loudness[10 : LOUDNESS_POINTS + 10] for sample in samples)",
+        "the curve that is given is one second early",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "commanded = sample.loudness[:LOUDNESS_POINTS]",
+        "commanded = sample.loudness[10 : LOUDNESS_POINTS + 10]",
+        "sounds are compared with a curve one second off",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "cavp_masked=stacked(sample.cavp_masked[:VIDEO_FRAMES] for sample in samples),",
+        "cavp_masked=None,",
+        "the evaluation generates without masks",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "guidance_text=run.guidance_text,",
+        "guidance_text=None,",
+        "the evaluation ignores the guidance by text that was asked for",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "guidance_loudness=run.guidance_loudness,",
+        "guidance_loudness=None,",
+        "the evaluation ignores the guidance by loudness that was asked for",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "pipe.decode(means.to(pipe.device) * pipe.vae.config.scaling_factor)",
+        "pipe.decode(means.to(pipe.device))",
+        "the upper bound decodes latents that were not scaled",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "normalize_waveform(decode_flac(sample.flac))[:CLIP_SAMPLES]",
+        "normalize_waveform(decode_flac(sample.flac))[-CLIP_SAMPLES:]",
+        "the real sound is the clip's last 8 s",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "metrics.match_onsets(expected[sample.key], made)",
+        "metrics.match_onsets(made, made)",
+        "a sound's onsets are compared with themselves",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        'statistic = np.mean if metric == "onset_f1" else np.median',
+        "statistic = np.mean",
+        "the report's medians are means",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        '"value": metrics.frechet_distance(reference, features),',
+        '"value": metrics.frechet_distance(features, features),',
+        "every distance to the real sounds is zero",
+        ORACLE_TESTS,
+    ),
+    # The control benchmark
+    Mutation(
+        CONTROL,
+        "commanded, (measured, made) = scene.curve(row), curves[key]",
+        "commanded, (measured, made) = scene.sample.loudness[:80], curves[key]",
+        "another clip's curve is commanded and the clip's own is measured against",
+        CONTROL_TESTS,
+    ),
+    Mutation(
+        CONTROL,
+        "metrics.match_onsets(onsets[reference], made)",
+        "metrics.match_onsets(onsets[key], made)",
+        "another clip's curve is commanded and the clip's own onsets are expected",
+        CONTROL_TESTS,
+    ),
+    Mutation(
+        CONTROL,
+        "metrics.envelope_l1(real[reference], sound)",
+        "metrics.envelope_l1(real[key], sound)",
+        "another clip's curve is commanded and the clip's own envelope is expected",
+        CONTROL_TESTS,
+    ),
+    Mutation(
+        CONTROL_ROWS,
+        "return self.donor.loudness[:LOUDNESS_POINTS]",
+        "return self.sample.loudness[:LOUDNESS_POINTS]",
+        "the row with another clip's curve has the clip's own",
+        CONTROL_TESTS,
+    ),
+    Mutation(
+        CONTROL_ROWS,
+        'return {"shuffled": self.donor.key, ',
+        'return {"shuffled": self.key, ',
+        "the row with another clip's curve is judged by the clip's own sound",
+        CONTROL_TESTS,
+    ),
+    Mutation(
+        CONTROL_ROWS,
+        "cavp_masked=None if row.mask is None else",
+        "cavp_masked=None if row.mask else",
+        "rows with a mask have none",
+        CONTROL_TESTS,
+    ),
+    Mutation(
+        "drawaudio_model/control_goals.py",
+        "[own[key] * other[key] for key in own if key in other]",
+        "[own[key] for key in own if key in other]",
+        "a mask counts as swapped when the first thing sounds",
+        "tests/test_control.py -k swaps",
+    ),
+    # Metrics
+    Mutation(
+        "drawaudio_model/metrics/onset_f1.py",
+        "PEAK_DELTA = 0.3",
+        "PEAK_DELTA = 0.2",
+        "onsets are counted at another threshold than the literature's",
+        "tests/test_metrics.py -k stand_out",
+    ),
+    Mutation(
+        "drawaudio_model/metrics/onset_f1.py",
+        "WINDOW_SECONDS = 0.1",
+        "WINDOW_SECONDS = 0.3",
+        "an onset hits within 0.3 s where the report says 0.1",
+        "tests/test_metrics.py -k onsets_are",
+    ),
+    Mutation(
+        "drawaudio_model/metrics/lag.py",
+        "return best_shift / rate_hz",
+        "return -best_shift / rate_hz",
+        "what comes late is reported as early",
+        "tests/test_metrics.py -k lag",
+    ),
+    Mutation(
+        "drawaudio_model/metrics/loudness_error_db.py",
+        "np.abs(difference - np.median(difference))",
+        "np.abs(difference)",
+        "the error counts the overall level",
+        "tests/test_metrics.py -k loudness_error",
+    ),
+    Mutation(
+        "drawaudio_model/metrics/kl_divergence.py",
+        "divergence = reference * (log_reference",
+        "divergence = generated * (log_reference",
+        "the divergence is taken the other way round",
+        "tests/test_metrics.py -k kl",
+    ),
+    # Mixing
+    Mutation(
+        "drawaudio_model/mixing.py",
+        "stem.astype(np.float64) * 10 ** (gain / 20)",
+        "stem.astype(np.float64) * 10 ** (gain / 10)",
+        "a gain acts twice",
+        "tests/test_mixing.py",
+    ),
+    Mutation(
+        "drawaudio_model/mixing.py",
+        "limited, gain = limit(total, ceiling_db=ceiling_db)",
+        "limited, gain = total, 1.0",
+        "a mix is not limited",
+        "tests/test_mixing.py",
+    ),
+)
+
+
+def changed_text(mutation: Mutation) -> str:
+    """The file's text with the fault in it.
+
+    Raises:
+        ValueError: when its old text does not stand in the file exactly once.
+    """
+    path = ROOT / mutation.file
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = text.count(mutation.old)
+    if found != 1:
+        raise ValueError(
+            f"{mutation.old!r} stands in {mutation.file} {found} times, expected once; bring the fault {mutation.breaks!r} "
+            "of tests/mutations.py up to date"
+        )
+    return text.replace(mutation.old, mutation.new)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tries the faults; returns the exit code: 1 when one went unnoticed, 2 when the table or the tests are wrong."""
+    options = _parser().parse_args(arguments)
+    number, _, count = options.part.partition("/")
+    chosen = [mutation for mutation in MUTATIONS if options.only in mutation.file + mutation.breaks]
+    chosen = chosen[int(number) - 1 :: int(count)]
+    try:
+        texts = [changed_text(mutation) for mutation in chosen]
+    except ValueError as error:
+        sys.stderr.write(f"mutations: {error}\n")
+        return 2
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for library in LIBRARIES:
+        __import__(library)
+    with tempfile.TemporaryDirectory(prefix="mutations-") as place:
+        copy = Path(shutil.copytree(ROOT, Path(place) / "tree", ignore=shutil.ignore_patterns(*LEFT_OUT)))
+        for asked in sorted({mutation.tests for mutation in chosen}):
+            if (code := _ask(copy, asked)) != 0:
+                sys.stderr.write(f"mutations: {asked} ends with {code} without any fault; make it pass first\n")
+                return 2
+        survivors = [one for one, text in zip(chosen, texts, strict=True) if not _is_noticed(copy, one, text)]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} faults were noticed")
+    for mutation in survivors:
+        print(f"NOT NOTICED: {mutation.breaks} ({mutation.file}: {mutation.new.strip()}), by {mutation.tests}")
+    return 1 if survivors else 0
+
+
+def _is_noticed(copy: Path, mutation: Mutation, text: str) -> bool:
+    """Whether the tests fail on the copy with the fault."""
+    path = copy / mutation.file
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+    started = time.monotonic()
+    code = _ask(copy, mutation.tests)
+    path.write_text(whole, encoding="utf-8")
+    # 1: a test failed. Whatever else a fault does to pytest, no test has told it.
+    noticed = code in (1, None)
+    verdict = {1: "noticed", None: f"noticed: the tests hang for {SECONDS} s"}.get(code, f"NOT NOTICED (code {code})")
+    print(f"{verdict}, {time.monotonic() - started:.0f} s: {mutation.breaks}", flush=True)
+    return noticed
+
+
+def _ask(copy: Path, tests: str) -> int | None:
+    """Exit code of pytest in the copy; None when it did not end."""
+    process = multiprocessing.get_context("fork").Process(target=_run_pytest, args=(copy, tests))
+    process.start()
+    process.join(SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return None
+    return process.exitcode
+
+
+def _run_pytest(copy: Path, tests: str) -> None:
+    """In a process of its own: the copy's code is imported, not that of this file."""
+    import shlex
+
+    import pytest
+
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    os.chdir(copy)
+    os.environ["PYTHONPATH"] = str(copy)
+    # A cached compilation may be of another fault: files change within a second.
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.path[:] = [str(copy), *(place for place in sys.path if Path(place or ".").resolve() != ROOT)]
+    for name in [name for name in sys.modules if name.split(".")[0] in ("drawaudio_model", "pipelines", "tests")]:
+        del sys.modules[name]
+    sys.exit(int(pytest.main([*shlex.split(tests), "-x", "-q", "-p", "no:cacheprovider"])))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutations", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", default="1/1", metavar="I/N", help="only the I-th, I+N-th, ... fault")
+    parser.add_argument("--only", default="", metavar="WORD", help="only faults with this in their file or description")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
