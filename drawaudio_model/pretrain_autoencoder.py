@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from drawaudio_model.clip_format import MEL_BINS, MEL_FRAMES
 from drawaudio_model.media import decode_flac
-from drawaudio_model.mel import log_mel, normalize_waveform
+from drawaudio_model.mel import SILENCE, log_mel, normalize_waveform
 from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
 
 
@@ -36,6 +36,9 @@ class AutoencoderConfig:
     learning_rate: float = 2e-3
     kl_weight: float = 2e-3
     """Weight of the mean KL divergence per latent number, against the mean absolute error in nats."""
+    level_weight: float = 0.3
+    """Weight of the mean absolute error of a frame's level in nats. Most bins of most clips are near silence: without this
+    term their error rules, and what is loud comes back several decibels too soft."""
 
     @staticmethod
     def demo() -> "AutoencoderConfig":
@@ -100,17 +103,21 @@ def train_autoencoder(
     config's `scaling_factor` is 1 / standard deviation of the latents, as in AudioLDM2.
     """
     torch.manual_seed(seed)
-    clips = TrainClips(data, ["clip_media"])
+    clips = TrainClips(data, ["clip_media"], optional=["raw_clips"])
     train_keys, held_out_keys = clips.split()
     mels, held_out = read_log_mels(clips, train_keys), read_log_mels(clips, held_out_keys)
     model = build_autoencoder(config, mels).to(device)
+    mels = torch.cat([mels, *read_materials(clips, train_keys)])
     random = torch.Generator().manual_seed(seed)
 
     def loss_of_step(step: int) -> torch.Tensor:
-        crops = random_crops(mels, config.batch_size, config.crop_frames, random).to(device)  # (B, 1, T, M)
+        crops = random_crops(mels, config.batch_size, config.crop_frames, random)  # (B, 1, T, M)
+        crops = at_other_levels(crops, random).to(device)
         posterior = model.encode(crops).latent_dist
         rebuilt = model.decode(posterior.sample()).sample
-        return functional.l1_loss(rebuilt, crops) + config.kl_weight * kl_per_number(posterior)
+        error = functional.l1_loss(rebuilt, crops)
+        level = functional.l1_loss(frame_levels(rebuilt), frame_levels(crops))
+        return error + config.level_weight * level + config.kl_weight * kl_per_number(posterior)
 
     model.train()
     run = fit(
@@ -136,6 +143,7 @@ def train_autoencoder(
         "loss_after": run.loss_after,
         "held_out_clips": len(held_out_keys),
         "held_out_error_nats": float((rebuilt - held_out).abs().mean()),
+        "held_out_level_error_db": level_error_db(rebuilt, held_out),
         "scaling_factor": model.config.scaling_factor,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
@@ -148,6 +156,32 @@ def random_crops(mels: torch.Tensor, batch_size: int, frames: int, random: torch
     return torch.stack([mels[i, start : start + frames] for i, start in zip(chosen, starts, strict=True)])[:, None]
 
 
+def read_materials(clips: TrainClips, keys: list[str]) -> list[torch.Tensor]:
+    """Log-mels (1, T, M) of the clips' sounds without a pause, where their source has made any: what drawn curves shape."""
+    own = [key for key in keys if clips.has("raw_clips", key, "material.flac")]
+    return [log_mel(decode_flac(clips.member("raw_clips", key, "material.flac")))[None] for key in own]
+
+
+LOUDER_NATS, SOFTER_NATS = 0.6, 3.5
+"""A crop is turned up by at most 5 dB and down by at most 30: drawn curves ask for such levels."""
+
+
+def at_other_levels(crops: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """The log-mels (B, 1, T, M) at other levels, half of them under straight lines that rise, fall and go to silence."""
+    batch, _, frames, _ = crops.shape
+    level = torch.rand(batch, 1, 1, 1, generator=random) * (LOUDER_NATS + SOFTER_NATS) - SOFTER_NATS
+    nodes = -SOFTER_NATS * torch.rand(batch, 1, 5, generator=random)
+    nodes = torch.where(torch.rand(nodes.shape, generator=random) < 0.2, SILENCE, nodes)
+    lines = functional.interpolate(nodes, size=frames, mode="linear", align_corners=True)[..., None]  # (B, 1, T, 1)
+    shaped = torch.rand(batch, 1, 1, 1, generator=random) < 0.5
+    return (crops + torch.where(shaped, LOUDER_NATS + lines, level)).clamp_min(SILENCE)
+
+
+def frame_levels(mels: torch.Tensor) -> torch.Tensor:
+    """(B, 1, T) natural log of each frame's amplitude in log-mels (B, 1, T, M)."""
+    return 0.5 * torch.logsumexp(2 * mels, dim=-1)
+
+
 def kl_per_number(posterior: Any) -> torch.Tensor:
     """KL divergence of the posterior from a unit Gaussian, in nats, averaged over all latent numbers."""
     return 0.5 * (posterior.mean.square() + posterior.var - 1.0 - posterior.logvar).mean()
@@ -158,6 +192,18 @@ def reconstruct(model: AutoencoderKL, mels: torch.Tensor) -> torch.Tensor:
     """Log-mels encoded to the posterior's mean and decoded again, clip by clip: (N, T, M)."""
     rebuilt = [model.decode(model.encode(mel[None, None]).latent_dist.mean).sample[0, 0] for mel in mels]
     return torch.stack(rebuilt)
+
+
+def level_error_db(rebuilt: torch.Tensor, mels: torch.Tensor) -> float:
+    """By how many decibels the rebuilt log-mels (N, T, M) are too loud in the mean, over the frames within 30 dB of each
+    clip's loudest."""
+    wanted, found = frame_levels(mels), frame_levels(rebuilt)  # (N, T)
+    heard = wanted > wanted.amax(dim=1, keepdim=True) - 30 / NATS_DB
+    return float((found - wanted)[heard].mean() * NATS_DB)
+
+
+NATS_DB = 20 / np.log(10)
+"""Decibels in a neper."""
 
 
 @torch.no_grad()

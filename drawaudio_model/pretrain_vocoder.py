@@ -38,6 +38,10 @@ _QUIET_ENERGY = 1.0
 """Energy of a crop's spectrum (that of a tone at about -80 dB) below which relative errors count less and less."""
 
 
+MATERIAL_EVERY = 3
+"""Of every third clip the sound without a pause is learnt from, too: rebuilding each takes half a second."""
+
+
 @dataclass(frozen=True)
 class VocoderConfig:
     """Sizes and run of the small vocoder."""
@@ -77,11 +81,12 @@ def train_vocoder(
     are rebuilt by <data>/backbones/audio_autoencoder; where there is none, only true mels are learnt from.
     """
     torch.manual_seed(seed)
-    clips = TrainClips(data, ["clip_media"])
+    clips = TrainClips(data, ["clip_media"], optional=["raw_clips"])
     train_keys, held_out_keys = clips.split()
     chosen = np.unique(np.linspace(0, len(held_out_keys) - 1, config.compared_clips).astype(int))
     autoencoder = load_autoencoder(data)
-    examples = Examples(read_waveforms(clips, train_keys), autoencoder)
+    learnt = torch.cat([read_waveforms(clips, train_keys), *read_materials(clips, train_keys[::MATERIAL_EVERY])])
+    examples = Examples(learnt, autoencoder)
     vocoder = SpectralVocoder(width=config.width, blocks=config.blocks).to(device)
     random = torch.Generator().manual_seed(seed)
 
@@ -128,6 +133,12 @@ def read_waveforms(clips: TrainClips, keys: list[str]) -> Tensor:
             for key in counted(keys, "read sounds")
         ]
     )
+
+
+def read_materials(clips: TrainClips, keys: list[str]) -> list[Tensor]:
+    """(1, samples) of the clips' sounds without a pause, where their source has made any: what drawn curves shape."""
+    own = [key for key in keys if clips.has("raw_clips", key, "material.flac")]
+    return [torch.as_tensor(decode_flac(clips.member("raw_clips", key, "material.flac")))[None] for key in own]
 
 
 class Examples:

@@ -27,10 +27,10 @@ def _after(*assets: dg.AssetsDefinition) -> list[dg.AssetDep]:
     return [dg.AssetDep(asset, partition_mapping=ALL_SHARDS) for asset in assets]
 
 
-@dg.asset(deps=_after(clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"diffusers"})
+@dg.asset(deps=_after(raw_clips, clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"diffusers"})
 def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """`AutoencoderKL` of log-mels with its scaling factor; published: AudioLDM2's, and beside it its UNet."""
-    return make_backbone(context, data_root, trainer, "audio_autoencoder", ("clip_media",))
+    return make_backbone(context, data_root, trainer, "audio_autoencoder", ("raw_clips", "clip_media"))
 
 
 @dg.asset(
