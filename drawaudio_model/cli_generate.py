@@ -5,7 +5,9 @@ Heavy libraries are imported inside the commands, so that `drawaudio --help` ans
 
 import argparse
 import json
+import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from drawaudio_model.mixing import Track
-    from drawaudio_model.pipeline import DrawAudioPipeline
+    from drawaudio_model.pipeline import DrawAudioOutput, DrawAudioPipeline
 
 DEFAULT_MODEL = Path("data/demo/model")
 """Where the demo profile leaves its model, seen from the repository's root."""
@@ -88,7 +90,8 @@ def run_generate(options: argparse.Namespace) -> None:
     """`drawaudio generate`."""
     _check_places(options)
     pipe = load_pipeline(options)
-    result = pipe(
+    result = sound_of(
+        pipe,
         options.video,
         options.text,
         negative_prompt=options.negative_text,
@@ -105,6 +108,15 @@ def run_generate(options: argparse.Namespace) -> None:
     if result.clap_scores is not None:
         words.append(f"fits the text with {result.clap_scores[0]:.2f} (CLAP)")
     print(f"{options.output}: {', '.join(words)}")
+
+
+def sound_of(pipe: "DrawAudioPipeline", *instructions: Any, **settings: Any) -> "DrawAudioOutput":
+    """The pipeline's answer, its notices printed for whoever asked."""
+    logging.getLogger("drawaudio_model.pipeline").setLevel(logging.ERROR)  # they are said once, here
+    result = pipe(*instructions, **settings)
+    for sentence in result.notices:
+        print(f"notice: {sentence}", file=sys.stderr)
+    return result
 
 
 def run_mix(options: argparse.Namespace) -> None:
@@ -156,7 +168,7 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
             pipe = pipe or load_pipeline(options)
             print(f"track {number + 1}: {track.text or 'no text'}")
             settings = {"mask": track.mask, "loudness": track.loudness, "seed": track.seed}
-            result = pipe(options.video, track.text, negative_prompt=track.negative_text, **settings, **own)
+            result = sound_of(pipe, options.video, track.text, negative_prompt=track.negative_text, **settings, **own)
             folder.mkdir(parents=True, exist_ok=True)
             write_audio(path, result.audios[0], floats=True)
         stems[number] = soundfile.read(path, dtype="float32")[0]

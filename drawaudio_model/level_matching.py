@@ -24,6 +24,8 @@ ROUNDS = 4
 """The measured curve is smoothed over neighbouring points, so one division does not meet it."""
 CEILING = 0.97
 """Largest magnitude up to which a sound is turned up."""
+SHORTFALL_DB = 4.0
+"""How far a sound may stay below the loudest part of its curve before that is said."""
 _AUDIBLE = 1e-5
 """A level below is silence, for the ratio of two levels."""
 _MEASURING_LAG_SECONDS = (WINDOW_LENGTH - SAMPLE_RATE // 100) / 2 / SAMPLE_RATE
@@ -79,6 +81,23 @@ def _gain(gain_db: np.ndarray, samples: int) -> np.ndarray:
     """(n,) linear gain: straight lines in decibels between the points' middles."""
     moments = point_times(len(gain_db) / LOUDNESS_FPS) + _MEASURING_LAG_SECONDS
     return 10 ** (np.interp(np.arange(samples) / SAMPLE_RATE, moments, gain_db) / 20)
+
+
+def shortfall_notice(waveform: np.ndarray, curve: np.ndarray) -> str | None:
+    """A sentence when the sound (n,) stays well below its curve (P,) where that is loudest; else None."""
+    tenth = SAMPLE_RATE // LOUDNESS_FPS
+    padded = np.pad(np.asarray(waveform, np.float32), (0, max(len(curve) * tenth - len(waveform), 0)))
+    measured = loudness_signal(padded[: len(curve) * tenth], seconds=len(curve) / LOUDNESS_FPS)
+    loud = curve >= max(float(curve.max()) / 2, _AUDIBLE)
+    if not loud.any():
+        return None
+    short = float(np.median(20 * np.log10(curve[loud] / np.maximum(measured[loud], _AUDIBLE))))
+    if short < SHORTFALL_DB:
+        return None
+    return (
+        f"the sound stays {short:.0f} dB below the curve where the curve is loudest: this is as loud as the model makes it "
+        "without clipping; draw a lower curve, or raise the track's gain in a mix"
+    )
 
 
 def fit_level(waveform: np.ndarray, quietest: float, loudest: float) -> np.ndarray:

@@ -10,6 +10,7 @@ bins, V video frames, P loudness points, D CAVP width, L text tokens, T mel fram
 Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, s_text 3.5, s_video 4.5).
 """
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ from drawaudio_model.instructions import (
     read_mask,
     read_video,
 )
-from drawaudio_model.level_matching import fit_level, match_levels
+from drawaudio_model.level_matching import fit_level, match_levels, shortfall_notice
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import apply_mask
@@ -84,6 +85,8 @@ from drawaudio_model.vocoder import SpectralVocoder
 
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
+
+logger = logging.getLogger(__name__)
 
 StepCallback = Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any]
 
@@ -111,7 +114,7 @@ class DrawAudioOutput(BaseOutput):
     audios: np.ndarray
     seeds: list[int]
     curve: np.ndarray | None = None
-    notices: list[str] | None = None
+    notices: list[str] = field(default_factory=list)
     scores: np.ndarray | None = None
     curve_scores: np.ndarray | None = None
     clap_scores: np.ndarray | None = None
@@ -383,6 +386,10 @@ class DrawAudioPipeline(DiffusionPipeline):
             fitting = np.array(
                 [clap_score(self.text_encoder, self.feature_extractor, audio, text.clap[0]) for audio in audios]
             )
+        if curve is not None and (short := shortfall_notice(audios[0], curve)):
+            notices.append(short)
+        for sentence in notices:
+            logger.warning("%s", sentence)
         ranking = rank(following, fitting, num_candidates)
         return DrawAudioOutput(
             audios=np.stack(audios)[ranking.order],

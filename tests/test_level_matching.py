@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from drawaudio_model.level_matching import CEILING, FLOOR_DB, fit_level, match_levels
+from drawaudio_model.level_matching import CEILING, FLOOR_DB, fit_level, match_levels, shortfall_notice
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.metrics import level_error_db, loudness_correlation, silence_db
 
@@ -70,3 +70,11 @@ def test_a_level_outside_the_range_comes_to_the_nearer_bound(factor: float, expe
 
 def test_silence_stays_silence() -> None:
     assert not fit_level(np.zeros(1000, np.float32), 0.05, 0.3).any()
+
+
+def test_a_sound_far_below_the_loudest_part_of_its_curve_is_named() -> None:
+    curve = ramps()
+    assert shortfall_notice(match_levels(NOISE, curve).waveform, curve) is None
+    quiet = match_levels(0.05 * NOISE, curve, max_boost_db=6).waveform
+    assert "the sound stays 23 dB below the curve" in str(shortfall_notice(quiet, curve))
+    assert shortfall_notice(NOISE, np.zeros(80, np.float32)) is None
