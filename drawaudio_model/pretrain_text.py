@@ -34,6 +34,8 @@ from drawaudio_model.training_domain import write_words
 
 SOUND_BANDS = 2
 """Bands of frequency among the eight tokens; the rest is time."""
+EMBEDDING_DEVIATION = 0.1
+"""Of T5's token embeddings before training."""
 IGNORED = -100
 """Label that cross entropy leaves out."""
 
@@ -248,6 +250,8 @@ def train_t5(
         "use_cache": False,
     }
     model = T5ForConditionalGeneration(T5Config(**settings)).to(device)
+    # A hundred steps of Adam hardly move a rare word's embedding of deviation 1: its state would stay noise.
+    model.shared.weight.data.mul_(EMBEDDING_DEVIATION)
     unknown = conditioner.tokenizer_2.unk_token_id
     several = any(pairs.wordings)
     sounds = torch.cat(
