@@ -34,7 +34,7 @@ from drawaudio_model.training_domain import write_words
 
 SOUND_BANDS = 2
 """Bands of frequency among the eight tokens; the rest is time."""
-EMBEDDING_DEVIATION = 0.1
+EMBEDDING_DEVIATION = 0.05
 """Of T5's token embeddings before training."""
 IGNORED = -100
 """Label that cross entropy leaves out."""
@@ -50,7 +50,7 @@ class TextConfig:
     """Of CLAP, T5 and GPT-2; the target tokens are CLAP's states, so GPT-2 is as wide as CLAP."""
     layers: int = 2
     clap_steps: int = 100
-    t5_steps: int = 100
+    t5_steps: int = 140
     gpt_steps: int = 80
     batch_size: int = 24
     learning_rate: float = 2e-3
@@ -61,8 +61,10 @@ class TextConfig:
     caption_share: float = 0.2
     """Share of texts that are the clip's own caption where there are other wordings."""
     dropped_share: float = 0.2
-    """Share of tokens that CLAP does not see, so that no single word is all that it goes by."""
-    sound_weight: float = 4.0
+    """Share of tokens that neither CLAP nor T5 sees when it tells the sound, so that no single word is all that it goes by."""
+    told_per_text: int = 6
+    """Texts of which T5's encoder alone tells the sound, for each that it writes: a rare word needs many."""
+    sound_weight: float = 10.0
     """Of what T5's mean state tells of the sound, beside the mean loss of a token."""
     null_share: float = 0.1
     """Share of captions that GPT-2 sees empty, so that the null text means the average sound."""
@@ -75,7 +77,7 @@ class TextConfig:
     @staticmethod
     def control() -> "TextConfig":
         """About 100 s on two idle cores."""
-        return TextConfig(clap_steps=180, t5_steps=160, gpt_steps=120)
+        return TextConfig(clap_steps=180, t5_steps=220, gpt_steps=120)
 
     @staticmethod
     def tiny() -> "TextConfig":
@@ -236,7 +238,8 @@ def train_t5(
     """T5 as a denoiser of captions: some tokens become <unk>, the decoder writes the caption; the encoder is kept.
 
     Where there are other wordings, half of the texts are rewritten as another one of their clip, and a linear layer learns to
-    tell CLAP's embedding of the clip's sound from the mean state: the states say what it sounds like, whatever the words.
+    tell CLAP's embedding of the clip's sound from the mean state of many more: the states say what it sounds like, whatever
+    the words.
 
     Returns:
         The run, and the share of hidden tokens of held-out captions that the decoder gets right, given the ones before.
@@ -259,7 +262,7 @@ def train_t5(
     )
     tell_sound = nn.Linear(encoder.config.d_model, sounds.shape[1]).to(device)
 
-    def predict(captions: list[str], written: list[str]) -> tuple[Any, Tensor, Tensor, Tensor]:
+    def predict(captions: list[str], written: list[str]) -> tuple[Any, Tensor, Tensor]:
         tokens = conditioner.tokenize(captions)
         targets = conditioner.tokenize(written)
         draw = torch.from_numpy(random.random(tuple(tokens.t5_ids.shape))).to(device)
@@ -267,18 +270,25 @@ def train_t5(
         labels = targets.t5_ids.masked_fill(~targets.t5_mask, IGNORED)
         inputs = tokens.t5_ids.masked_fill(hidden, unknown)
         output = model(input_ids=inputs, attention_mask=tokens.t5_mask.long(), labels=labels)
-        return output, labels, hidden, mean_states(output.encoder_last_hidden_state, tokens.t5_mask)
+        return output, labels, hidden
+
+    def loss_of_telling() -> Tensor:
+        chosen = random.integers(len(pairs.captions), size=config.batch_size * config.told_per_text).tolist()
+        tokens = conditioner.tokenize([pairs.text(clip, config.caption_share, random) for clip in chosen])
+        draw = torch.from_numpy(random.random(tuple(tokens.t5_ids.shape))).to(device)
+        inputs = tokens.t5_ids.masked_fill((draw < config.dropped_share) & tokens.t5_mask, unknown)
+        states = model.encoder(input_ids=inputs, attention_mask=tokens.t5_mask.long()).last_hidden_state
+        told = functional.cosine_similarity(tell_sound(mean_states(states, tokens.t5_mask)), sounds[chosen])
+        return (1 - told).mean()
 
     def loss_of_step(step: int) -> Tensor:
-        chosen = random.integers(len(pairs.captions), size=config.batch_size * (2 if several else 1)).tolist()
+        chosen = random.integers(len(pairs.captions), size=config.batch_size).tolist()
         given = [pairs.text(clip, config.caption_share, random) for clip in chosen]
         if not several:
             return predict(given, given)[0].loss
         others = [pairs.text(clip, config.caption_share, random) for clip in chosen]
         written = [one if random.random() < 0.5 else other for one, other in zip(given, others, strict=True)]
-        output, _, _, mean = predict(given, written)
-        told = functional.cosine_similarity(tell_sound(mean), sounds[chosen])
-        return output.loss + config.sound_weight * (1 - told).mean()
+        return predict(given, written)[0].loss + config.sound_weight * loss_of_telling()
 
     run = fit(
         "T5",
@@ -291,7 +301,7 @@ def train_t5(
     )
     model.eval()
     with torch.no_grad():
-        output, labels, hidden, _ = predict(held_out.captions, held_out.captions)
+        output, labels, hidden = predict(held_out.captions, held_out.captions)
     right = output.logits.argmax(dim=-1) == labels
     kept = encoder.state_dict().keys()
     encoder.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name in kept})
