@@ -1,6 +1,7 @@
 # install  the environment in .venv, with the tested versions
 # demo     everything, from rendered clips to a trained model and a page to listen to
 # test     the test suite
+# check-demo  whether the README's sounds are what they say: thing, peak, level, curve (minutes)
 # dev      Dagster's page on the data of the profile
 # bench    the figures of the README, each measured again beside its baseline
 # clean    what the above made, except data
@@ -21,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export YOLO_OFFLINE := true
 export YOLO_AUTOINSTALL := false
 
-.PHONY: install demo test dev bench clean
+.PHONY: install demo test check-demo dev bench clean
 
 install: $(STAMP)
 
@@ -59,6 +60,10 @@ test: export HF_HUB_OFFLINE := 1
 test: export OMP_NUM_THREADS := 1
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+check-demo: export HF_HUB_OFFLINE := 1
+check-demo: install
+	$(BIN)/python benchmarks/check_demo.py
 
 dev: install
 	$(DAGSTER) dev -m pipelines
