@@ -596,8 +596,8 @@ MUTATIONS = (
     ),
     Mutation(
         EVALUATE,
-        "commanded = sample.loudness[:LOUDNESS_POINTS]",
-        "commanded = sample.loudness[10 : LOUDNESS_POINTS + 10]",
+        "own_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for",
+        "own_curves = {sample.key: sample.loudness[10 : LOUDNESS_POINTS + 10] for",
         "sounds are compared with a curve one second off",
         ORACLE_TESTS,
     ),
@@ -638,7 +638,7 @@ MUTATIONS = (
     ),
     Mutation(
         EVALUATE,
-        "metrics.match_onsets(expected[sample.key], made)",
+        "metrics.match_onsets(expected[key], made)",
         "metrics.match_onsets(made, made)",
         "a sound's onsets are compared with themselves",
         ORACLE_TESTS,
@@ -660,22 +660,22 @@ MUTATIONS = (
     # The control benchmark
     Mutation(
         CONTROL,
-        "commanded, (measured, made) = scene.curve(row), curves[key]",
-        "commanded, (measured, made) = scene.sample.loudness[:80], curves[key]",
+        "commanded, reference = scene.curve(row), scene.reference_key(row)",
+        "commanded, reference = scene.sample.loudness[:80], scene.reference_key(row)",
         "another clip's curve is commanded and the clip's own is measured against",
         CONTROL_TESTS,
     ),
     Mutation(
         CONTROL,
-        "metrics.match_onsets(onsets[reference], made)",
-        "metrics.match_onsets(onsets[key], made)",
+        "metrics.match_onsets(self.onsets[reference], made)",
+        "metrics.match_onsets(self.onsets[scene.key], made)",
         "another clip's curve is commanded and the clip's own onsets are expected",
         CONTROL_TESTS,
     ),
     Mutation(
         CONTROL,
-        "metrics.envelope_l1(real[reference], sound)",
-        "metrics.envelope_l1(real[key], sound)",
+        "metrics.envelope_l1(self.real[reference], sound)",
+        "metrics.envelope_l1(self.real[scene.key], sound)",
         "another clip's curve is commanded and the clip's own envelope is expected",
         CONTROL_TESTS,
     ),

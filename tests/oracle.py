@@ -115,8 +115,9 @@ class OraclePipeline(DrawAudioPipeline):
         guidance_text: float | None = None,
         guidance_video: float | None = None,
         guidance_loudness: float | None = None,
+        callback_on_step_end: object = None,
     ) -> Tensor:
-        """(B, 4, F, K) latents."""
+        """(B, 4, F, K) latents; there are no steps to tell anybody of."""
         given = {"guidance_text": guidance_text, "guidance_video": guidance_video}
         given["guidance_loudness"] = guidance_loudness
         weights = {name: self.config[name] if value is None else value for name, value in given.items()}

@@ -31,6 +31,7 @@ from tests.tiny_pipeline import tiny_pipeline
 KEYS = [f"scene{number}_000000" for number in range(3)]
 BY_NAME = {row.name: row for row in ROWS}
 SEED, STEPS = 3, 2
+WORDINGS = {"drum": ["bang a drum", "drum roll"], "horn": ["toot"]}
 
 
 def known_samples() -> dict[str, TrainingSample]:
@@ -59,6 +60,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shard.commit()
         media.commit()
     command = f"--model {root}/model --shards {root}/shards --raw-clips {root}/raw_clips --media {root}/clip_media"
+    (root / "wordings.json").write_text(json.dumps(WORDINGS))
+    command += f" --wordings {root}/wordings.json"
     command += f" --output {root}/control --seed {SEED} --steps {STEPS} --batch 2 --classifier-steps 2 --page-clips 0"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DrawAudioPipeline, "from_pretrained", classmethod(lambda _class, _folder: oracle_pipeline()))
@@ -69,7 +72,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scenes(root: Path) -> dict[str, Scene]:
     samples = list(known_samples().values())
-    found = read_scenes(oracle_pipeline(), samples, root / "raw_clips", root / "clip_media", seed=SEED)
+    folders = root / "raw_clips", root / "clip_media"
+    found = read_scenes(oracle_pipeline(), samples, *folders, seed=SEED, wordings=WORDINGS)
     return {scene.key: scene for scene in found}
 
 
@@ -85,6 +89,8 @@ def curve(sample: TrainingSample) -> np.ndarray:
 def asked_curves(row: str, scenes: dict[str, Scene]) -> dict[str, np.ndarray]:
     """What each sound of a row is measured against, written out."""
     own = {key: curve(scene.sample) for key, scene in scenes.items()}
+    if BY_NAME[row].signal == "drawn":
+        return {key: scene.drawn_curve for key, scene in scenes.items()}
     if row == "shuffled_signal":
         return {key: curve(scene.donor) for key, scene in scenes.items()}
     return {key: v.max() + v.min() - v for key, v in own.items()} if row == "inverted_signal" else own
@@ -93,17 +99,23 @@ def asked_curves(row: str, scenes: dict[str, Scene]) -> dict[str, np.ndarray]:
 def test_a_rows_sounds_are_made_from_its_instructions(root: Path, scenes: dict[str, Scene]) -> None:
     """In a row without text that branch goes unasked, and without a signal there is none to steer more strongly by."""
     pipe = oracle_pipeline()
-    for name in ("none", "mask_signal", "all", "shuffled_signal", "other_mask", "other_text"):
+    own_rows = ("none", "mask_signal", "all", "shuffled_signal", "other_mask", "other_text")
+    for name in (*own_rows, "held_out_text_box", "drawn_mask", "all_drawn"):
         row = BY_NAME[name]
         for key, sound in heard(root, name).items():
             scene, sample = scenes[key], scenes[key].sample
-            text = pipe.text([{"own": "", "other": scene.other_caption, None: ""}[row.text]])
+            asked = {"own": "", "other": scene.other_caption, "held_out": scene.held_out_text, None: ""}
+            text = pipe.text([asked[row.text]])
             words = (text.gpt[0].numpy(), text.states(0).numpy())
             if row.text == "own":
                 words = (sample.gpt.astype(np.float32), sample.t5.astype(np.float32))
-            masked = {"own": sample.cavp_masked[:32], "other": scene.other_cavp_masked, None: sample.cavp[:32]}[
-                row.mask
-            ]
+            masked = {
+                "own": sample.cavp_masked[:32],
+                "true": scene.true_cavp_masked,
+                "other": scene.other_cavp_masked,
+                "drawn": scene.drawn_cavp_masked,
+                None: sample.cavp[:32],
+            }[row.mask]
             told = told_bytes(
                 seed=evaluation.clip_seed(SEED, key),
                 steps=STEPS,
@@ -134,12 +146,13 @@ def test_every_row_is_measured_against_what_it_commanded(root: Path, scenes: dic
                 "loudness_pearson": correlation.pearson,
                 "loudness_spearman": correlation.spearman,
                 "loudness_error_db": metrics.loudness_error_db(asked[key], measured),
+                "level_error_db": metrics.level_error_db(asked[key], measured),
                 "lag_seconds": metrics.lag_seconds(asked[key], measured),
                 "silence_db": metrics.silence_db(asked[key], measured),
                 "envelope_l1": None,
                 "onset_f1": None,
             }
-            if row.signal != "inverted":
+            if row.signal not in ("inverted", "drawn"):
                 of = scenes[key].donor.key if row.signal == "shuffled" else key
                 onsets = metrics.onset_times(real[of]), metrics.onset_times(sound)
                 expected |= {"onset_f1": metrics.match_onsets(*onsets).f1}

@@ -10,15 +10,19 @@ import torch
 from drawaudio_model import metrics
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
+from drawaudio_model.drawn_curves import draw_signal
+from drawaudio_model.drawn_sounds import LOUDEST
 from drawaudio_model.evaluate import clip_seed, main
-from drawaudio_model.loudness import loudness_signal
+from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
 from tests.oracle import (
     COMPRESSION,
+    LATENT_FRAMES,
     OWN_GUIDANCE,
+    UNCOMMANDED_LEVEL,
     curve_levels,
     latent_sound,
     level_latent,
@@ -76,8 +80,8 @@ def known_sample(key: str) -> TrainingSample:
     )
 
 
-def generated_sound(sample: TrainingSample) -> np.ndarray:
-    """What the oracle makes of a sample's own instructions of the first 8 s, through a 16 bit file."""
+def generated_sound(sample: TrainingSample, curve: np.ndarray | None, loudness_guidance: float) -> np.ndarray:
+    """What the oracle makes of a sample's own instructions of the first 8 s and of a curve, through a 16 bit file."""
     told = told_bytes(
         seed=clip_seed(SEED, sample.key),
         steps=STEPS,
@@ -86,9 +90,17 @@ def generated_sound(sample: TrainingSample) -> np.ndarray:
         cavp=sample.cavp[:32].astype(np.float32),
         cavp_masked=sample.cavp_masked[:32].astype(np.float32),
         video=True,
-        **ASKED,
+        **ASKED | {"guidance_loudness": loudness_guidance},
     )
-    return decode_flac(encode_flac(latent_sound(level_latent(curve_levels(sample.loudness[:80]), told))))
+    levels = np.full(LATENT_FRAMES, UNCOMMANDED_LEVEL) if curve is None else curve_levels(curve)
+    return decode_flac(encode_flac(latent_sound(level_latent(levels, told))))
+
+
+def commanded_curve(row: str, sample: TrainingSample) -> np.ndarray:
+    """(80,) what a row's sound of a sample is measured against."""
+    if row not in ("drawn", "noise_drawn"):
+        return sample.loudness[:80]
+    return draw_signal(np.random.default_rng(clip_seed(SEED, sample.key)), 10, loudest=LOUDEST)[:80]
 
 
 def first_seconds(sample: TrainingSample) -> np.ndarray:
@@ -128,7 +140,8 @@ def test_each_clip_is_made_from_its_own_instructions_at_the_guidance_asked_for(
 ) -> None:
     for sample in samples:
         found = decode_flac((evaluated / "clips" / f"{sample.key}.flac").read_bytes())
-        assert alike(found, generated_sound(sample)) > 0.999, sample.key
+        expected = generated_sound(sample, sample.loudness[:80], ASKED["guidance_loudness"])
+        assert alike(found, expected) > 0.999, sample.key
     report = json.loads((evaluated / "metrics.json").read_text())
     assert {name: report[name] for name in ASKED} == ASKED and report["steps"] == STEPS and report["seed"] == SEED
 
@@ -136,24 +149,31 @@ def test_each_clip_is_made_from_its_own_instructions_at_the_guidance_asked_for(
 def known_sounds(samples: list[TrainingSample]) -> dict[str, list[np.ndarray]]:
     """The sounds of the report's rows."""
     mean = np.mean([log_mel(first_seconds(sample)).numpy() for sample in samples], axis=0)
+    asked = ASKED["guidance_loudness"]
     seed = np.abs(np.round(mean[0, COMPRESSION::COMPRESSION].astype(np.float64))).astype(int)
     return {
-        "generated": [generated_sound(sample) for sample in samples],
+        "generated": [generated_sound(s, commanded_curve("generated", s), asked) for s in samples],
+        "drawn": [generated_sound(s, commanded_curve("drawn", s), asked) for s in samples],
+        "uncurved": [generated_sound(s, None, 0.0) for s in samples],
+        "noise": [noise_of_curve(commanded_curve("noise", s)) for s in samples],
+        "noise_drawn": [noise_of_curve(commanded_curve("noise_drawn", s)) for s in samples],
         "autoencoder": [latent_sound(sample.latent[:4, :100]) for sample in samples],
         "mean": [noise_sound(np.exp(mean[:, 0]), seed)] * len(samples),
     }
 
 
-def figures(sample: TrainingSample, sound: np.ndarray) -> dict[str, float]:
-    """The metrics of one sound against its sample's curve, and the onsets of its real sound."""
-    curve, commanded = loudness_signal(sound, seconds=CLIP_SECONDS), sample.loudness[:80]
+def figures(row: str, sample: TrainingSample, sound: np.ndarray) -> dict[str, float]:
+    """The metrics of one sound against its row's curve, and the onsets of its real sound; a drawn curve expects none."""
+    curve, commanded = loudness_signal(sound, seconds=CLIP_SECONDS), commanded_curve(row, sample)
     correlation = metrics.loudness_correlation(commanded, curve)
     onsets = metrics.match_onsets(metrics.onset_times(first_seconds(sample)), metrics.onset_times(sound))
     return {
         "loudness_pearson": correlation.pearson,
         "loudness_spearman": correlation.spearman,
         "loudness_error_db": metrics.loudness_error_db(commanded, curve),
-        "onset_f1": onsets.f1,
+        "level_error_db": metrics.level_error_db(commanded, curve),
+        "silence_db": metrics.silence_db(commanded, curve),
+        "onset_f1": float("nan") if "drawn" in row else onsets.f1,
         "lag_seconds": metrics.lag_seconds(commanded, curve),
     }
 
@@ -162,20 +182,29 @@ def test_every_figure_is_that_of_the_known_sounds(evaluated: Path, samples: list
     clips = json.loads((evaluated / "clips.json").read_text())
     rows = json.loads((evaluated / "metrics.json").read_text())["rows"]
     for row, sounds in known_sounds(samples).items():
-        expected = [figures(sample, sound) for sample, sound in zip(samples, sounds, strict=True)]
+        expected = [figures(row, sample, sound) for sample, sound in zip(samples, sounds, strict=True)]
         for sample, values in zip(samples, expected, strict=True):
-            found = {name: clips[row][sample.key][name] for name in values}
-            assert found == pytest.approx(values, abs=1e-3), (row, sample.key)
+            # Undefined is null in JSON.
+            found = {name: nan_of_null(clips[row][sample.key][name]) for name in values}
+            assert found == pytest.approx(values, abs=1e-3, nan_ok=True), (row, sample.key)
         for name in expected[0]:
-            of_all = [values[name] for values in expected]
-            value = np.mean(of_all) if name == "onset_f1" else np.median(of_all)
-            assert rows[row]["metrics"][name]["value"] == pytest.approx(value, abs=1e-3), (row, name)
-            assert rows[row]["metrics"][name]["count"] == len(samples)
+            of_all = [values[name] for values in expected if np.isfinite(values[name])]
+            assert rows[row]["metrics"][name]["count"] == len(of_all)
+            if of_all:
+                value = np.mean(of_all) if name == "onset_f1" else np.median(of_all)
+                assert rows[row]["metrics"][name]["value"] == pytest.approx(value, abs=1e-3), (row, name)
+
+
+def nan_of_null(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def test_the_figures_of_a_model_that_obeys_are_those_of_obedience(evaluated: Path) -> None:
     rows = json.loads((evaluated / "metrics.json").read_text())["rows"]
     found = {row: {name: entry["value"] for name, entry in rows[row]["metrics"].items()} for row in rows}
+    # It obeys what is drawn as well, noise has no onset of the clip's, and without a curve it follows none.
+    assert found["drawn"]["loudness_pearson"] > 0.8 and found["noise"]["loudness_pearson"] > 0.95
+    assert found["noise"]["onset_f1"] < 0.9 and abs(found["uncurved"]["loudness_pearson"]) < 0.3
     for row in ("generated", "autoencoder"):
         assert found[row]["loudness_pearson"] > 0.95 and found[row]["loudness_error_db"] < 3, row
         assert found[row]["onset_f1"] == 1 and found[row]["lag_seconds"] == 0, row
