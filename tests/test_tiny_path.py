@@ -166,7 +166,7 @@ def run(killed_in):
     shard.ShardWriter.add = add
     with dg.DagsterInstance.ephemeral() as instance:
         done = dg.materialize(graph, instance=instance, resources=defs.resources, tags=tags,
-                              selection=dg.AssetSelection.assets("training_shards").upstream())
+                              selection=dg.AssetSelection.assets("training_shards", "drawn_instructions").upstream())
     os._exit(0 if done.success else 1)
 
 def end_of(killed_in):
@@ -192,11 +192,12 @@ def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Pa
 
     # Backbones are no shards: the trained ones are taken as they are, so that the bytes can be compared.
     shutil.copytree(tiny / "data" / "backbones", tmp_path / "data" / "backbones")
-    assert set(STAGES) == PARTITIONED
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), *STAGES]
+    stages = [*STAGES, "drawn_instructions"]
+    assert set(stages) == PARTITIONED
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), *stages]
     done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    for asset in STAGES:
+    for asset in stages:
         for name in finished_shards(tiny / "data" / asset):
             undisturbed, again = (read_manifest(folder / "data" / asset, name) for folder in (tiny, tmp_path))
             assert undisturbed is not None
