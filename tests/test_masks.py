@@ -144,3 +144,14 @@ def test_boxes_and_files_that_cannot_be_are_refused(tmp_path):
         masks.read_mask(tmp_path / "mask.gif", 4, 4, frames=2)
     with pytest.raises(ValueError, match="type float64"):
         masks.from_images([np.zeros((2, 2))], 4, 4, frames=2)
+
+
+def test_a_box_anywhere_covers_what_it_shares_a_part_with():
+    rng = np.random.default_rng(0)
+    height, width = 7, 11
+    for _ in range(50):
+        (x0, x1), (y0, y1) = np.sort(rng.random((2, 2)), axis=1)
+        mask = masks.rasterize([Box(0, 0, 1.0, x0, y0, x1, y1)], height, width, frames=1)[0]
+        columns = [x1 * width > column and x0 * width < column + 1 for column in range(width)]
+        rows = [y1 * height > row and y0 * height < row + 1 for row in range(height)]
+        np.testing.assert_array_equal(mask, np.outer(rows, columns))

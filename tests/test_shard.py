@@ -221,3 +221,21 @@ def test_a_sample_of_the_wrong_shape_is_refused() -> None:
     broken = TrainingSample(**{**training_sample().__dict__, "loudness": np.zeros(80, np.float32)})
     with pytest.raises(ValueError, match="loudness of a_000000 is float32"):
         encode_sample(broken)
+
+
+def test_a_line_torn_by_a_kill_costs_no_other_clip_in_the_next_kill(tmp_path: Path) -> None:
+    content = clips(3)
+    first, second, third = sorted(content)
+    inputs = {"clips": "1"}
+    with ShardWriter(tmp_path, "train-000000", inputs=inputs) as shard:
+        shard.add(first, content[first])
+        shard.add(second, content[second])
+        journal = shard.staging / "journal.jsonl"
+        os.truncate(journal, journal.stat().st_size - 5)
+    with ShardWriter(tmp_path, "train-000000", inputs=inputs) as shard:
+        shard.add(third, content[third])
+    with ShardWriter(tmp_path, "train-000000", inputs=inputs) as shard:
+        assert shard.done == {first, third}
+        shard.add(second, content[second])
+        shard.commit()
+    assert dict(ShardReader(tmp_path, "train-000000").items()) == content
