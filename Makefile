@@ -1,6 +1,7 @@
 # install  the environment in .venv, with the tested versions
 # demo     everything, from rendered clips to a trained model and a page to listen to
 # test     the test suite
+# mutations  about a hundred faults, each put into a copy of the code, and whether the tests notice
 # check-demo  whether the README's sounds are what they say: thing, peak, level, curve (minutes)
 # dev      Dagster's page on the data of the profile
 # bench    the figures of the README, each measured again beside its baseline
@@ -22,7 +23,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export YOLO_OFFLINE := true
 export YOLO_AUTOINSTALL := false
 
-.PHONY: install demo test check-demo dev bench clean
+.PHONY: install demo test mutations check-demo dev bench clean
 
 install: $(STAMP)
 
@@ -60,6 +61,10 @@ test: export HF_HUB_OFFLINE := 1
 test: export OMP_NUM_THREADS := 1
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+mutations: export HF_HUB_OFFLINE := 1
+mutations: install
+	@failed=0; for part in 1 2 3 4 5 6; do $(BIN)/python -m tests.mutations --part $$part/6 || failed=1; done; exit $$failed
 
 check-demo: export HF_HUB_OFFLINE := 1
 check-demo: install
