@@ -367,6 +367,27 @@ MUTATIONS = (
         "tests/test_object_masks.py -k surest",
     ),
     Mutation(
+        "drawaudio_model/detector.py",
+        "Box(frame, asked[clip][phrase], *rest)",
+        "Box(frame, phrase, *rest)",
+        "boxes are given to other phrases than those they were found for",
+        "tests/test_detector_phrases.py",
+    ),
+    Mutation(
+        "drawaudio_model/text.py",
+        "return self.t5[index][self.t5_mask[index]]",
+        "return self.t5[index]",
+        "samples hold the padding of their caption's batch",
+        "tests/test_text.py -k collate",
+    ),
+    Mutation(
+        "drawaudio_model/text.py",
+        "positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)",
+        "positions = torch.arange(mask.shape[1]).expand(mask.shape)",
+        "padding shifts the positions of GPT-2's input",
+        "tests/test_text.py -k batch",
+    ),
+    Mutation(
         "pipelines/clip_list.py",
         "*sorted(new)]",
         "*sorted(new)[:0]]",
@@ -586,6 +607,20 @@ MUTATIONS = (
         "the newest checkpoints are deleted and the oldest kept",
         "tests/test_train_runs.py -k sounds",
     ),
+    Mutation(
+        TRAIN,
+        "        guidance_video=config.guidance_video,\n",
+        "",
+        "a trained model samples with the paper's guidance instead of its own",
+        "tests/test_train_settings.py",
+    ),
+    Mutation(
+        TRAIN,
+        '    schedule = NOISE_SCHEDULE | {"prediction_type": config.prediction}',
+        "    schedule = NOISE_SCHEDULE",
+        "a model that predicts velocity is sampled as if it were noise",
+        "tests/test_train_settings.py",
+    ),
     # Evaluation
     Mutation(
         EVALUATE,
@@ -620,6 +655,27 @@ MUTATIONS = (
         "guidance_loudness=run.guidance_loudness,",
         "guidance_loudness=None,",
         "the evaluation ignores the guidance by loudness that was asked for",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "pipe.config[name] if weight is None else weight",
+        "pipe.config[name]",
+        "the report has the model's own guidance whatever was asked for",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "seeds=[clip_seed(run.seed, sample.key) for sample in together],",
+        "seeds=[clip_seed(run.seed, samples[0].key) for _ in together],",
+        "all clips of a report start from the same noise",
+        ORACLE_TESTS,
+    ),
+    Mutation(
+        EVALUATE,
+        "for start in range(0, len(samples), batch):",
+        "for start in range(0, len(samples) - batch, batch):",
+        "the upper bound lacks the last clips",
         ORACLE_TESTS,
     ),
     Mutation(
