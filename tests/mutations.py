@@ -837,10 +837,9 @@ def changed_text(mutation: Mutation) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tries the faults; returns the exit code: 1 when one went unnoticed, 2 when the table or the tests are wrong."""
     options = _parser().parse_args(arguments)
-    number, _, count = options.part.partition("/")
-    chosen = [mutation for mutation in MUTATIONS if options.only in mutation.file + mutation.breaks]
-    chosen = chosen[int(number) - 1 :: int(count)]
     try:
+        number, count = _part(options.part)
+        chosen = [mutation for mutation in MUTATIONS if options.only in mutation.file + mutation.breaks][number::count]
         texts = [changed_text(mutation) for mutation in chosen]
     except ValueError as error:
         sys.stderr.write(f"mutations: {error}\n")
@@ -906,6 +905,14 @@ def _run_pytest(copy: Path, tests: str) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ("drawaudio_model", "pipelines", "tests")]:
         del sys.modules[name]
     sys.exit(int(pytest.main([*shlex.split(tests), "-x", "-q", "-p", "no:cacheprovider"])))
+
+
+def _part(text: str) -> tuple[int, int]:
+    """(i, n) from 0 of "I/N" from 1."""
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"--part is {text!r}, expected I/N such as 1/6")
+    return int(number) - 1, int(count)
 
 
 def _parser() -> argparse.ArgumentParser:
