@@ -556,9 +556,9 @@ def levels(sounds: Mapping[str, Mapping[str, np.ndarray]], pipe: DrawAudioPipeli
     inside = None
     if pipe.domain is not None:
         low, high = pipe.domain.config.quietest_rms, pipe.domain.config.loudest_rms
-        levels = [float(np.sqrt(np.square(sound).mean())) for sound in sounds["uncurved"].values()]
+        found = [float(np.sqrt(np.square(sound).mean())) for sound in sounds["uncurved"].values()]
         # A FLAC's steps move a level by less than a hundredth of a decibel.
-        inside = float(np.mean([low * 0.999 <= level <= high * 1.001 for level in levels]))
+        inside = float(np.mean([low * 0.999 <= level <= high * 1.001 for level in found]))
     return {"largest_peak": max(peaks), "uncurved_in_training_range": inside}
 
 

@@ -65,7 +65,7 @@ class CavpConfig:
     """Base channels of Cnn14; Diff-Foley's has 64."""
     embed_dim: int = 64
     image_size: int = 64
-    first_steps: int = 480
+    first_steps: int = 900
     """Steps of the first stage."""
     first_views: int = 32
     """Stretches of pictures in a batch of the first stage. Many different ones teach more than long ones."""

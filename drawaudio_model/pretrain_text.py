@@ -49,9 +49,9 @@ class TextConfig:
     width: int = 64
     """Of CLAP, T5 and GPT-2; the target tokens are CLAP's states, so GPT-2 is as wide as CLAP."""
     layers: int = 2
-    clap_steps: int = 100
+    clap_steps: int = 180
     t5_steps: int = 140
-    gpt_steps: int = 80
+    gpt_steps: int = 130
     batch_size: int = 24
     learning_rate: float = 2e-3
     hidden_share: float = 0.3

@@ -48,7 +48,7 @@ class VocoderConfig:
 
     width: int = 160
     blocks: int = 5
-    steps: int = 900
+    steps: int = 250
     batch_size: int = 8
     crop_frames: int = 96
     """Mel frames of a training crop (1 s)."""
@@ -58,7 +58,7 @@ class VocoderConfig:
 
     @staticmethod
     def demo() -> "VocoderConfig":
-        """About 2 min on two idle cores."""
+        """About 40 s on two idle cores."""
         return VocoderConfig()
 
     @staticmethod
