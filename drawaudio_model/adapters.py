@@ -37,6 +37,7 @@ _SETTINGS = (
     "guidance_text",
     "guidance_video",
     "guidance_loudness",
+    "level_matching_db",
     "base_model",
     "licence",
 )
@@ -95,8 +96,8 @@ def load_adapters(base: Path | str, folder: Path | str, *, cavp: Path | str | No
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(f"{folder} has no {name}; give a folder that save_adapters wrote")
-    # Adapters of a time before this setting are without it.
-    config = {"guidance_loudness": LOUDNESS_SCALE} | read_json(folder / CONFIG)
+    # Adapters of a time before these settings are without them.
+    config = {"guidance_loudness": LOUDNESS_SCALE, "level_matching_db": None} | read_json(folder / CONFIG)
     modules = {"mask_attention": MaskAttention, "loudness_control": LoudnessControl}
     try:
         parts: dict[str, Any] = {name: kind.from_config(config[name]) for name, kind in modules.items()}
@@ -141,6 +142,7 @@ def from_audioldm2(
     guidance_text: float = TEXT_SCALE,
     guidance_video: float = VIDEO_SCALE,
     guidance_loudness: float = LOUDNESS_SCALE,
+    level_matching_db: float | None = None,
     base_model: str | None = AUDIOLDM2,
     licence: str | None = AUDIOLDM2_LICENCE,
 ) -> DrawAudioPipeline:
@@ -153,10 +155,11 @@ def from_audioldm2(
         loudness_control: trained; default new, adding nothing.
         attention_head_dim: number of heads instead of the config's; see `DrawAudioUNet.from_audioldm2`.
         video_width: width of the video tokens.
-        loudness_branches: as DrawAudioPipeline's, like the next three.
+        loudness_branches: as DrawAudioPipeline's, like the next four.
         guidance_text: s_text of Eq. (12) where a call gives none.
         guidance_video: its s_video.
         guidance_loudness: s_loudness.
+        level_matching_db: how far a sound may be turned up to meet its curve.
         base_model: for the model card.
         licence: for the model card.
 
@@ -194,6 +197,7 @@ def from_audioldm2(
         guidance_text=guidance_text,
         guidance_video=guidance_video,
         guidance_loudness=guidance_loudness,
+        level_matching_db=level_matching_db,
         base_model=base_model,
         licence=licence,
     )
