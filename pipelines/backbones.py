@@ -75,14 +75,16 @@ def object_detector(context: dg.AssetExecutionContext, data_root: DataRoot, trai
 
 
 @dg.asset(
-    deps=_after(clip_media) + ([] if current_profile().backbones == "published" else [audio_autoencoder]),
+    deps=_after(raw_clips, clip_media) + ([] if current_profile().backbones == "published" else [audio_autoencoder]),
     backfill_policy=_single_run,
     group_name="backbones",
     kinds={"diffusers"},
 )
 def vocoder(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """Log-mel to waveform: a small network that also sharpens what the autoencoder blurs; published: AudioLDM2's HiFi-GAN."""
-    return make_backbone(context, data_root, trainer, "vocoder", ("clip_media",), learns_from=("audio_autoencoder",))
+    return make_backbone(
+        context, data_root, trainer, "vocoder", ("raw_clips", "clip_media"), learns_from=("audio_autoencoder",)
+    )
 
 
 def make_backbone(
