@@ -605,7 +605,7 @@ MUTATIONS = (
         "for old in _steps(folder)[:-keep]:",
         "for old in _steps(folder)[keep:]:",
         "the newest checkpoints are deleted and the oldest kept",
-        "tests/test_train_runs.py -k sounds",
+        "tests/test_train_step.py -k newest",
     ),
     Mutation(
         TRAIN,

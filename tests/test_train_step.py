@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from drawaudio_model.checkpoint import newest_checkpoint, save_checkpoint
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import NullRates, TrainingBatch, TrainingShards, fixed_batches, training_batches
 from drawaudio_model.denoiser import Denoiser, NullText, build_denoiser, diffusion_noise
@@ -258,3 +259,10 @@ def test_a_stopped_run_continues_to_the_same_state(run: Run, data: Path, tmp_pat
     for name in ("model", "average", "optimizer"):
         file = last / f"{name}.safetensors"
         assert (tmp_path / file).read_bytes() == (run.folder / file).read_bytes()
+
+
+def test_the_newest_checkpoints_stay(tmp_path: Path) -> None:
+    for step in (1, 2, 5, 9):
+        save_checkpoint(tmp_path, step, {"model": {"weight": torch.full((2,), float(step))}}, {}, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000005", "step-00000009"]
+    assert newest_checkpoint(tmp_path).tensors["model"]["weight"].tolist() == [9.0, 9.0]
