@@ -40,10 +40,10 @@ from drawaudio_model.dataset import pad_text
 from drawaudio_model.drawn_curves import draw_signal
 from drawaudio_model.drawn_sounds import LOUDEST
 from drawaudio_model.full_scale import LIMITED_SUFFIX, count_limited, fit_full_scale, note_limited
+from drawaudio_model.limiter import CEILING_DB
 from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform, vocode
-from drawaudio_model.mixing import CEILING_DB
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.paper_tables import PAPER, beside_the_paper, table_html
 from drawaudio_model.pipeline import STEPS, Conditions, DrawAudioPipeline

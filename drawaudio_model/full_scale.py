@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from drawaudio_model.limiter import CEILING_DB, decibels, limit, true_peak
 from drawaudio_model.media import check_waveform
-from drawaudio_model.mixing import CEILING_DB, decibels, limit, true_peak
 from drawaudio_model.shard import write_atomically
 
 ROUNDING = 1 + 1e-4

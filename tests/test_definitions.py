@@ -63,7 +63,7 @@ LEVELS = [
         "detector",
         "card",
         "markdown",
-        "mixing",
+        "limiter",
         "drawn_curves",
         "drawn_masks",
         "drawn_sounds",
@@ -137,7 +137,8 @@ def trainer_modules() -> set[str]:
         for name in names
         if name in {"evaluate", "cli", "config", "dataset", "pipeline"}
         or "pretrain" in name
-        or name.startswith(("control", "train"))
+        or name == "train"
+        or name.startswith(("control", "train_"))
     }
 
 
