@@ -173,7 +173,9 @@ class TrainingShards:
         limits: ScoreLimits | None = None,
         drawn: "DrawnInstructions | None" = None,
     ) -> None:
-        self.folder, self.split, self.drawn = Path(folder), split, drawn
+        self.folder, self.split = Path(folder), split
+        self.drawn = drawn
+        """May be set later, before the first sample is read."""
         self.shards = finished_shards(self.folder, split=split)
         if not self.shards:
             raise ValueError(f"no finished training shard '{split}-*' in {self.folder}; {HOW_TO_MAKE_SHARDS}")
@@ -204,8 +206,7 @@ class TrainingShards:
             hashes.append(manifest.sha256)
         if not self.keys:
             raise ValueError(f"the '{split}-*' shards in {self.folder} hold no sample; {HOW_TO_MAKE_SHARDS}")
-        variants = [] if drawn is None else [drawn.fingerprint]
-        self.fingerprint = fingerprint(hashes, *([sorted(skipped)] if skipped else []), *variants)
+        self._identity = [hashes, *([sorted(skipped)] if skipped else [])]
         self._shard_numbers = np.concatenate(shard_numbers)
         self._offsets, self._sizes = np.concatenate(offsets), np.concatenate(sizes)
         self._files: dict[tuple[int, int], int] = {}
@@ -214,6 +215,11 @@ class TrainingShards:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the samples do, or the variants that are drawn in their place."""
+        return fingerprint(*self._identity, *([] if self.drawn is None else [self.drawn.fingerprint]))
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

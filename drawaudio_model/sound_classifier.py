@@ -1,7 +1,7 @@
 """Says which kind of thing sounds: a small network trained on the demo world's stems, one kind each.
 
-It is a measuring instrument, not a part of the model: it is trained on the stems of the train split, judged on those of
-the held-out splits, and its accuracy stands in every report that it serves.
+It is a measuring instrument, not a part of the model: it is trained on the stems of the train split and on its things'
+sounds without a pause, judged on those of the held-out splits, and its accuracy stands in every report that it serves.
 
 Legend: B batch, T mel frames, M mel bins, K kinds.
 """
@@ -93,6 +93,20 @@ def read_stems(raw_clips: Path, split: str) -> list[Stem]:
     return stems
 
 
+def read_materials(raw_clips: Path, split: str) -> list[Stem]:
+    """The target's sound without a pause of every clip that has one: what generated sounds under drawn curves are like."""
+    materials = []
+    for shard in finished_shards(raw_clips, split=split):
+        reader = ShardReader(raw_clips, shard)
+        for key in reader.keys:
+            if "material.flac" in reader.members(key):
+                truth = json.loads(reader.member(key, "truth.json"))
+                waveform = decode_flac(reader.member(key, "material.flac"))
+                materials.append(Stem(truth["objects"][truth["target"]]["kind"], normalize_waveform(waveform)))
+        reader.close()
+    return materials
+
+
 def train_classifier(
     stems: Sequence[Stem], *, steps: int, seed: int, report: Reporter | None = None
 ) -> SoundClassifier:
@@ -127,7 +141,7 @@ def accuracy(model: SoundClassifier, stems: Sequence[Stem]) -> float:
 def trained_classifier(raw_clips: Path, folder: Path, *, steps: int = STEPS, seed: int = 0) -> SoundClassifier:
     """The classifier of these clips: read from `folder` where the same one was trained before, else trained and kept."""
     shards = {name: read_manifest(raw_clips, name).sha256 for name in finished_shards(raw_clips, split="train")}
-    identity = fingerprint(shards, steps, seed, BATCH, LEARNING_RATE)
+    identity = fingerprint("stems and materials", shards, steps, seed, BATCH, LEARNING_RATE)
     weights, facts = folder / "classifier.safetensors", folder / "classifier.json"
     if weights.is_file() and facts.is_file():
         stored = json.loads(facts.read_text())
@@ -136,7 +150,8 @@ def trained_classifier(raw_clips: Path, folder: Path, *, steps: int = STEPS, see
             model.load_state_dict(load_file(weights))
             return model.eval()
     with Reporter("train classifier", steps) as report:
-        model = train_classifier(read_stems(raw_clips, "train"), steps=steps, seed=seed, report=report)
+        sounds = [*read_stems(raw_clips, "train"), *read_materials(raw_clips, "train")]
+        model = train_classifier(sounds, steps=steps, seed=seed, report=report)
     folder.mkdir(parents=True, exist_ok=True)
     # The facts come last: weights without them are not used.
     facts.unlink(missing_ok=True)

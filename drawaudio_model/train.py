@@ -441,8 +441,9 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
     """Runs or continues the training that the command line asks for, and writes its pipeline folder."""
     threads = threads_setting(arguments.threads)
     accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
-    shards = TrainingShards(arguments.shards, limits=config.score_limits(), drawn=drawn_instructions(arguments, config))
+    shards = TrainingShards(arguments.shards, limits=config.score_limits())
     check_backbones(config, arguments.backbones)
+    shards.drawn = drawn_instructions(arguments, config)
     state = arguments.state or beside_model(arguments.output, "training")
     if accelerator.is_main_process:
         prepare_folder(config, shards, state, arguments.resume)

@@ -27,7 +27,9 @@ def test_improved_differs_from_paper_where_it_says() -> None:
     paper = json.loads(TrainConfig.paper().to_json())
     changed = {name for name in mine if mine[name] != paper[name]}
     control = {"loudness_mode", "loudness_scale", "null_loudness_rate", "min_snr_gamma"}
-    assert changed == {"run", "trainable", "precision"} | control
+    drawn = {"drawn_share", "level_matching_db"}
+    assert changed == {"run", "trainable", "precision"} | control | drawn
+    assert paper["drawn_share"] == 0 and paper["level_matching_db"] is None
     assert paper["null_loudness_rate"] == 0 and mine["null_loudness_rate"] > 0 and mine["loudness_zero_start"]
 
 

@@ -28,8 +28,8 @@ def render_stem(thing: SceneObject) -> np.ndarray:
     return (sound * (thing.peak / np.abs(sound).max())).astype(np.float32)
 
 
-MATERIAL_LEVEL = 0.35
-"""RMS of a material before its peaks are limited: the loudest that any sound of the world reaches."""
+MATERIAL_LEVEL, MATERIAL_PEAK = 0.35, 2.5
+"""RMS and peak of a material before it is limited, at most: as loud as any sound of the world, and ticks stay ticks."""
 
 
 def render_material(thing: SceneObject) -> np.ndarray:
@@ -40,7 +40,8 @@ def render_material(thing: SceneObject) -> np.ndarray:
     """
     rng = np.random.default_rng([thing.noise_seed, 1])
     sound = _SOUNDS[thing.kind](replace(thing, events=dense_events(thing.kind, rng)), rng)
-    return limit(sound * (MATERIAL_LEVEL / np.sqrt(np.mean(sound**2))))[0].astype(np.float32)
+    gain = min(MATERIAL_LEVEL / np.sqrt(np.mean(sound**2)), MATERIAL_PEAK / np.abs(sound).max())
+    return limit(sound * gain)[0].astype(np.float32)
 
 
 def _times(seconds: float) -> np.ndarray:
