@@ -94,7 +94,7 @@ def test_every_figure_has_its_count_for_the_model_and_both_bounds(evaluated: Pat
 def test_the_page_stands_alone_and_all_its_files_exist(evaluated: Path) -> None:
     page = (evaluated / "index.html").read_text()
     links = re.findall(r'(?:src|poster|href)="([^"]+)"', page)
-    assert len(links) == 3 * (2 * 2 + 1 + 3)
+    assert len(links) == 3 * (2 * 2 + 2 + 4)
     assert all(link.startswith("page/") and (evaluated / link).stat().st_size > 100 for link in links)
     assert "://" not in page and "<script" not in page and "@import" not in page
     assert "a &lt;drum&gt; &amp; 0" in page and "$" not in page
@@ -164,10 +164,11 @@ def test_generated_sounds_beyond_full_scale_are_limited_and_counted(
     output = tmp_path / "evaluation"
     assert run(tmp_path, output) == 0
     limited = json.loads((output / "metrics.json").read_text())["limited_clips"]
-    assert limited["count"] == 3 and limited["largest_peak_db"] > 3
+    # With its own curve, with a drawn one and without.
+    assert limited["count"] == 9 and limited["largest_peak_db"] > 3
     for path in (output / "clips").glob("*.flac"):
         assert true_peak(decode_flac(path.read_bytes())) == pytest.approx(10 ** (CEILING_DB / 20), abs=0.01)
-    assert "3 generated sounds exceed full scale" in (output / "log.jsonl").read_text()
+    assert "9 generated sounds exceed full scale" in (output / "log.jsonl").read_text()
     assert "(limited by" in (output / "index.html").read_text()
     assert run(tmp_path, output) == 0  # keeps the sounds, and what is known of them
     assert json.loads((output / "metrics.json").read_text())["limited_clips"] == limited
