@@ -200,7 +200,7 @@ def _placed(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _fill(outlines: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(V, H, W) bool: the insides of closed lines (V, P, 2), shares of the picture; at least a pixel of each."""
+    """(V, H, W) bool: the insides of closed lines (V, P, 2), shares of the picture; Pillow draws at least a pixel of each."""
 
     def draw(pencil: ImageDraw.ImageDraw, points: np.ndarray) -> None:
         pencil.polygon(points.ravel().tolist(), fill=1)
@@ -234,6 +234,4 @@ def _pictures(
         picture = Image.new("L", (width, height))
         draw(ImageDraw.Draw(picture), own)
         mask[frame] = np.asarray(picture)
-        column, row = np.rint(own.reshape(-1, 2).mean(axis=0)).astype(int).clip(0, (width - 1, height - 1))
-        mask[frame, row, column] = True
     return mask

@@ -79,7 +79,7 @@ def test_a_mask_is_where_the_thing_is_and_only_then(kind):
 
 @pytest.mark.parametrize("kind", MASK_KINDS)
 def test_a_tiny_thing_at_the_edge_still_has_a_mask(kind):
-    for corners in ((0.0, 0.0, 0.004, 0.004), (0.997, 0.998, 1.0, 1.0)):
+    for corners in ((0.0, 0.0, 0.004, 0.004), (0.9999, 0.9999, 1.0, 1.0)):
         assert all(mask.any(axis=(1, 2)).all() for mask in masks(kind, np.tile(corners, (FRAMES, 1))))
 
 
@@ -116,7 +116,8 @@ def test_an_unsteady_hand_draws_every_frame_anew_and_a_steady_one_does_not():
 def test_half_a_thing_is_part_of_it_one_way_and_all_of_it_the_other():
     size = (STILL[0, 2:] - STILL[0, :2]) * SIDE
     ways = set()
-    for mask in masks("half"):
+    for seed in range(24):
+        mask = drawn_mask(np.random.default_rng(seed), STILL, SIDE, SIDE, "half", frames=slice(1))
         drawn = np.array([mask[0].any(axis=0).sum(), mask[0].any(axis=1).sum()])
         cut = int((drawn / size).argmin())
         assert abs(drawn[1 - cut] - size[1 - cut]) <= 2 and 0.3 < drawn[cut] / size[cut] < 0.7
