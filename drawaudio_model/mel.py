@@ -150,6 +150,21 @@ def check_vocoder(vocoder: Vocoder) -> None:
         )
 
 
+def as_batch(spectrogram: Tensor) -> Tensor:
+    """(B, T, M) float32 of a vocoder's log-mels (B, T, M) or (T, M).
+
+    Raises:
+        ValueError: on another number of mel bins or axes, or values that are not finite.
+    """
+    if spectrogram.ndim not in (2, 3) or spectrogram.shape[-1] != MEL_BINS:
+        raise ValueError(
+            f"log-mel has shape {tuple(spectrogram.shape)}, expected (batch, frames, {MEL_BINS}) or (frames, {MEL_BINS})"
+        )
+    if not spectrogram.isfinite().all():
+        raise ValueError("log-mel has values that are not finite; check what made it")
+    return spectrogram.float().reshape(-1, *spectrogram.shape[-2:])
+
+
 class GriffinLimVocoder(ModelMixin, ConfigMixin):
     """Log-mel (B, T, M) to waveform (B, T * 160) without learned weights; called as SpeechT5HifiGan is.
 
@@ -192,14 +207,7 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
         Raises:
             ValueError: on another number of mel bins or axes, or values that are not finite.
         """
-        if spectrogram.ndim not in (2, 3) or spectrogram.shape[-1] != MEL_BINS:
-            raise ValueError(
-                f"log-mel has shape {tuple(spectrogram.shape)}, expected (batch, frames, {MEL_BINS}) or "
-                f"(frames, {MEL_BINS})"
-            )
-        if not spectrogram.isfinite().all():
-            raise ValueError("log-mel has values that are not finite; check what made it")
-        clips = spectrogram.float().reshape(-1, *spectrogram.shape[-2:])
+        clips = as_batch(spectrogram)
         # librosa's Griffin-Lim takes one core; clips do not depend on each other.
         with ThreadPoolExecutor(max(1, min(len(clips), torch.get_num_threads()))) as pool:
             waveforms = torch.stack(list(pool.map(self._vocode_clip, clips)))

@@ -91,7 +91,7 @@ class CavpConfig:
 
     @staticmethod
     def demo() -> "CavpConfig":
-        """About 100 s on two idle cores."""
+        """About 2 min on two idle cores."""
         return CavpConfig()
 
     @staticmethod

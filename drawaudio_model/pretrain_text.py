@@ -71,13 +71,13 @@ class TextConfig:
 
     @staticmethod
     def demo() -> "TextConfig":
-        """About 60 s on two idle cores."""
+        """About 80 s on two idle cores."""
         return TextConfig()
 
     @staticmethod
     def control() -> "TextConfig":
-        """About 100 s on two idle cores."""
-        return TextConfig(clap_steps=180, t5_steps=220, gpt_steps=120)
+        """About 2 min on two idle cores."""
+        return TextConfig(clap_steps=300, t5_steps=220, gpt_steps=200)
 
     @staticmethod
     def tiny() -> "TextConfig":

@@ -26,6 +26,7 @@ from drawaudio_model.mel import (
     SILENCE,
     GriffinLimVocoder,
     Vocoder,
+    as_batch,
     check_vocoder,
     density_interpolation,
     invert_mel,
@@ -98,14 +99,7 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
         Raises:
             ValueError: on another number of mel bins or axes, or values that are not finite.
         """
-        if spectrogram.ndim not in (2, 3) or spectrogram.shape[-1] != MEL_BINS:
-            raise ValueError(
-                f"log-mel has shape {tuple(spectrogram.shape)}, expected (batch, frames, {MEL_BINS}) or "
-                f"(frames, {MEL_BINS})"
-            )
-        if not spectrogram.isfinite().all():
-            raise ValueError("log-mel has values that are not finite; check what made it")
-        clips = spectrogram.float().reshape(-1, *spectrogram.shape[-2:])
+        clips = as_batch(spectrogram)
         # Clip by clip: the products of a batch are summed in another order than those of one clip.
         waveforms = [self._vocode_clip(mel[None]) for mel in clips]
         return torch.cat(waveforms).reshape(*spectrogram.shape[:-2], -1)
