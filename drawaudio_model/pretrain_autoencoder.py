@@ -107,7 +107,7 @@ def train_autoencoder(
     train_keys, held_out_keys = clips.split()
     mels, held_out = read_log_mels(clips, train_keys), read_log_mels(clips, held_out_keys)
     model = build_autoencoder(config, mels).to(device)
-    mels = torch.cat([mels, *read_materials(clips, train_keys)])
+    mels = torch.cat([mels, *(log_mel(sound)[None] for key in train_keys for sound in clips.materials(key))])
     random = torch.Generator().manual_seed(seed)
 
     def loss_of_step(step: int) -> torch.Tensor:
@@ -154,12 +154,6 @@ def random_crops(mels: torch.Tensor, batch_size: int, frames: int, random: torch
     chosen = torch.randint(len(mels), (batch_size,), generator=random).tolist()
     starts = torch.randint(mels.shape[1] - frames + 1, (batch_size,), generator=random).tolist()
     return torch.stack([mels[i, start : start + frames] for i, start in zip(chosen, starts, strict=True)])[:, None]
-
-
-def read_materials(clips: TrainClips, keys: list[str]) -> list[torch.Tensor]:
-    """Log-mels (1, T, M) of the clips' sounds without a pause, where their source has made any: what drawn curves shape."""
-    own = [key for key in keys if clips.has("raw_clips", key, "material.flac")]
-    return [log_mel(decode_flac(clips.member("raw_clips", key, "material.flac")))[None] for key in own]
 
 
 LOUDER_NATS, SOFTER_NATS = 0.6, 3.5

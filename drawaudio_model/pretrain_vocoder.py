@@ -85,7 +85,8 @@ def train_vocoder(
     train_keys, held_out_keys = clips.split()
     chosen = np.unique(np.linspace(0, len(held_out_keys) - 1, config.compared_clips).astype(int))
     autoencoder = load_autoencoder(data)
-    learnt = torch.cat([read_waveforms(clips, train_keys), *read_materials(clips, train_keys[::MATERIAL_EVERY])])
+    materials = [torch.as_tensor(sound)[None] for key in train_keys[::MATERIAL_EVERY] for sound in clips.materials(key)]
+    learnt = torch.cat([read_waveforms(clips, train_keys), *materials])
     examples = Examples(learnt, autoencoder)
     vocoder = SpectralVocoder(width=config.width, blocks=config.blocks).to(device)
     random = torch.Generator().manual_seed(seed)
@@ -133,12 +134,6 @@ def read_waveforms(clips: TrainClips, keys: list[str]) -> Tensor:
             for key in counted(keys, "read sounds")
         ]
     )
-
-
-def read_materials(clips: TrainClips, keys: list[str]) -> list[Tensor]:
-    """(1, samples) of the clips' sounds without a pause, where their source has made any: what drawn curves shape."""
-    own = [key for key in keys if clips.has("raw_clips", key, "material.flac")]
-    return [torch.as_tensor(decode_flac(clips.member("raw_clips", key, "material.flac")))[None] for key in own]
 
 
 class Examples:

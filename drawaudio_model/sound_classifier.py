@@ -94,15 +94,16 @@ def read_stems(raw_clips: Path, split: str) -> list[Stem]:
 
 
 def read_materials(raw_clips: Path, split: str) -> list[Stem]:
-    """The target's sound without a pause of every clip that has one: what generated sounds under drawn curves are like."""
+    """Every thing's sound without a pause, where the clips have them: what generated sounds under drawn curves are like."""
     materials = []
     for shard in finished_shards(raw_clips, split=split):
         reader = ShardReader(raw_clips, shard)
         for key in reader.keys:
-            if "material.flac" in reader.members(key):
-                truth = json.loads(reader.member(key, "truth.json"))
-                waveform = decode_flac(reader.member(key, "material.flac"))
-                materials.append(Stem(truth["objects"][truth["target"]]["kind"], normalize_waveform(waveform)))
+            for thing in json.loads(reader.member(key, "truth.json"))["objects"]:
+                name = f"material{thing['stem']}.flac"
+                if name in reader.members(key):
+                    waveform = decode_flac(reader.member(key, name))
+                    materials.append(Stem(thing["kind"], normalize_waveform(waveform)))
         reader.close()
     return materials
 

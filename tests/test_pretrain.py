@@ -317,7 +317,8 @@ def test_text_encoders_learn_wordings_where_the_truth_tells_them(root, tmp_path)
         for key in reader.keys:
             truth = json.loads(reader.member(key, "truth.json"))
             colour = truth["objects"][0]["colour"]
-            truth |= {"kind": colour, "wordings": [f"hooting {colour} thing", f"{colour} hoots"]}
+            truth["kind"] = colour
+            truth["objects"][0]["wordings"] = [f"hooting {colour} thing", f"{colour} hoots"]
             writer.add(key, {"truth.json": json.dumps(truth).encode()})
         writer.commit()
     measured = pretrain("text_encoders", tmp_path, tmp_path / "text", run="tiny", steps=12)
