@@ -70,6 +70,7 @@ from drawaudio_model.masks import apply_mask
 from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
 from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder, detector_beside
+from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
 from drawaudio_model.sampling import (
     Conditions,
     Guidance,
@@ -164,7 +165,7 @@ class DrawAudioPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: AutoencoderKL | PatchAutoencoder,
         text_encoder: ClapModel,
         tokenizer: PreTrainedTokenizerBase,
         text_encoder_2: T5EncoderModel,
@@ -581,23 +582,19 @@ class DrawAudioPipeline(DiffusionPipeline):
     @property
     def latent_frames(self) -> int:
         """F: latent frames of one window."""
-        return MEL_FRAMES // self._compression
+        return MEL_FRAMES // compression(self.vae)
 
     @property
     def latent_bins(self) -> int:
         """K: latent mel bins."""
-        return MEL_BINS // self._compression
-
-    @property
-    def _compression(self) -> int:
-        """Mel frames a latent frame; every level of the autoencoder but the last halves both axes."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return MEL_BINS // compression(self.vae)
 
     def _check_parts(self) -> None:
         """Raises ValueError when two parts disagree about a size that they share."""
-        if MEL_FRAMES % self._compression or MEL_BINS % self._compression:
+        times = compression(self.vae)
+        if MEL_FRAMES % times or MEL_BINS % times:
             raise ValueError(
-                f"autoencoder compresses {self._compression} times, expected a divisor of {MEL_FRAMES} mel frames and "
+                f"autoencoder compresses {times} times, expected a divisor of {MEL_FRAMES} mel frames and "
                 f"{MEL_BINS} mel bins; use one with fewer levels"
             )
         unet, attention = self.unet.config, self.mask_attention.config

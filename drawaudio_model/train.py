@@ -25,7 +25,7 @@ from typing import Literal, TextIO
 import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler
 from torch import nn
 
 from drawaudio_model.adapters import PARTS, save_adapters
@@ -54,7 +54,8 @@ from drawaudio_model.denoiser import (
 from drawaudio_model.full_scale import fit_sounds
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
-from drawaudio_model.model_folder import replaced_folder
+from drawaudio_model.model_folder import read_json, replaced_folder
+from drawaudio_model.patch_autoencoder import load_autoencoder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import count_clips, finished_shards
@@ -406,7 +407,7 @@ def build_pipeline(
     from_audioldm2 = config.unet_channels is None
     text = TextConditioner.from_pretrained(backbones / "text_encoders")
     return DrawAudioPipeline(
-        vae=AutoencoderKL.from_pretrained(backbones / "audio_autoencoder"),
+        vae=load_autoencoder(backbones / "audio_autoencoder"),
         text_encoder=text.text_encoder,
         tokenizer=text.tokenizer,
         text_encoder_2=text.text_encoder_2,
@@ -470,7 +471,7 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
             validation,
             denoiser,
             load_null_text(arguments.backbones),
-            AutoencoderKL.load_config(arguments.backbones / "audio_autoencoder")["scaling_factor"],
+            read_json(arguments.backbones / "audio_autoencoder" / "config.json")["scaling_factor"],
             state,
             accelerator,
             report,

@@ -97,12 +97,11 @@ class Encoders:
     """
 
     def __init__(self, autoencoder: Path, text: Path, cavp: Path) -> None:
-        from diffusers import AutoencoderKL
-
         from drawaudio_model.cavp import CAVP
+        from drawaudio_model.patch_autoencoder import load_autoencoder
         from drawaudio_model.text import TextConditioner
 
-        self.autoencoder = AutoencoderKL.from_pretrained(autoencoder).eval().to(device())
+        self.autoencoder = load_autoencoder(autoencoder).to(device())
         self.text = TextConditioner.from_pretrained(text).to(device())
         self.cavp = CAVP.from_checkpoint(cavp).eval().to(device())
 
