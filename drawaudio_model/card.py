@@ -16,19 +16,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from drawaudio_model.atomic_files import decode_array, write_atomically
 from drawaudio_model.clip_format import LOUDNESS_FPS, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.markdown import table
-from drawaudio_model.shard import (
-    EXCLUDE_FILE,
-    SAMPLE_MEMBERS,
-    ShardManifest,
-    ShardReader,
-    decode_array,
-    decode_facts,
-    is_excluded,
-    read_exclude_list,
-    write_atomically,
-)
+from drawaudio_model.shard import EXCLUDE_FILE, ShardManifest, ShardReader, is_excluded, read_exclude_list
+from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_facts
 
 TEMPLATE = Path(__file__).parent.parent / "datasets_cards" / "template.md"
 FACTS_FILE = "card.json"

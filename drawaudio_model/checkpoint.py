@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from drawaudio_model.atomic_files import replaced_folder, write_atomically
+
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -44,18 +46,11 @@ def save_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step-{step:08d}"
-    partial = folder / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for group, values in tensors.items():
-        own = {name: value.detach().cpu().contiguous() for name, value in values.items()}
-        save_file(own, partial / f"{group}.safetensors")
-    (partial / "state.json").write_text(json.dumps({"step": step, **state}, indent=1, sort_keys=True) + "\n")
-    for path in [*partial.iterdir(), partial]:
-        _sync(path)
-    shutil.rmtree(final, ignore_errors=True)
-    os.rename(partial, final)
-    _sync(folder)
+    with replaced_folder(final) as partial:
+        for group, values in tensors.items():
+            own = {name: value.detach().cpu().contiguous() for name, value in values.items()}
+            save_file(own, partial / f"{group}.safetensors")
+        (partial / "state.json").write_text(json.dumps({"step": step, **state}, indent=1, sort_keys=True) + "\n")
     for old in _steps(folder)[:-keep]:
         shutil.rmtree(folder / f"step-{old:08d}")
     return final
@@ -78,9 +73,7 @@ def keep_lines(path: Path, last_step: int) -> None:
         return
     complete = path.read_text().split("\n")[:-1]
     kept = [line for line in complete if json.loads(line)["step"] <= last_step]
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(f"{line}\n" for line in kept))
-    os.replace(partial, path)
+    write_atomically(path, "".join(f"{line}\n" for line in kept).encode())
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -97,11 +90,3 @@ def set_aside(folder: Path) -> Path | None:
 def _steps(folder: Path) -> list[int]:
     names = (_NAME.fullmatch(path.name) for path in folder.glob("step-*"))
     return sorted(int(name[1]) for name in names if name)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

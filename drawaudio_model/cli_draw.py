@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from drawaudio_model.masks import Box
+    from drawaudio_model.boxes import Box
 
 DEFAULT_DETECTOR = Path("data/demo/backbones/object_detector")
 """Where the demo profile leaves its detector, seen from the repository's root."""
@@ -95,8 +95,9 @@ def _measured(source: Path, seconds: float | None) -> "np.ndarray":
 
 def run_mask(options: argparse.Namespace) -> None:
     """`drawaudio mask`."""
+    from drawaudio_model.boxes import boxes_to_json
     from drawaudio_model.instructions import find_boxes, read_video
-    from drawaudio_model.masks import IMAGE_SUFFIXES, boxes_to_json
+    from drawaudio_model.masks import IMAGE_SUFFIXES
 
     if options.output.suffix.lower() != ".json":
         raise ValueError(f"output {options.output.name} ends in {options.output.suffix!r}, expected .json")

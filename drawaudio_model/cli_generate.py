@@ -141,10 +141,10 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
     """Number of each heard track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
     import soundfile
 
+    from drawaudio_model.atomic_files import fingerprint
     from drawaudio_model.instructions import is_text
     from drawaudio_model.media import write_audio
     from drawaudio_model.model_folder import detector_beside
-    from drawaudio_model.shard import fingerprint
 
     folder = options.stems or options.output.with_suffix(".stems")
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())

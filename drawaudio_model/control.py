@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from drawaudio_model import control_page, metrics, sound_classifier
+from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.control_goals import comparisons, goals, mask_swaps
 from drawaudio_model.control_rows import ROWS, Row, Scene, other_things, read_scenes, read_truths, row_conditions
 from drawaudio_model.evaluate import (
@@ -50,7 +51,7 @@ from drawaudio_model.mel import SILENT_PEAK
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
-from drawaudio_model.shard import TrainingSample, fingerprint, write_atomically
+from drawaudio_model.training_sample import TrainingSample
 
 MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two", "right_in_all"})
 """Metrics whose mean is reported; of the others the median, for a single clip may be off by any amount."""

@@ -15,16 +15,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.drawn_curves import draw_signal
 from drawaudio_model.drawn_masks import drawn_mask
 from drawaudio_model.drawn_sounds import LOUDEST
 from drawaudio_model.evaluate import stacked, text_embeddings
-from drawaudio_model.masks import Box, apply_mask, rasterize
+from drawaudio_model.masks import apply_mask, rasterize
 from drawaudio_model.media import decode_jpeg
 from drawaudio_model.pipeline import Conditions, DrawAudioPipeline
-from drawaudio_model.shard import ShardReader, TrainingSample, finished_shards
+from drawaudio_model.shard import ShardReader, finished_shards
 from drawaudio_model.text import TextEmbeddings
+from drawaudio_model.training_sample import TrainingSample
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from drawaudio_model import listening_page, metrics
+from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, SOURCE_SECONDS, VIDEO_FRAMES
 from drawaudio_model.dataset import pad_text
@@ -49,19 +50,10 @@ from drawaudio_model.paper_tables import PAPER, beside_the_paper, table_html
 from drawaudio_model.pipeline import STEPS, Conditions, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.published_metrics import DEFAULT_FOLDER, Clip, published_metrics
-from drawaudio_model.shard import (
-    EXCLUDE_FILE,
-    ShardReader,
-    TrainingSample,
-    decode_sample,
-    fingerprint,
-    finished_shards,
-    is_excluded,
-    read_exclude_list,
-    write_atomically,
-)
+from drawaudio_model.shard import EXCLUDE_FILE, ShardReader, finished_shards, is_excluded, read_exclude_list
 from drawaudio_model.text import TextEmbeddings
 from drawaudio_model.thread_choice import chosen_threads, threads_setting
+from drawaudio_model.training_sample import TrainingSample, decode_sample
 
 Found = TypeVar("Found")
 ROWS = {

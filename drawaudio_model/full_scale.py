@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from drawaudio_model.atomic_files import write_atomically
 from drawaudio_model.limiter import CEILING_DB, decibels, limit, true_peak
 from drawaudio_model.media import check_waveform
-from drawaudio_model.shard import write_atomically
 
 ROUNDING = 1 + 1e-4
 """A peak above the ceiling by less is one that the limiter brought there, in single precision."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from drawaudio_model.shard import write_atomically
+from drawaudio_model.atomic_files import write_atomically
 
 
 def plot_learning_curves(folder: Path) -> Path:

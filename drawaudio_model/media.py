@@ -7,7 +7,6 @@ later is preceded by silence. All decoding is PyAV's (it brings its own FFmpeg);
 
 import io
 import math
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from av.audio.resampler import AudioResampler
 from av.stream import Discard, Disposition
 from PIL import Image
 
+from drawaudio_model.atomic_files import replaced_file
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.media_skipping import read_skipping
 from drawaudio_model.media_tracks import MARGIN_SECONDS, MediaError, PictureTrack, SoundTrack
@@ -422,7 +422,7 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
         raise ValueError(f"audio file {path.name} is to hold floats, expected .wav")
     check_waveform(waveform)
     samples = np.asarray(waveform, np.float32) if floats else _to_int16(waveform)
-    with _replacing(path) as temporary:
+    with replaced_file(path) as temporary:
         soundfile.write(
             temporary,
             samples,
@@ -494,7 +494,7 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
     if codec is None:
         raise ValueError(f"output {out.name} ends in {out.suffix!r}, expected one of {', '.join(_MUX_CODECS)}")
     samples = _to_int16(waveform)
-    with _open(video) as source, _replacing(out) as temporary:
+    with _open(video) as source, replaced_file(out) as temporary:
         _mux_into(temporary, source, _picture_of(source, video), samples, codec)
 
 
@@ -609,14 +609,3 @@ def _to_int16(waveform: np.ndarray) -> np.ndarray:
             f"waveform peaks at {peak:.4g} of full scale, expected at most 1; limit it first (full_scale.fit_full_scale)"
         )
     return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its suffix, that takes its place when the block ends well."""
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)

@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from drawaudio_model.pretrain_loop import new_folder, pick_device
+from drawaudio_model.atomic_files import replaced_folder
+from drawaudio_model.pretrain_loop import pick_device
 from drawaudio_model.progress import Reporter
 from drawaudio_model.thread_choice import threads_setting
 
@@ -124,7 +125,7 @@ def pretrain(
         "steps": {field: getattr(config, field) for field in backbone.step_fields},
     }
     with Reporter(f"pretrain {name}", total=None) as report:
-        with new_folder(output) as folder:
+        with replaced_folder(output) as folder:
             report.note(f"reading the clips, then {sum(settings['steps'].values())} steps")
             measured = backbone.train(data, folder, config, seed=seed, seconds=seconds, device=pick_device())
             record = {**settings, **measured}

@@ -7,11 +7,10 @@ import io
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -189,17 +188,6 @@ def fit(
 
 def _cosine(done: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-
-
-@contextmanager
-def new_folder(output: Path) -> Iterator[Path]:
-    """An empty folder beside `output` that takes its place when the block ends without an error."""
-    staging = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    yield staging
-    shutil.rmtree(output, ignore_errors=True)
-    os.replace(staging, output)
 
 
 def draw_losses(losses: Mapping[str, Sequence[float]], path: Path) -> None:

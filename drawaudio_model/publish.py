@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from drawaudio_model.atomic_files import file_sha256, fingerprint, write_atomically
 from drawaudio_model.card import CARD_LINK, FACTS_FILE, read_facts, write_card
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
     ShardManifest,
     ShardReader,
     ShardWriter,
-    file_sha256,
-    fingerprint,
     finished_shards,
     is_excluded,
     read_exclude_list,
-    write_atomically,
 )
 from drawaudio_model.verify import shards_folder
 

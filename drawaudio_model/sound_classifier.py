@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.clip_format import CLIP_SAMPLES, HOP_LENGTH, MEL_BINS, MEL_FRAMES
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import SILENCE, log_mel, normalize_waveform
 from drawaudio_model.progress import Reporter
-from drawaudio_model.shard import ShardReader, fingerprint, finished_shards, read_manifest
+from drawaudio_model.shard import ShardReader, finished_shards, read_manifest
 
 STEPS, BATCH = 300, 16
 LEARNING_RATE = 3e-3

@@ -29,6 +29,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler
 from torch import nn
 
 from drawaudio_model.adapters import PARTS, save_adapters
+from drawaudio_model.atomic_files import replaced_folder
 from drawaudio_model.candidates import published_front_end
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.checkpoint import keep_lines, newest_checkpoint, save_checkpoint, set_aside
@@ -54,7 +55,6 @@ from drawaudio_model.denoiser import (
 from drawaudio_model.full_scale import fit_sounds
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
-from drawaudio_model.model_folder import replaced_folder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import count_clips, finished_shards

@@ -9,7 +9,8 @@ import torch
 from drawaudio_model.evaluate import batch_conditions, clip_seed
 from drawaudio_model.media import write_audio
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.shard import ShardReader, TrainingSample, decode_sample, finished_shards
+from drawaudio_model.shard import ShardReader, finished_shards
+from drawaudio_model.training_sample import TrainingSample, decode_sample
 
 
 class AudioSamples:

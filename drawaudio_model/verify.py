@@ -6,16 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.clip_format import SOURCE_SAMPLES
-from drawaudio_model.shard import (
-    SAMPLE_MEMBERS,
-    SCHEMA_VERSION,
-    ShardManifest,
-    decode_sample,
-    file_sha256,
-    finished_shards,
-    read_manifest,
-)
+from drawaudio_model.shard import ShardManifest, finished_shards, read_manifest
+from drawaudio_model.training_sample import SAMPLE_MEMBERS, SCHEMA_VERSION, decode_sample
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from drawaudio_model.shard import ShardReader, decode_array, encode_array
+from drawaudio_model.atomic_files import decode_array, encode_array
+from drawaudio_model.shard import ShardReader
 from pipelines.backbones import audio_autoencoder, backbone_sha256
 from pipelines.clip_media import clip_media, read_waveform
 from pipelines.devices import autocast, clips_at_once, device

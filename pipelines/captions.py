@@ -7,8 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
-from drawaudio_model.shard import Rejection, ShardReader, fingerprint
+from drawaudio_model.shard import Rejection, ShardReader
 from pipelines.annotation_settings import AnnotationSettings, models_folder
 from pipelines.clip_list import read_clip_list
 from pipelines.clip_media import clip_media, read_frame, read_waveform

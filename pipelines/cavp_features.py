@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from drawaudio_model.atomic_files import decode_array, encode_array
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
-from drawaudio_model.shard import ShardReader, decode_array, encode_array
+from drawaudio_model.shard import ShardReader
 from pipelines.backbones import backbone_sha256, cavp_backbone
 from pipelines.clip_media import clip_media, read_frames
 from pipelines.devices import autocast, clips_at_once, device

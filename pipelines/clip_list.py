@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from drawaudio_model.shard import EXCLUDE_FILE, fingerprint, read_exclude_list, write_atomically
+from drawaudio_model.atomic_files import fingerprint, write_atomically
+from drawaudio_model.shard import EXCLUDE_FILE, read_exclude_list
 from pipelines.parquet_rows import write_rows
 from pipelines.partitions import base_shard, shard_of
 from pipelines.profiles import SPLITS, Profile, current_profile

@@ -5,18 +5,17 @@ from pathlib import Path
 
 import dagster as dg
 
+from drawaudio_model.atomic_files import decode_array, fingerprint
 from drawaudio_model.card import CARD_LINK, TEMPLATE, About, link_folder, write_card
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
     ShardReader,
-    decode_array,
-    decode_facts,
-    fingerprint,
     finished_shards,
     is_excluded,
     read_exclude_list,
     read_manifest,
 )
+from drawaudio_model.training_sample import decode_facts
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import Profile, current_profile, materialize_command
 from pipelines.resources import DataRoot
@@ -128,7 +127,7 @@ def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes
     """Contact sheets with boxes and mels with loudness of a shard's first clips, by caption."""
     import numpy as np
 
-    from drawaudio_model.masks import boxes_from_json
+    from drawaudio_model.boxes import boxes_from_json
     from drawaudio_model.media import decode_flac
     from drawaudio_model.mel import log_mel, normalize_waveform
     from pipelines import pictures

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import numpy as np
 
+from drawaudio_model.atomic_files import decode_array, encode_array, fingerprint
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES, VIDEO_FPS, VIDEO_FRAMES
-from drawaudio_model.shard import ShardReader, decode_array, encode_array, fingerprint
+from drawaudio_model.shard import ShardReader
 from pipelines.backbones import audio_autoencoder, backbone_sha256, cavp_backbone, text_encoders
 from pipelines.captions import captions, read_caption
 from pipelines.clip_media import clip_media, read_frames, read_waveform

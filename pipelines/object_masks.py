@@ -51,8 +51,8 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
     detectors: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+        from drawaudio_model.boxes import boxes_to_json
         from drawaudio_model.detector import ObjectDetector
-        from drawaudio_model.masks import boxes_to_json
 
         if not detectors:
             detectors.append(ObjectDetector.from_pretrained(folder, device=device(), features=features))
@@ -68,7 +68,7 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
 
 def read_boxes(reader: ShardReader, key: str) -> list[Any]:
     """The boxes (masks.Box) of a clip."""
-    from drawaudio_model.masks import boxes_from_json
+    from drawaudio_model.boxes import boxes_from_json
 
     return boxes_from_json(reader.member(key, "boxes.json").decode())
 

@@ -72,7 +72,7 @@ def chunker_version(model: str | None = None) -> str:
     """Text that changes whenever the same captions could give other phrases: chunker, its versions, its word lists."""
     from importlib.metadata import version
 
-    from drawaudio_model.shard import fingerprint
+    from drawaudio_model.atomic_files import fingerprint
     from pipelines import phrase_lexicon
 
     name = model or default_model()

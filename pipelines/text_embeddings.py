@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from drawaudio_model.shard import ShardReader, decode_array, encode_array
+from drawaudio_model.atomic_files import decode_array, encode_array
+from drawaudio_model.shard import ShardReader
 from pipelines.backbones import backbone_sha256, text_encoders
 from pipelines.captions import captions, read_caption
 from pipelines.devices import autocast, clips_at_once, device

@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from drawaudio_model.shard import count_clips, file_sha256, fingerprint
+from drawaudio_model.atomic_files import file_sha256, fingerprint
+from drawaudio_model.shard import count_clips
 from pipelines import pictures
 from pipelines.backbones import audio_autoencoder, cavp_backbone, text_encoders, vocoder
 from pipelines.drawn_instructions import drawn_instructions

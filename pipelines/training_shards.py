@@ -8,16 +8,9 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from drawaudio_model.shard import (
-    Rejection,
-    ShardManifest,
-    ShardReader,
-    TrainingSample,
-    decode_array,
-    decode_sample,
-    encode_sample,
-    read_manifest,
-)
+from drawaudio_model.atomic_files import decode_array
+from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_manifest
+from drawaudio_model.training_sample import TrainingSample, decode_sample, encode_sample
 from pipelines.audio_latents import audio_latents
 from pipelines.captions import captions, read_caption
 from pipelines.cavp_features import cavp_features

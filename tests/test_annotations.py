@@ -15,13 +15,15 @@ from transformers import SpeechT5HifiGan
 
 from drawaudio_model import media
 from drawaudio_model.adapters import from_audioldm2
+from drawaudio_model.atomic_files import decode_array
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, import_world_model
 from drawaudio_model.masks import rasterize
 from drawaudio_model.media import encode_flac, encode_jpeg
-from drawaudio_model.shard import ShardReader, ShardWriter, decode_array, decode_sample
+from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.text import TextConditioner
+from drawaudio_model.training_sample import decode_sample
 from pipelines import (
     audio_latents,
     backbones,

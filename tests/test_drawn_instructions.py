@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drawaudio_model.atomic_files import encode_array
+from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import DrawnInstructions, NullRates, TrainingShards, training_batches, training_sample
-from drawaudio_model.masks import Box
-from drawaudio_model.shard import ShardWriter, encode_array
+from drawaudio_model.shard import ShardWriter
 from pipelines.drawn_instructions import surest_boxes
 from tests.counting_shards import write_shards
 

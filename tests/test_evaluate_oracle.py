@@ -17,7 +17,8 @@ from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
+from drawaudio_model.shard import ShardWriter
+from drawaudio_model.training_sample import TrainingSample, encode_sample
 from tests.oracle import (
     COMPRESSION,
     LATENT_FRAMES,

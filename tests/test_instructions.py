@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.instructions import (
     find_boxes,
@@ -19,7 +20,6 @@ from drawaudio_model.instructions import (
 )
 from drawaudio_model.listening_page import write_video
 from drawaudio_model.loudness import write_points
-from drawaudio_model.masks import Box
 from drawaudio_model.media import MediaError, write_audio
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from drawaudio_model.masks import Box, boxes_to_json
+from drawaudio_model.boxes import Box, boxes_to_json
 from drawaudio_model.shard import ShardWriter
 from pipelines.object_masks import mean_truth_iou
 from pipelines.phrase_chunker import noun_phrases

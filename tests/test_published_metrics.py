@@ -17,11 +17,11 @@ from transformers import (
 )
 
 from drawaudio_model import metrics
+from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.clip_format import CLIP_SAMPLES
 from drawaudio_model.extractors import panns, passt, vggish, wav2clip
 from drawaudio_model.paper_tables import COLUMNS, OURS, PAPER, beside_the_paper, table_html
 from drawaudio_model.published_metrics import METRICS, Clip, published_metrics
-from drawaudio_model.shard import file_sha256
 from drawaudio_model.text import _small_clap_config, train_tokenizers
 from tests.test_extractors import shaken
 

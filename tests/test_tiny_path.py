@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from drawaudio_model.shard import ShardReader, decode_sample, finished_shards, read_manifest
+from drawaudio_model.shard import ShardReader, finished_shards, read_manifest
+from drawaudio_model.training_sample import decode_sample
 from tests.readme_commands import Block, blocks, run_block
 
 ROOT = Path(__file__).parent.parent

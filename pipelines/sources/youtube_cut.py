@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from drawaudio_model.atomic_files import put_in_place
 from drawaudio_model.clip_format import SOURCE_SECONDS
 from pipelines.sources.youtube_errors import CLASSES
 from pipelines.sources.youtube_probe import Fault
@@ -70,10 +71,3 @@ def cut(ffmpeg: str, source: Path, start_seconds: float, out: Path, limit_second
         return Fault(CLASSES["ffmpeg"], f"ffmpeg exited with code {done.returncode}: {last}")
     put_in_place(temporary, out)
     return None
-
-
-def put_in_place(file: Path, final: Path) -> None:
-    """Give a file its final name when its content is on the disk: after a power cut nothing empty lies there."""
-    with file.open("rb") as written:
-        os.fsync(written.fileno())
-    os.replace(file, final)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from drawaudio_model.shard import write_atomically
+from drawaudio_model.atomic_files import write_atomically
 from pipelines.sources import youtube_ytdlp
 from pipelines.sources.youtube_cut import cut, ffmpeg_binary
 from pipelines.sources.youtube_errors import CLASSES

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from drawaudio_model.shard import write_atomically
+from drawaudio_model.atomic_files import write_atomically
 
 HOUR = 3600.0
 _ROUNDING = 1e-6

@@ -22,9 +22,9 @@ from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 from yt_dlp.utils import YoutubeDLError, download_range_func
 from yt_dlp.version import __version__ as VERSION
 
+from drawaudio_model.atomic_files import put_in_place, write_atomically
 from drawaudio_model.clip_format import SOURCE_SECONDS
-from drawaudio_model.shard import write_atomically
-from pipelines.sources.youtube_cut import NEARLY_LOSSLESS, put_in_place
+from pipelines.sources.youtube_cut import NEARLY_LOSSLESS
 from pipelines.sources.youtube_errors import CLASSES, Kind, classify
 from pipelines.sources.youtube_probe import Fault, missing_part
 from pipelines.sources.youtube_settings import DownloadSettings
