@@ -35,6 +35,9 @@ from drawaudio_model.training_sample import decode_facts as decode_facts
 from drawaudio_model.training_sample import decode_sample as decode_sample
 from drawaudio_model.training_sample import encode_sample as encode_sample
 
+SPLITS = ("train", "val", "test")
+"""What a shard's name begins with, in the order of lists and tables."""
+
 EXCLUDE_FILE = "exclude.txt"
 """Beside the tars: clips that were taken back after their shard was made; loaders skip them."""
 

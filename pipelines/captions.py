@@ -11,8 +11,8 @@ from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.shard import Rejection, ShardReader
 from pipelines.annotation_settings import AnnotationSettings, models_folder
-from pipelines.clip_list import read_clip_list
 from pipelines.clip_media import clip_media, read_frame, read_waveform
+from pipelines.clip_rows import read_clip_list
 from pipelines.label_sentences import label_sentence
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
 from pipelines.resources import DataRoot

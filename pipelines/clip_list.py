@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from drawaudio_model.atomic_files import fingerprint, write_atomically
-from drawaudio_model.shard import EXCLUDE_FILE, read_exclude_list
-from pipelines.parquet_rows import write_rows
-from pipelines.partitions import base_shard, shard_of
-from pipelines.profiles import SPLITS, Profile, current_profile
+from drawaudio_model.shard import EXCLUDE_FILE, SPLITS, read_exclude_list
+from pipelines.clip_rows import write_clip_list
+from pipelines.partitions import shard_of
+from pipelines.profiles import Profile, current_profile
 from pipelines.resources import DataRoot
 
 if TYPE_CHECKING:
     from pipelines.sources.youtube_lists import ClipLists
 
-COLUMNS = ("key", "source", "source_id", "start_s", "label", "split", "caption", "media", "shard")
 
 _single_run = dg.BackfillPolicy.single_run()
 
@@ -89,26 +88,6 @@ def demo_clips(profile: Profile) -> list[Any]:
 
     train, val, test = profile.clips if profile.source == "demo" else (profile.world_clips, 0, 0)
     return demo.list_clips(train=train, val=val, test=test, seed=profile.seed)
-
-
-def write_clip_list(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the rows as parquet, whole or not at all."""
-    write_rows(path, rows, {name: "int64" if name == "start_s" else "string" for name in COLUMNS})
-
-
-def read_clip_list(root: Path, shard: str | None = None) -> dict[str, dict[str, Any]]:
-    """Rows by key, of one shard (or the one that an overflow shard belongs to) or of all.
-
-    Raises:
-        ValueError: when the list was not made.
-    """
-    import pyarrow.parquet as pq
-
-    path = Path(root) / "clip_list.parquet"
-    if not path.exists():
-        raise ValueError(f"{path} does not exist; materialize clip_list first")
-    rows = pq.read_table(path, filters=[("shard", "=", base_shard(shard))] if shard else None).to_pylist()
-    return {row["key"]: row for row in rows}
 
 
 def _read_lists(profile: Profile, also_excluded: frozenset[str] = frozenset()) -> "ClipLists":

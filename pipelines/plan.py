@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from pipelines.profiles import SPLITS, Profile
+from drawaudio_model.shard import SPLITS
+from pipelines.profiles import Profile
 
 PAGES_PER_VIDEO = 3.3
 """Requests to the site for one video: about 1000 pages and player calls in an hour of 300 videos."""

@@ -11,7 +11,8 @@ import dagster as dg
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint
 from drawaudio_model.shard import Rejection, ShardReader
-from pipelines.clip_list import clip_list, demo_clips, read_clip_list
+from pipelines.clip_list import clip_list, demo_clips
+from pipelines.clip_rows import read_clip_list
 from pipelines.parquet_rows import write_rows
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import Profile, current_profile

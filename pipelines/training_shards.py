@@ -14,8 +14,8 @@ from drawaudio_model.training_sample import TrainingSample, decode_sample, encod
 from pipelines.audio_latents import audio_latents
 from pipelines.captions import captions, read_caption
 from pipelines.cavp_features import cavp_features
-from pipelines.clip_list import read_clip_list
 from pipelines.clip_media import clip_media
+from pipelines.clip_rows import read_clip_list
 from pipelines.loudness_curves import loudness_curves
 from pipelines.noun_phrases import noun_phrases, read_phrases
 from pipelines.object_masks import object_masks

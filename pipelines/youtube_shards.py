@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_manifest
-from pipelines.clip_list import read_clip_list
+from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import base_shard, next_overflow, shard_family
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 from pipelines.sources.youtube import download
