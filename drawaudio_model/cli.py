@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from drawaudio_model import cli_draw, cli_generate
+from drawaudio_model.commands import draw, generate
 
 _INFO_EXAMPLE = """example:
   drawaudio info data/demo/model"""
@@ -49,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    cli_generate.add_commands(commands, _command)
-    cli_draw.add_commands(commands, _command)
+    generate.add_commands(commands, _command)
+    draw.add_commands(commands, _command)
     info = _command(commands, "info", "say what a model folder holds", _INFO_EXAMPLE, run_info)
     info.add_argument("model", type=Path, metavar="MODEL")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drawaudio_model.cli_generate import write_sound
+from drawaudio_model.commands.generate import write_sound
 
 if TYPE_CHECKING:
     import numpy as np
