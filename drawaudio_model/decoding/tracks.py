@@ -13,7 +13,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.media_skipping import CannotSkip, FrameSkipping, can_skip
+from drawaudio_model.decoding.skipping import CannotSkip, FrameSkipping, can_skip
 
 REASONS = {
     "no_video_stream": "there is no moving picture (a cover picture does not count)",
@@ -58,7 +58,7 @@ class PictureTrack:
     """Picks, from frames in presentation order, the one shown at each asked moment; converts no other.
 
     With `skipping`, frames that are not looked at may stay undecoded; then everything but the corrupt ones is as without,
-    or CannotSkip is raised (media_skipping.py).
+    or CannotSkip is raised (skipping.py).
     """
 
     def __init__(
