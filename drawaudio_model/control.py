@@ -45,7 +45,7 @@ from drawaudio_model.evaluate import (
     sample_fingerprint,
     through_autoencoder,
 )
-from drawaudio_model.level_matching import match_levels
+from drawaudio_model.levels.matching import match_levels
 from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.mel import SILENT_PEAK
 from drawaudio_model.model_folder import model_sha256

@@ -22,7 +22,7 @@ from drawaudio_model.clip_format import (
     SOURCE_SECONDS,
 )
 from drawaudio_model.drawn_curves import draw_signal, redraw_curve
-from drawaudio_model.level_matching import match_levels
+from drawaudio_model.levels.matching import match_levels
 from drawaudio_model.loudness import from_points, loudness_signal
 from drawaudio_model.mel import normalize_waveform
 

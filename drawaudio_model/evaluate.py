@@ -40,8 +40,8 @@ from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POI
 from drawaudio_model.dataset import pad_text
 from drawaudio_model.drawn_curves import draw_signal
 from drawaudio_model.drawn_sounds import LOUDEST
-from drawaudio_model.full_scale import LIMITED_SUFFIX, count_limited, fit_full_scale, note_limited
-from drawaudio_model.limiter import CEILING_DB
+from drawaudio_model.levels.full_scale import LIMITED_SUFFIX, count_limited, fit_full_scale, note_limited
+from drawaudio_model.levels.limiter import CEILING_DB
 from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform, vocode

@@ -27,7 +27,7 @@ from drawaudio_model import metrics
 from drawaudio_model.atomic_files import write_atomically
 from drawaudio_model.boxes import Box, boxes_from_json
 from drawaudio_model.clip_format import CLIP_SECONDS, VIDEO_FPS, VIDEO_FRAMES
-from drawaudio_model.full_scale import fit_full_scale
+from drawaudio_model.levels.full_scale import fit_full_scale
 from drawaudio_model.loudness import loudness_signal, point_times
 from drawaudio_model.mel import SILENCE, log_mel
 from drawaudio_model.progress import Reporter

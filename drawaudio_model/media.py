@@ -301,7 +301,7 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
 
     Raises:
         ValueError: for another suffix, another shape, or samples that are not finite or do not fit 16 bits: nothing is
-            clipped. `full_scale.fit_full_scale` makes any sound fit.
+            clipped. `levels.full_scale.fit_full_scale` makes any sound fit.
     """
     path = Path(path)
     formats = {".wav": "WAV", ".flac": "FLAC"}
@@ -325,7 +325,7 @@ def encode_flac(waveform: np.ndarray) -> bytes:
     """(n,) float mono at SAMPLE_RATE as 16-bit FLAC.
 
     Raises:
-        ValueError: for samples that are not finite or beyond full scale; see `full_scale.fit_full_scale`.
+        ValueError: for samples that are not finite or beyond full scale; see `levels.full_scale.fit_full_scale`.
     """
     buffer = io.BytesIO()
     soundfile.write(buffer, _to_int16(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
@@ -370,7 +370,7 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
     Args:
         video: any file with a picture; its own sound is left out.
         waveform: (n,) float mono at SAMPLE_RATE, in [-1, 1]; of a lossy track the true peak should leave room, see
-            `full_scale.fit_full_scale`.
+            `levels.full_scale.fit_full_scale`.
         out: the suffix picks the container and with it the sound's codec: AAC (mp4, mov, m4v, ts), Opus (webm),
             FLAC (mkv). Written whole or not at all.
 
@@ -495,6 +495,6 @@ def _to_int16(waveform: np.ndarray) -> np.ndarray:
     peak = float(np.abs(waveform).max())
     if peak > 1:
         raise ValueError(
-            f"waveform peaks at {peak:.4g} of full scale, expected at most 1; limit it first (full_scale.fit_full_scale)"
+            f"waveform peaks at {peak:.4g} of full scale, expected at most 1; limit it first (levels.full_scale.fit_full_scale)"
         )
     return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)

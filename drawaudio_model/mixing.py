@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drawaudio_model.instructions import check_seed
-from drawaudio_model.limiter import CEILING_DB, decibels, limit, true_peak
+from drawaudio_model.levels.limiter import CEILING_DB, decibels, limit, true_peak
 
 MAX_GAIN_DB = 120
 """Of a track, up or down: more than lies between the faintest step of 16 bits and full scale."""

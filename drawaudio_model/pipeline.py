@@ -63,7 +63,7 @@ from drawaudio_model.instructions import (
     read_mask,
     read_video,
 )
-from drawaudio_model.level_matching import fit_level, match_levels, shortfall_notice
+from drawaudio_model.levels.matching import fit_level, match_levels, shortfall_notice
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import apply_mask
@@ -146,7 +146,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         guidance_text: s_text of Eq. (12) where a call gives none.
         guidance_video: s_video of Eq. (12) where a call gives none.
         guidance_loudness: s_loudness of `guidance.dual_guidance` where a call gives none; 0 is the paper's.
-        level_matching_db: how far a sound may be turned up to meet its curve (`level_matching.match_levels`); None leaves
+        level_matching_db: how far a sound may be turned up to meet its curve (`levels.matching.match_levels`); None leaves
             all levels as sampled, which is the paper's.
         base_model: what the denoiser was fine-tuned from, for the model card; None for one trained from scratch.
         licence: of the weights (an SPDX name in lower case, as model cards have it).

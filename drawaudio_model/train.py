@@ -52,8 +52,8 @@ from drawaudio_model.denoiser import (
     min_snr_weights,
     noise_loss,
 )
-from drawaudio_model.full_scale import fit_sounds
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
+from drawaudio_model.levels.full_scale import fit_sounds
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter

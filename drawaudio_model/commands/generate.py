@@ -233,7 +233,7 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
 def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = None) -> None:
     """Writes a sound, or the video with it; what exceeds full scale is limited, which is said in one line."""
     from drawaudio_model import media
-    from drawaudio_model.full_scale import fit_full_scale
+    from drawaudio_model.levels.full_scale import fit_full_scale
 
     sound = fit_full_scale(waveform, lossy=media.is_lossy(output))
     if output.suffix.lower() in AUDIO_SUFFIXES:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES
-from drawaudio_model.limiter import limit
+from drawaudio_model.levels.limiter import limit
 from pipelines.sources.demo_objects import (
     SceneObject,
     chirp_strength,

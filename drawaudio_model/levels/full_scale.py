@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drawaudio_model.atomic_files import write_atomically
-from drawaudio_model.limiter import CEILING_DB, decibels, limit, true_peak
+from drawaudio_model.levels.limiter import CEILING_DB, decibels, limit, true_peak
 from drawaudio_model.media import check_waveform
 
 ROUNDING = 1 + 1e-4
