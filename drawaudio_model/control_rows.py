@@ -17,9 +17,9 @@ import numpy as np
 
 from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
-from drawaudio_model.drawn_curves import draw_signal
-from drawaudio_model.drawn_masks import drawn_mask
-from drawaudio_model.drawn_sounds import LOUDEST
+from drawaudio_model.drawn.curves import draw_signal
+from drawaudio_model.drawn.masks import drawn_mask
+from drawaudio_model.drawn.sounds import LOUDEST
 from drawaudio_model.evaluate import stacked, text_embeddings
 from drawaudio_model.masks import apply_mask, rasterize
 from drawaudio_model.media import decode_jpeg

@@ -38,8 +38,8 @@ from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, SOURCE_SECONDS, VIDEO_FRAMES
 from drawaudio_model.dataset import pad_text
-from drawaudio_model.drawn_curves import draw_signal
-from drawaudio_model.drawn_sounds import LOUDEST
+from drawaudio_model.drawn.curves import draw_signal
+from drawaudio_model.drawn.sounds import LOUDEST
 from drawaudio_model.levels.full_scale import LIMITED_SUFFIX, count_limited, fit_full_scale, note_limited
 from drawaudio_model.levels.limiter import CEILING_DB
 from drawaudio_model.loudness import loudness_signal, noise_of_curve

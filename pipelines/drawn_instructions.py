@@ -23,7 +23,7 @@ from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 
 if TYPE_CHECKING:
-    from drawaudio_model.drawn_sounds import DrawnSound
+    from drawaudio_model.drawn.sounds import DrawnSound
 
 GROUP = 8
 """Clips worked on together."""
@@ -106,7 +106,7 @@ class Encoders:
 
     def variants(self, rng: np.random.Generator, key: str, upstream: dict[str, ShardReader], count: int) -> Members:
         """Members of `count` variants of a clip: n.json, n.latent.npy, n.loudness.npy, n.cavp_masked.npy, n.t5.npy, n.gpt.npy."""
-        from drawaudio_model.drawn_sounds import draw_sound
+        from drawaudio_model.drawn.sounds import draw_sound
 
         waveform = read_waveform(upstream["clip_media"], key)
         material, wordings = read_material(upstream["raw_clips"], key)
@@ -167,7 +167,7 @@ class Encoders:
 
 def drawn(rng: np.random.Generator, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     """(V, H, W) bool: a mask drawn by hand over boxes (V, 4)."""
-    from drawaudio_model.drawn_masks import drawn_mask
+    from drawaudio_model.drawn.masks import drawn_mask
 
     return drawn_mask(rng, boxes, height, width)
 

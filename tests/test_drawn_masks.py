@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from drawaudio_model.boxes import Box
-from drawaudio_model.drawn_masks import LARGEST_DRIFT, MASK_KINDS, box_mask, coverage, drawn_mask
+from drawaudio_model.drawn.masks import LARGEST_DRIFT, MASK_KINDS, box_mask, coverage, drawn_mask
 from drawaudio_model.masks import rasterize
 
 FRAMES, SIDE, SEEDS = 40, 64, range(8)

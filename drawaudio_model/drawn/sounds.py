@@ -21,7 +21,7 @@ from drawaudio_model.clip_format import (
     SAMPLE_RATE,
     SOURCE_SECONDS,
 )
-from drawaudio_model.drawn_curves import draw_signal, redraw_curve
+from drawaudio_model.drawn.curves import draw_signal, redraw_curve
 from drawaudio_model.levels.matching import match_levels
 from drawaudio_model.loudness import from_points, loudness_signal
 from drawaudio_model.mel import normalize_waveform
