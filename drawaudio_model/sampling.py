@@ -18,7 +18,6 @@ from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor
 
 from drawaudio_model.clip_format import LOUDNESS_FPS, LOUDNESS_POINTS, VIDEO_FPS, VIDEO_FRAMES
-from drawaudio_model.cross_attention import FoldedSets
 from drawaudio_model.guidance import (
     BRANCH_INSTRUCTIONS,
     LOUDNESS_SCALE,
@@ -27,11 +26,12 @@ from drawaudio_model.guidance import (
     dual_guidance,
     needed_branches,
 )
+from drawaudio_model.layers.blocks import Instructions
+from drawaudio_model.layers.cross_attention import FoldedSets
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.text import TextEmbeddings
 from drawaudio_model.unet import DrawAudioUNet
-from drawaudio_model.unet_blocks import Instructions
 
 FOLDED_WINDOWS = 8
 """The video's tokens of more windows are not folded: what it saves of time would cost more memory than their frames."""

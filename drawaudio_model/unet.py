@@ -31,17 +31,8 @@ from diffusers.utils import BaseOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from drawaudio_model.cross_attention import FoldedSets, prepare
-from drawaudio_model.unet_blocks import (
-    STACKS,
-    Block,
-    DownBlock,
-    Instructions,
-    Layers,
-    MidBlock,
-    UpBlock,
-    silence,
-)
+from drawaudio_model.layers.blocks import STACKS, Block, DownBlock, Instructions, Layers, MidBlock, UpBlock, silence
+from drawaudio_model.layers.cross_attention import FoldedSets, prepare
 
 ORIGINAL_HEADS = (4, 8, 12, 20)
 """`attention_head_dim` that gives the original AudioLDM2 code's heads of 32 channels. The published diffusers config

@@ -14,8 +14,8 @@ from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
-from drawaudio_model.cpu_layers import GatedFeedForward, NarrowConvolution
-from drawaudio_model.cross_attention import PreparedTokens, StackAttention
+from drawaudio_model.layers.cpu import GatedFeedForward, NarrowConvolution
+from drawaudio_model.layers.cross_attention import PreparedTokens, StackAttention
 
 STACKS = 3
 """Attention stacks at one position of the base model: self-attention only, GPT-2, T5."""

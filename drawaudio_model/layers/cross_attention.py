@@ -17,7 +17,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
-from drawaudio_model.cpu_layers import may_skip_calls, product
+from drawaudio_model.layers.cpu import may_skip_calls, product
 
 
 @dataclass(frozen=True, eq=False)
