@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from drawaudio_model.instructions import curve_of_audio, read_loudness
+from drawaudio_model.generation.instructions import curve_of_audio, read_loudness
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.metrics import level_error_db, loudness_correlation
 from drawaudio_model.sound_classifier import accuracy, read_stems, trained_classifier

@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import SpeechT5HifiGan
 
 from drawaudio_model.atomic_files import replaced_folder
-from drawaudio_model.candidates import published_front_end
 from drawaudio_model.cavp import CAVP
+from drawaudio_model.generation.candidates import published_front_end
 from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention

@@ -36,8 +36,6 @@ from transformers import (
     T5EncoderModel,
 )
 
-from drawaudio_model import windows
-from drawaudio_model.candidates import clap_score, curve_score, rank
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import (
     CLIP_SECONDS,
@@ -49,9 +47,10 @@ from drawaudio_model.clip_format import (
     VIDEO_FPS,
     VIDEO_FRAMES,
 )
-from drawaudio_model.freed_memory import return_freed_memory
-from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
-from drawaudio_model.instructions import (
+from drawaudio_model.generation import windows
+from drawaudio_model.generation.candidates import clap_score, curve_score, rank
+from drawaudio_model.generation.freed_memory import return_freed_memory
+from drawaudio_model.generation.instructions import (
     Loudness,
     Mask,
     Video,
@@ -63,14 +62,7 @@ from drawaudio_model.instructions import (
     read_mask,
     read_video,
 )
-from drawaudio_model.levels.matching import fit_level, match_levels, shortfall_notice
-from drawaudio_model.loudness_control import LoudnessControl
-from drawaudio_model.mask_attention import MaskAttention
-from drawaudio_model.masks import apply_mask
-from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
-from drawaudio_model.model_card import write_model_card
-from drawaudio_model.model_folder import check_model_folder, detector_beside
-from drawaudio_model.sampling import (
+from drawaudio_model.generation.sampling import (
     Conditions,
     Guidance,
     room_for_all_branches,
@@ -78,6 +70,14 @@ from drawaudio_model.sampling import (
     starting_noise,
     window_denoisers,
 )
+from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.levels.matching import fit_level, match_levels, shortfall_notice
+from drawaudio_model.loudness_control import LoudnessControl
+from drawaudio_model.mask_attention import MaskAttention
+from drawaudio_model.masks import apply_mask
+from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
+from drawaudio_model.model_card import write_model_card
+from drawaudio_model.model_folder import check_model_folder, detector_beside
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.training_domain import TrainingDomain
 from drawaudio_model.unet import DrawAudioUNet

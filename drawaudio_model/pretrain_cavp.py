@@ -38,7 +38,7 @@ from drawaudio_model.cavp import (
     diff_foley_log_mel,
 )
 from drawaudio_model.drawn.masks import MASK_KINDS, MaskKind, box_mask, drawn_mask
-from drawaudio_model.feature_distance import LEFT_OUT_PARTS, fit_distance, picture_statistics
+from drawaudio_model.generation.feature_distance import LEFT_OUT_PARTS, fit_distance, picture_statistics
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
 from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit

@@ -30,7 +30,6 @@ from torch import nn
 
 from drawaudio_model.adapters import PARTS, save_adapters
 from drawaudio_model.atomic_files import replaced_folder
-from drawaudio_model.candidates import published_front_end
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.checkpoint import keep_lines, newest_checkpoint, save_checkpoint, set_aside
 from drawaudio_model.clip_format import SAMPLE_RATE
@@ -52,6 +51,7 @@ from drawaudio_model.denoiser import (
     min_snr_weights,
     noise_loss,
 )
+from drawaudio_model.generation.candidates import published_front_end
 from drawaudio_model.learning_curves import plot_learning_curves, read_rows
 from drawaudio_model.levels.full_scale import fit_sounds
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE

@@ -112,14 +112,14 @@ MUTATIONS = (
         f"{SIGNAL_TESTS} -k noise",
     ),
     Mutation(
-        "drawaudio_model/windows.py",
+        "drawaudio_model/generation/windows.py",
         "weights[:shared] *= _ramp(shared)\n",
         "weights[:shared] *= _ramp(shared).flip(0)\n",
         "windows fade out where they shall fade in",
         "tests/test_windows.py",
     ),
     Mutation(
-        "drawaudio_model/windows.py",
+        "drawaudio_model/generation/windows.py",
         "step = (CLIP_SECONDS - overlap_seconds) // grid * grid",
         "step = CLIP_SECONDS // grid * grid",
         "windows do not overlap",
@@ -162,21 +162,21 @@ MUTATIONS = (
         "tests/test_pipeline.py -k own",
     ),
     Mutation(
-        "drawaudio_model/instructions.py",
+        "drawaudio_model/generation/instructions.py",
         "np.repeat(array[-1:], ",
         "np.repeat(0 * array[-1:], ",
         "behind its end an instruction is nothing",
         f"tests/test_instructions.py {SIGNAL_TESTS} -k held",
     ),
     Mutation(
-        "drawaudio_model/instructions.py",
+        "drawaudio_model/generation/instructions.py",
         "np.floor(np.arange(count) / VIDEO_FPS * video_fps + 1e-6)",
         "np.floor(np.arange(count) + 1e-6)",
         "an array of frames is seen at another speed",
         "tests/test_instructions.py -k quarters",
     ),
     Mutation(
-        "drawaudio_model/candidates.py",
+        "drawaudio_model/generation/candidates.py",
         "order = np.argsort(-total",
         "order = np.argsort(total",
         "the worst candidate comes first",
@@ -801,14 +801,14 @@ MUTATIONS = (
     ),
     # Mixing
     Mutation(
-        "drawaudio_model/mixing.py",
+        "drawaudio_model/generation/mixing.py",
         "stem.astype(np.float64) * 10 ** (gain / 20)",
         "stem.astype(np.float64) * 10 ** (gain / 10)",
         "a gain acts twice",
         "tests/test_mixing.py",
     ),
     Mutation(
-        "drawaudio_model/mixing.py",
+        "drawaudio_model/generation/mixing.py",
         "limited, gain = limit(total, ceiling_db=ceiling_db)",
         "limited, gain = total, 1.0",
         "a mix is not limited",

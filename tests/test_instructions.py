@@ -9,7 +9,7 @@ from PIL import Image
 
 from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.instructions import (
+from drawaudio_model.generation.instructions import (
     find_boxes,
     hold_last,
     is_text,

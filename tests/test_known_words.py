@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from drawaudio_model.known_words import (
+from drawaudio_model.generation.known_words import (
     content_words,
     known_words,
     nearest_wording,

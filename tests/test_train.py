@@ -33,9 +33,9 @@ from drawaudio_model.denoiser import (
     noise_loss,
     text_instruction,
 )
+from drawaudio_model.generation.sampling import sampling_solver
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
-from drawaudio_model.sampling import sampling_solver
 from drawaudio_model.shard import ShardWriter
 from drawaudio_model.text import build_text_conditioner, train_tokenizers
 from drawaudio_model.train import MovingAverage, Training, _parser, learning_rate, load_null_text, main, train

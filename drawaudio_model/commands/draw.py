@@ -53,7 +53,7 @@ def run_curve(options: argparse.Namespace) -> None:
     """`drawaudio curve`."""
     from drawaudio_model import loudness
     from drawaudio_model.clip_format import LOUDNESS_FPS
-    from drawaudio_model.instructions import CURVE_SUFFIXES
+    from drawaudio_model.generation.instructions import CURVE_SUFFIXES
 
     if not options.source.is_file():
         raise ValueError(f"{options.source} does not exist; give a sound or a curve")
@@ -96,7 +96,7 @@ def _measured(source: Path, seconds: float | None) -> "np.ndarray":
 def run_mask(options: argparse.Namespace) -> None:
     """`drawaudio mask`."""
     from drawaudio_model.boxes import boxes_to_json
-    from drawaudio_model.instructions import find_boxes, read_video
+    from drawaudio_model.generation.instructions import find_boxes, read_video
     from drawaudio_model.masks import IMAGE_SUFFIXES
 
     if options.output.suffix.lower() != ".json":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from drawaudio_model.mixing import Track
+    from drawaudio_model.generation.mixing import Track
     from drawaudio_model.pipeline import DrawAudioOutput, DrawAudioPipeline
 
 DEFAULT_MODEL = Path("data/demo/model")
@@ -121,7 +121,7 @@ def sound_of(pipe: "DrawAudioPipeline", *instructions: Any, **settings: Any) -> 
 
 def run_mix(options: argparse.Namespace) -> None:
     """`drawaudio mix`."""
-    from drawaudio_model.mixing import CEILING_DB, mix, read_tracks
+    from drawaudio_model.generation.mixing import CEILING_DB, mix, read_tracks
 
     tracks = read_tracks(options.tracks)
     heard = [number for number, track in enumerate(tracks) if not track.mute]
@@ -142,7 +142,7 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
     import soundfile
 
     from drawaudio_model.atomic_files import fingerprint
-    from drawaudio_model.instructions import is_text
+    from drawaudio_model.generation.instructions import is_text
     from drawaudio_model.media import write_audio
     from drawaudio_model.model_folder import detector_beside
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from drawaudio_model.instructions import check_seed
+from drawaudio_model.generation.instructions import check_seed
 from drawaudio_model.levels.limiter import CEILING_DB, decibels, limit, true_peak
 
 MAX_GAIN_DB = 120
