@@ -4,7 +4,7 @@
         --raw-clips data/demo/raw_clips --media data/demo/clip_media --output data/demo/control \
         --wordings pipelines/sources/held_out_wordings.json
 
-Every row of `control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them stand the
+Every row of `evaluation.control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them stand the
 real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the
 train split's stems hears which thing sounds. In the output folder: `control.json` (every figure with count, interval
 and seed), `clips.json` (the figures of each clip), `index.html` with `page/`, and `clips/<row>/` (what was generated,
@@ -26,11 +26,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from drawaudio_model import control_page, metrics, sound_classifier
+from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
-from drawaudio_model.control_goals import comparisons, goals, mask_swaps
-from drawaudio_model.control_rows import ROWS, Row, Scene, other_things, read_scenes, read_truths, row_conditions
-from drawaudio_model.evaluate import (
+from drawaudio_model.evaluation import control_page, sound_classifier
+from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
+from drawaudio_model.evaluation.control_rows import (
+    ROWS,
+    Row,
+    Scene,
+    other_things,
+    read_scenes,
+    read_truths,
+    row_conditions,
+)
+from drawaudio_model.evaluation.sample_sounds import (
     Evaluation,
     curve_and_onsets,
     defined_json,

@@ -2,7 +2,7 @@
 
 Each sampling step evaluates the UNet on up to three branches (nothing, text, text and video) and combines them as
 Eq. (12), and on a fourth where the loudness shall count more; the loudness signal is added to the latent before the UNet
-(sampling.py). Several candidates are sampled and decoded one at a time, so memory does not grow with their number.
+(generation/sampling.py). Several candidates are sampled and decoded one at a time, so memory does not grow with their number.
 
 Legend: B batch, C latent channels, F latent frames of one 8 s window, N latent frames of the whole sound, K latent mel
 bins, V video frames, P loudness points, D CAVP width, L text tokens, T mel frames, M mel bins.
@@ -288,9 +288,9 @@ class DrawAudioPipeline(DiffusionPipeline):
                 from the other instructions alone.
             prompt: what should sound.
             negative_prompt: what should not sound; needs no prompt.
-            mask: which part of the picture sounds; see `instructions.read_mask`, or the text of a thing, which
+            mask: which part of the picture sounds; see `generation.instructions.read_mask`, or the text of a thing, which
                 `detector` then looks for. None: the whole picture.
-            loudness: when and how loud; see `instructions.read_loudness`. Levels are RMS of a waveform that peaks at
+            loudness: when and how loud; see `generation.instructions.read_loudness`. Levels are RMS of a waveform that peaks at
                 0.5. None: the model's own choice.
             seconds: length of the sound; default the video's, or 8 s without a video.
             video_fps: frame rate of an array, default 4.
@@ -301,7 +301,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             guidance_loudness: how much more the curve shall count than the model learnt, 0 for not; None: the model's own.
                 For a model trained with signal dropout; one more evaluation a step.
             guidance_interval: share of the noise schedule in which the unconditional branches are evaluated; see
-                `sampling.Guidance`. Default: all of it.
+                `generation.sampling.Guidance`. Default: all of it.
             seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
             num_candidates: sounds to make from seed, seed + 1, ...; ranked by how well they follow the curve and, by
                 CLAP, the text.
@@ -452,7 +452,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             cavp: (B, V, D) with V = 4 * seconds; None: no video.
             cavp_masked: (B, V, D); None: no mask, the whole frame.
             loudness: (B, P) with P = 10 * seconds; None: no curve.
-            seconds: of whole windows: 8, or what `windows.window_starts_seconds` covers.
+            seconds: of whole windows: 8, or what `generation.windows.window_starts_seconds` covers.
 
         Raises:
             ValueError: when a tensor has another shape.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from drawaudio_model.evaluate import batch_conditions, clip_seed
+from drawaudio_model.evaluation.sample_sounds import batch_conditions, clip_seed
 from drawaudio_model.media import write_audio
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.shard import ShardReader, finished_shards

@@ -279,7 +279,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
             t5_mask: as in `forward`.
             video: as in `forward`.
             sees_video: as in `forward`.
-            known: of earlier calls for the same sound, which gets what this one adds; see `cross_attention.prepare`.
+            known: of earlier calls for the same sound, which gets what this one adds; see `layers.cross_attention.prepare`.
             folds_video: whether the video's tokens may be folded, which take 14 MiB a window then at full size.
 
         Raises:

@@ -41,11 +41,13 @@ class Mutation:
     """Arguments of pytest: the files that must notice, and where it saves time, which of their tests."""
 
 
-GUIDANCE, SAMPLING, PIPELINE = (f"drawaudio_model/{name}.py" for name in ("guidance", "sampling", "pipeline"))
+GUIDANCE, PIPELINE = (f"drawaudio_model/{name}.py" for name in ("guidance", "pipeline"))
+SAMPLING = "drawaudio_model/generation/sampling.py"
 MASK_ATTENTION, LOUDNESS_CONTROL = "drawaudio_model/mask_attention.py", "drawaudio_model/loudness_control.py"
 LOUDNESS, MEL, MASKS, CAVP = (f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp"))
 SHARD, DATASET, TRAIN, DENOISER = (f"drawaudio_model/{name}.py" for name in ("shard", "dataset", "train", "denoiser"))
-EVALUATE, CONTROL, CONTROL_ROWS = (f"drawaudio_model/{name}.py" for name in ("evaluate", "control", "control_rows"))
+EVALUATE, CONTROL = (f"drawaudio_model/{name}.py" for name in ("evaluate", "control"))
+SAMPLE_SOUNDS, CONTROL_ROWS = (f"drawaudio_model/evaluation/{name}.py" for name in ("sample_sounds", "control_rows"))
 SIGNAL_TESTS = "tests/test_pipeline_signal.py"
 STEP_TESTS = "tests/test_train_step.py -k 'not velocity'"
 RESUME_TESTS = "tests/test_train_step.py -k stopped"
@@ -409,7 +411,7 @@ MUTATIONS = (
         "tests/test_youtube_lists.py -k loader",
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "for key in reader.keys if not is_excluded(key, excluded)",
         "for key in reader.keys",
         "clips that were taken back are evaluated",
@@ -623,7 +625,7 @@ MUTATIONS = (
     ),
     # Evaluation
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "stacked(sample.loudness[:LOUDNESS_POINTS] for sample in samples)",
         "stacked(sample.loudness[10 : LOUDNESS_POINTS + 10] for sample in samples)",
         "the curve that is given is one second early",
@@ -637,56 +639,56 @@ MUTATIONS = (
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "cavp_masked=stacked(sample.cavp_masked[:VIDEO_FRAMES] for sample in samples),",
         "cavp_masked=None,",
         "the evaluation generates without masks",
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "guidance_text=run.guidance_text,",
         "guidance_text=None,",
         "the evaluation ignores the guidance by text that was asked for",
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "guidance_loudness=run.guidance_loudness,",
         "guidance_loudness=None,",
         "the evaluation ignores the guidance by loudness that was asked for",
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "pipe.config[name] if weight is None else weight",
         "pipe.config[name]",
         "the report has the model's own guidance whatever was asked for",
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "seeds=[clip_seed(run.seed, sample.key) for sample in together],",
         "seeds=[clip_seed(run.seed, samples[0].key) for _ in together],",
         "all clips of a report start from the same noise",
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "for start in range(0, len(samples), batch):",
         "for start in range(0, len(samples) - batch, batch):",
         "the upper bound lacks the last clips",
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "pipe.decode(means.to(pipe.device) * pipe.vae.config.scaling_factor)",
         "pipe.decode(means.to(pipe.device))",
         "the upper bound decodes latents that were not scaled",
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
+        SAMPLE_SOUNDS,
         "normalize_waveform(decode_flac(sample.flac))[:CLIP_SAMPLES]",
         "normalize_waveform(decode_flac(sample.flac))[-CLIP_SAMPLES:]",
         "the real sound is the clip's last 8 s",
@@ -757,7 +759,7 @@ MUTATIONS = (
         CONTROL_TESTS,
     ),
     Mutation(
-        "drawaudio_model/control_goals.py",
+        "drawaudio_model/evaluation/control_goals.py",
         "[own[key] * other[key] for key in own if key in other]",
         "[own[key] for key in own if key in other]",
         "a mask counts as swapped when the first thing sounds",

@@ -12,7 +12,8 @@ from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.drawn.sounds import LOUDEST
-from drawaudio_model.evaluate import clip_seed, main
+from drawaudio_model.evaluate import main
+from drawaudio_model.evaluation.sample_sounds import clip_seed
 from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform

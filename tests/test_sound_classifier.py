@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from drawaudio_model.clip_format import CLIP_SAMPLES, SAMPLE_RATE, SOURCE_SAMPLES
+from drawaudio_model.evaluation.sound_classifier import accuracy, read_stems, train_classifier, trained_classifier
 from drawaudio_model.media import encode_flac
 from drawaudio_model.shard import ShardWriter
-from drawaudio_model.sound_classifier import accuracy, read_stems, train_classifier, trained_classifier
 
 STEPS = 30
 

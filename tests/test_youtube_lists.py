@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from drawaudio_model.dataset import TrainingShards
-from drawaudio_model.evaluate import read_samples
+from drawaudio_model.evaluation.sample_sounds import read_samples
 from drawaudio_model.shard import EXCLUDE_FILE, is_excluded, read_exclude_list
 from pipelines import clip_list
 from pipelines.profiles import PROFILES

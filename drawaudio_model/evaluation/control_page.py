@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from drawaudio_model import listening_page
 from drawaudio_model.clip_format import LOUDNESS_POINTS
-from drawaudio_model.control_rows import Row, Scene
-from drawaudio_model.listening_page import PageClip, figure_text
+from drawaudio_model.evaluation import listening_page
+from drawaudio_model.evaluation.control_rows import Row, Scene
+from drawaudio_model.evaluation.listening_page import PageClip, figure_text
 from drawaudio_model.progress import Reporter
 
 HEARD_ROWS = ("all", "shuffled_signal", "inverted_signal", "other_mask", "other_text", "none")

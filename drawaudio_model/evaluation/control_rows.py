@@ -20,7 +20,7 @@ from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRA
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.drawn.masks import drawn_mask
 from drawaudio_model.drawn.sounds import LOUDEST
-from drawaudio_model.evaluate import stacked, text_embeddings
+from drawaudio_model.evaluation.sample_sounds import stacked, text_embeddings
 from drawaudio_model.masks import apply_mask, rasterize
 from drawaudio_model.media import decode_jpeg
 from drawaudio_model.pipeline import Conditions, DrawAudioPipeline
@@ -39,9 +39,9 @@ class Row:
     """"own": the clip's caption; "other": one of the other thing; "held_out": a wording that no training clip has."""
     mask: Literal["own", "true", "other", "drawn"] | None = None
     """"own": the detector's boxes, as in training; "true" and "other": the world's own boxes of the one or the other thing;
-    "drawn": a region drawn by hand over the one thing (drawn_masks.py)."""
+    "drawn": a region drawn by hand over the one thing (drawn/masks.py)."""
     signal: Literal["own", "shuffled", "inverted", "drawn"] | None = None
-    """"drawn": a curve drawn by hand, without regard to the picture (drawn_curves.py)."""
+    """"drawn": a curve drawn by hand, without regard to the picture (drawn/curves.py)."""
     of_two: bool = False
     """Whether it tells two things apart: asked of scenes with two only."""
     matched: bool = True
