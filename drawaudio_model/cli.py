@@ -93,7 +93,7 @@ def run_info(options: argparse.Namespace) -> None:
 
 def run_verify(options: argparse.Namespace) -> None:
     """`drawaudio dataset verify`."""
-    from drawaudio_model.verify import verify_shards
+    from drawaudio_model.release.verify import verify_shards
 
     found = verify_shards(options.folder)
     for damage in found.damages:
@@ -105,7 +105,7 @@ def run_verify(options: argparse.Namespace) -> None:
 
 def run_publish(options: argparse.Namespace) -> None:
     """`drawaudio dataset publish`."""
-    from drawaudio_model.publish import publish
+    from drawaudio_model.release.publish import publish
 
     done = publish(options.folder, options.destination)
     card = "" if done.has_card else "; without a card, materialize dataset_card first and publish again"

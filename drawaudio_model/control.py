@@ -4,8 +4,8 @@
         --raw-clips data/demo/raw_clips --media data/demo/clip_media --output data/demo/control \
         --wordings pipelines/sources/held_out_wordings.json
 
-Every row of `evaluation.control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them stand the
-real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the
+Every row of `evaluation.control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them
+stand the real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the
 train split's stems hears which thing sounds. In the output folder: `control.json` (every figure with count, interval
 and seed), `clips.json` (the figures of each clip), `index.html` with `page/`, and `clips/<row>/` (what was generated,
 kept for the next run).

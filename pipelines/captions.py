@@ -131,7 +131,7 @@ def show(reader: ShardReader) -> dict[str, Any]:
     """The first captions, and how many came from where."""
     from collections import Counter
 
-    from drawaudio_model.markdown import table
+    from drawaudio_model.release.markdown import table
 
     rows = [{"key": key, **read_caption(reader, key)} for key in reader.keys[:8]]
     sources = Counter(read_caption(reader, key)["caption_source"] for key in reader.keys)

@@ -101,7 +101,7 @@ def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, 
     import csv
     import io
 
-    from drawaudio_model.markdown import table
+    from drawaudio_model.release.markdown import table
     from pipelines.sources import youtube_lists
 
     held = root / "training_shards" / EXCLUDE_FILE
@@ -188,6 +188,6 @@ def _folder_paths() -> tuple[Path, Path]:
 
 
 def _markdown(rows: list[dict[str, Any]]) -> str:
-    from drawaudio_model.markdown import table
+    from drawaudio_model.release.markdown import table
 
     return table([{name: row[name] or "" for name in ("key", "split", "shard", "label", "caption")} for row in rows])

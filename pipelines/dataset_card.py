@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from drawaudio_model.atomic_files import decode_array, fingerprint
-from drawaudio_model.card import CARD_LINK, TEMPLATE, About, link_folder, write_card
+from drawaudio_model.release.card import CARD_LINK, About, link_folder, write_card
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
     ShardReader,
@@ -21,6 +21,8 @@ from pipelines.profiles import Profile, current_profile, materialize_command
 from pipelines.resources import DataRoot
 from pipelines.training_shards import ledger_rows, training_shards
 
+CARDS = Path(__file__).parent.parent / "datasets_cards"
+"""Where the cards are written unless DRAWAUDIO_CARDS says otherwise."""
 ABOUT_CODE = ("the code that made it", "AGPL-3.0 (with ultralytics, AGPL-3.0)")
 ABOUT_DEMO = About(
     pretty_name="Draw an Audio: rendered demo clips",
@@ -97,7 +99,7 @@ def dataset_card(data_root: DataRoot) -> dg.MaterializeResult:
     manifests = [manifest for shard in finished_shards(folder) if (manifest := read_manifest(folder, shard))]
     if not manifests:
         raise dg.Failure(f"no finished shard in {folder}; run: {materialize_command()}", allow_retries=False)
-    cards = Path(os.environ.get("DRAWAUDIO_CARDS") or TEMPLATE.parent)
+    cards = Path(os.environ.get("DRAWAUDIO_CARDS") or CARDS)
     statistics = write_card(
         cards,
         profile.name,

@@ -42,7 +42,7 @@ def show(reader: ShardReader) -> dict[str, Any]:
     """The most frequent phrases of a finished shard."""
     from collections import Counter
 
-    from drawaudio_model.markdown import table
+    from drawaudio_model.release.markdown import table
 
     counts = Counter(phrase for key in reader.keys for phrase in read_phrases(reader, key))
     without = sum(not read_phrases(reader, key) for key in reader.keys)

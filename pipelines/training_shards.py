@@ -92,7 +92,7 @@ def recipe(root: Path) -> ShardRecipe:
 
 def show(reader: ShardReader) -> dict[str, Any]:
     """Hours, and the members with their mean sizes."""
-    from drawaudio_model.markdown import table
+    from drawaudio_model.release.markdown import table
 
     sizes: dict[str, list[int]] = {}
     for _, members in reader.items():

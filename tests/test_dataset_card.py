@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from drawaudio_model import card as cards
+from drawaudio_model.release import card as cards
 from pipelines import dataset_card, pictures
 from tests.tiny_shards import COUNTS, write_tiny_shards
 

@@ -26,10 +26,10 @@ from drawaudio_model.mel import (
     log_mel,
     normalize_waveform,
 )
-from drawaudio_model.pretrain_autoencoder import reconstruct
-from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
+from drawaudio_model.pretraining.autoencoder import reconstruct
+from drawaudio_model.pretraining.loop import TrainClips, counted, draw_losses, fit
+from drawaudio_model.pretraining.vocoder_comparison import MAGNITUDE_FLOOR, draw_mels, render, stft_magnitudes
 from drawaudio_model.vocoder import SpectralVocoder, mel_of
-from drawaudio_model.vocoder_comparison import MAGNITUDE_FLOOR, draw_mels, render, stft_magnitudes
 
 GAIN_DB = (-20.0, 6.0)
 """Between these a training crop's gain moves: drawn curves ask for other levels than the clips' own."""

@@ -18,11 +18,11 @@ from typing import Any
 
 from drawaudio_model.atomic_files import decode_array, write_atomically
 from drawaudio_model.clip_format import LOUDNESS_FPS, SOURCE_SECONDS, VIDEO_FPS
-from drawaudio_model.markdown import table
+from drawaudio_model.release.markdown import table
 from drawaudio_model.shard import EXCLUDE_FILE, SPLITS, ShardManifest, ShardReader, is_excluded, read_exclude_list
 from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_facts
 
-TEMPLATE = Path(__file__).parent.parent / "datasets_cards" / "template.md"
+TEMPLATE = Path(__file__).with_name("template.md")
 FACTS_FILE = "card.json"
 """What the card was told and the shards do not say: name, About, captions of the pictures."""
 CARD_LINK = "dataset_card"

@@ -18,7 +18,7 @@ from torch.nn import functional
 from drawaudio_model.clip_format import MEL_BINS, MEL_FRAMES
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import SILENCE, log_mel, normalize_waveform
-from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
+from drawaudio_model.pretraining.loop import TrainClips, counted, draw_losses, fit
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,14 @@ from torch import Tensor
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, MEL_BINS, MEL_FRAMES, VIDEO_FRAMES
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards, training_batches
-from drawaudio_model.denoiser import NOISE_SCHEDULE, Denoiser, NullText, build_denoiser, diffusion_noise, noise_loss
+from drawaudio_model.training.denoiser import (
+    NOISE_SCHEDULE,
+    Denoiser,
+    NullText,
+    build_denoiser,
+    diffusion_noise,
+    noise_loss,
+)
 
 MEASURED_STEPS = 3
 """Timed steps, after one that is not timed; their median counts."""

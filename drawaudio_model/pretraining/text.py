@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ClapModel, T5Config, T5ForConditionalGeneration
 
-from drawaudio_model.pretrain_autoencoder import read_log_mels
-from drawaudio_model.pretrain_loop import Fit, TrainClips, draw_losses, fit
+from drawaudio_model.pretraining.autoencoder import read_log_mels
+from drawaudio_model.pretraining.loop import Fit, TrainClips, draw_losses, fit
 from drawaudio_model.text import (
     GENERATED_TOKENS,
     NULL_CAPTION,

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint, write_atomically
-from drawaudio_model.card import CARD_LINK, FACTS_FILE, read_facts, write_card
+from drawaudio_model.release.card import CARD_LINK, FACTS_FILE, read_facts, write_card
+from drawaudio_model.release.verify import shards_folder
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
     ShardManifest,
@@ -20,7 +21,6 @@ from drawaudio_model.shard import (
     is_excluded,
     read_exclude_list,
 )
-from drawaudio_model.verify import shards_folder
 
 HUB = "hf://datasets/"
 """How a destination on the Hugging Face Hub begins."""

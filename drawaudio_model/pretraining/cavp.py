@@ -41,7 +41,7 @@ from drawaudio_model.drawn.masks import MASK_KINDS, MaskKind, box_mask, drawn_ma
 from drawaudio_model.generation.feature_distance import LEFT_OUT_PARTS, fit_distance, picture_statistics
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
-from drawaudio_model.pretrain_loop import TrainClips, counted, draw_losses, fit
+from drawaudio_model.pretraining.loop import TrainClips, counted, draw_losses, fit
 from drawaudio_model.training_domain import write_pictures
 
 COARSE_BANDS = 16

@@ -21,7 +21,7 @@ from torch.nn import functional
 from torchvision.ops import box_iou, roi_align
 
 from drawaudio_model.detector import ObjectDetector, import_world_model
-from drawaudio_model.pretrain_loop import Fit, TrainClips, counted, draw_losses, fit
+from drawaudio_model.pretraining.loop import Fit, TrainClips, counted, draw_losses, fit
 
 TEXT_WIDTH = 512
 """Width of a text feature; YOLO-World's head expects it."""
