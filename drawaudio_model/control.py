@@ -2,7 +2,7 @@
 
     python -m drawaudio_model.control --model data/demo/model --shards data/demo/training_shards \
         --raw-clips data/demo/raw_clips --media data/demo/clip_media --output data/demo/control \
-        --wordings pipelines/sources/held_out_wordings.json
+        --wordings pipelines/sources/demo/held_out_wordings.json
 
 Every row of `evaluation.control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them
 stand the real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the

@@ -7,7 +7,7 @@ import dagster as dg
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint, write_atomically
 from drawaudio_model.shard import finished_shards, read_manifest
-from pipelines.annotation_settings import models_folder
+from pipelines.annotation.settings import models_folder
 from pipelines.captions import captions
 from pipelines.clip_media import clip_media
 from pipelines.noun_phrases import noun_phrases

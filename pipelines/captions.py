@@ -10,10 +10,10 @@ import dagster as dg
 from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.shard import Rejection, ShardReader
-from pipelines.annotation_settings import AnnotationSettings, models_folder
+from pipelines.annotation.label_sentences import label_sentence
+from pipelines.annotation.settings import AnnotationSettings, models_folder
 from pipelines.clip_media import clip_media, read_frame, read_waveform
 from pipelines.clip_rows import read_clip_list
-from pipelines.label_sentences import label_sentence
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -45,7 +45,7 @@ def captions(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
 
 def find_models(context: dg.AssetExecutionContext) -> Any:
     """The models' folders (caption_models.CaptionModelFolders), or None where they are not there and not to be had."""
-    from pipelines.caption_models import CaptionModelFolders
+    from pipelines.annotation.caption_models import CaptionModelFolders
 
     try:
         return CaptionModelFolders.find(AnnotationSettings.from_environment(), models_folder())
@@ -88,7 +88,7 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
             yield from propose(chosen, upstream["clip_media"])
 
     def propose(keys: list[str], media: ShardReader) -> Iterator[tuple[str, Members]]:
-        from pipelines.caption_models import CaptionModels
+        from pipelines.annotation.caption_models import CaptionModels
 
         if not models:
             models.append(CaptionModels(folders, settings.audio_prompt))

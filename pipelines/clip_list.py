@@ -83,11 +83,11 @@ def youtube_rows(profile: Profile, lists: "ClipLists") -> list[dict[str, Any]]:
 
 
 def demo_clips(profile: Profile) -> list[Any]:
-    """The rendered world's clips (sources.demo.DemoClip); a folder profile's are those that its object detector learns on."""
-    from pipelines.sources import demo
+    """The rendered world's clips (sources.demo.world.DemoClip); a folder profile's are those that its object detector learns on."""
+    from pipelines.sources.demo import world
 
     train, val, test = profile.clips if profile.source == "demo" else (profile.world_clips, 0, 0)
-    return demo.list_clips(train=train, val=val, test=test, seed=profile.seed)
+    return world.list_clips(train=train, val=val, test=test, seed=profile.seed)
 
 
 def _read_lists(profile: Profile, also_excluded: frozenset[str] = frozenset()) -> "ClipLists":

@@ -28,7 +28,7 @@ def noun_phrases(context: dg.AssetExecutionContext, data_root: DataRoot) -> None
 
 def recipe() -> ShardRecipe:
     """spaCy's noun chunks where an English model is installed, else the lexicon-driven chunker."""
-    from pipelines.phrase_chunker import chunker_version
+    from pipelines.annotation.phrases import chunker_version
 
     return ShardRecipe("noun_phrases", ("captions",), _work, settings={"chunker": chunker_version()}, group=256)
 
@@ -51,7 +51,7 @@ def show(reader: ShardReader) -> dict[str, Any]:
 
 
 def _work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
-    from pipelines.phrase_chunker import noun_phrases as chunk
+    from pipelines.annotation.phrases import noun_phrases as chunk
 
     texts = [read_caption(upstream["captions"], key)["caption"] for key in keys]
     for key, phrases in zip(keys, chunk(texts), strict=True):

@@ -9,7 +9,7 @@ import dagster as dg
 import numpy as np
 
 from drawaudio_model.shard import ShardReader
-from pipelines.annotation_settings import AnnotationSettings
+from pipelines.annotation.settings import AnnotationSettings
 from pipelines.backbones import backbone_sha256, object_detector
 from pipelines.clip_media import clip_media, read_frames
 from pipelines.devices import autocast, device

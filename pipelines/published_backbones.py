@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from drawaudio_model.atomic_files import fingerprint, replaced_folder
-from pipelines.annotation_settings import AnnotationSettings
+from pipelines.annotation.settings import AnnotationSettings
 from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, Published, fetch, recorded_sha256, yolo_world
 
 TEXT_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "projection_model", "language_model")

@@ -105,9 +105,9 @@ def media_of(reader: ShardReader, key: str) -> Path | bytes:
 
 def _render(keys: list[str], clips: dict[str, Any]) -> Iterator[tuple[str, Members]]:
     from drawaudio_model.media import encode_flac
-    from pipelines.sources import demo
+    from pipelines.sources.demo import world
 
-    rendered = demo.render_clips([clips[key] for key in keys], processes=os.cpu_count() or 1)
+    rendered = world.render_clips([clips[key] for key in keys], processes=os.cpu_count() or 1)
     for key, clip in zip(keys, rendered, strict=True):
         facts = {"path": "", "start_s": 0, "bytes": len(clip.media), "sha256": hashlib.sha256(clip.media).hexdigest()}
         sounds = {f"stem{i}.flac": encode_flac(stem) for i, stem in enumerate(clip.stems)}
@@ -118,7 +118,7 @@ def _render(keys: list[str], clips: dict[str, Any]) -> Iterator[tuple[str, Membe
 
 def _renderer_sha256() -> str:
     """Changes when the drawing or the sounds change, so that the world is rendered again."""
-    return fingerprint([file_sha256(path) for path in sorted((Path(__file__).parent / "sources").glob("demo*.py"))])
+    return fingerprint([file_sha256(path) for path in sorted((Path(__file__).parent / "sources" / "demo").glob("*.py"))])
 
 
 def _refer(keys: list[str], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Members | Rejection]]:

@@ -35,7 +35,7 @@ from pipelines import (
     text_embeddings,
     training_shards,
 )
-from pipelines.annotation_settings import AnnotationSettings
+from pipelines.annotation.settings import AnnotationSettings
 from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, fetch, yolo_world
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard

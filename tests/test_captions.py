@@ -30,9 +30,9 @@ from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDE
 from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.shard import ShardReader, ShardWriter
 from pipelines import captions, clip_list
-from pipelines.annotation_settings import AnnotationSettings
-from pipelines.caption_models import CaptionModelFolders, CaptionModels
-from pipelines.label_sentences import label_sentence
+from pipelines.annotation.caption_models import CaptionModelFolders, CaptionModels
+from pipelines.annotation.label_sentences import label_sentence
+from pipelines.annotation.settings import AnnotationSettings
 from pipelines.shard_work import make_shard
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "realdata" / "csv"

@@ -210,7 +210,7 @@ def test_the_clip_geometry_is_spelled_once(module: str) -> None:
     numbers = {node.value for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Constant)}
     found = {16_000, 128_000, 160_000} & {number for number in numbers if isinstance(number, int)}
     # The same digits with another meaning: the paper's training steps, and the rendered clips' AAC bit rate.
-    allowed = {"drawaudio_model.config": {160_000}, "pipelines.sources.demo": {128_000}}
+    allowed = {"drawaudio_model.config": {160_000}, "pipelines.sources.demo.world": {128_000}}
     assert found == allowed.get(module, set())
 
 

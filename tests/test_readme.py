@@ -3,7 +3,7 @@
 import re
 
 from pipelines.profiles import PROFILES
-from pipelines.sources.demo import list_clips
+from pipelines.sources.demo.world import list_clips
 from tests.readme_commands import ROOT, blocks
 
 

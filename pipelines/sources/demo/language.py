@@ -4,7 +4,7 @@ A caption is a short sentence about the thing as it is seen, with its colour ("t
 wording says the same as a person would type it who wants the sound: a sentence, a fragment ("church bell, slow"), a sound
 without a thing ("a dull thud"), an imitation ("tick tick tick"). Some name the thing with the caption's words.
 
-Words of the kinds are in `demo_words.py`; what is here says nothing about the kind.
+Words of the kinds are in `words.py`; what is here says nothing about the kind.
 """
 
 import re
@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from pipelines.sources.demo_words import PARTICIPLES, PAST, UNSAID, WORDS, listed
+from pipelines.sources.demo.words import PARTICIPLES, PAST, UNSAID, WORDS, listed
 
 COLOURS = {
     "ball": ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white"),

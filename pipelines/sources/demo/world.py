@@ -26,11 +26,11 @@ from drawaudio_model.clip_format import (
     SOURCE_VIDEO_FRAMES,
     VIDEO_FPS,
 )
-from pipelines.sources.demo_drawing import Canvas, backdrop
-from pipelines.sources.demo_language import COLOURS, NOUNS, caption, names_of, sample_wordings
-from pipelines.sources.demo_objects import KINDS, SceneObject, onsets, sample_events
-from pipelines.sources.demo_pictures import ASPECT, draw_object, draw_prop
-from pipelines.sources.demo_sounds import render_material, render_stem
+from pipelines.sources.demo.drawing import Canvas, backdrop
+from pipelines.sources.demo.language import COLOURS, NOUNS, caption, names_of, sample_wordings
+from pipelines.sources.demo.objects import KINDS, SceneObject, onsets, sample_events
+from pipelines.sources.demo.pictures import ASPECT, draw_object, draw_prop
+from pipelines.sources.demo.sounds import render_material, render_stem
 
 RENDER_FPS = 12
 """Frames a second of the rendered video; a multiple of VIDEO_FPS, so that every CAVP frame is a rendered one."""

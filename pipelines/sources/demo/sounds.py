@@ -10,7 +10,7 @@ import numpy as np
 
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES
 from drawaudio_model.levels.limiter import limit
-from pipelines.sources.demo_objects import (
+from pipelines.sources.demo.objects import (
     SceneObject,
     chirp_strength,
     dense_events,

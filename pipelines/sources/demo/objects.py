@@ -1,6 +1,6 @@
 """The sounding things of the demo world: what happens to them, and the motion that follows from it.
 
-Sight (demo_pictures.py) and sound (demo_sounds.py) are two readings of one list of events, so every thud, tick and
+Sight (pictures.py) and sound (sounds.py) are two readings of one list of events, so every thud, tick and
 chirp is exactly at the moment that the picture shows, and as loud as the motion is large. What an event means depends
 on the kind:
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS
-from pipelines.sources.demo_drawing import Point
+from pipelines.sources.demo.drawing import Point
 
 KINDS = ("ball", "bell", "drum", "car", "bird", "rain", "siren", "clock")
 

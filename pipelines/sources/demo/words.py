@@ -2,7 +2,7 @@
 
 A word that says which sound is meant belongs to one kind only, alone or beside the same words: "ring" is a bell's, "alarm"
 is a siren's but an "alarm clock" is a clock. What only says how loud, how often, how far or where belongs to none and is
-shared (`demo_language.py`).
+shared (`language.py`).
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from pipelines.annotation_settings import AnnotationSettings
+from pipelines.annotation.settings import AnnotationSettings
 from pipelines.devices import autocast, device
 from pipelines.published import by_id, fetch, recorded_sha256
 

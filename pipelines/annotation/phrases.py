@@ -2,7 +2,7 @@
 
 Two ways. Where an `en_core_web_*` model is installed, spaCy's noun chunks are used. Those models are not on the package
 registry, so the default needs none: spaCy's blank English tokeniser, the noun, verb and adjective tables of
-`spacy-lookups-data`, and the word lists of `phrase_lexicon.py`. Both end in the same normal form: lower case, no
+`spacy-lookups-data`, and the word lists of `lexicon.py`. Both end in the same normal form: lower case, no
 determiners, pronouns or quantifiers, adjectives only where they say how a thing looks, sounds and abstract nouns gone,
 plurals made singular (a detector's vocabulary is singular: "birds" -> "bird", "people" -> "person").
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pipelines.phrase_lexicon import (
+from pipelines.annotation.lexicon import (
     ATTRIBUTIVE,
     ENDING_EXCEPTIONS,
     FUNCTION_WORDS,
@@ -73,11 +73,11 @@ def chunker_version(model: str | None = None) -> str:
     from importlib.metadata import version
 
     from drawaudio_model.atomic_files import fingerprint
-    from pipelines import phrase_lexicon
+    from pipelines.annotation import lexicon
 
     name = model or default_model()
     package = "spacy-lookups-data" if name == LEXICON else name.replace("_", "-")
-    lists = {key: sorted(value) for key, value in vars(phrase_lexicon).items() if isinstance(value, frozenset | dict)}
+    lists = {key: sorted(value) for key, value in vars(lexicon).items() if isinstance(value, frozenset | dict)}
     parts = [name, f"rules {RULES_VERSION}", f"{package} {version(package)}", f"lists {fingerprint(lists)[:12]}"]
     return ", ".join(parts)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipelines.sources.demo_drawing import COLOURS, OUTLINE, Canvas, Colour, Point, shade
-from pipelines.sources.demo_objects import (
+from pipelines.sources.demo.drawing import COLOURS, OUTLINE, Canvas, Colour, Point, shade
+from pipelines.sources.demo.objects import (
     SceneObject,
     ball_height,
     chirp_strength,
