@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from pipelines.plan import plan
 from pipelines.profiles import current_profile, data_root, materialize_command
+from pipelines.sources.youtube.plan import plan
 
 
 def main(argv: list[str] | None = None) -> None:

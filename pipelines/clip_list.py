@@ -14,7 +14,7 @@ from pipelines.profiles import Profile, current_profile
 from pipelines.resources import DataRoot
 
 if TYPE_CHECKING:
-    from pipelines.sources.youtube_lists import ClipLists
+    from pipelines.sources.youtube.lists import ClipLists
 
 
 _single_run = dg.BackfillPolicy.single_run()
@@ -83,7 +83,7 @@ def youtube_rows(profile: Profile, lists: "ClipLists") -> list[dict[str, Any]]:
 
 
 def demo_clips(profile: Profile) -> list[Any]:
-    """The rendered world's clips (sources.demo.world.DemoClip); a folder profile's are those that its object detector learns on."""
+    """The rendered world's clips (demo.world.DemoClip); a folder profile's are those that its object detector learns on."""
     from pipelines.sources.demo import world
 
     train, val, test = profile.clips if profile.source == "demo" else (profile.world_clips, 0, 0)
@@ -91,7 +91,7 @@ def demo_clips(profile: Profile) -> list[Any]:
 
 
 def _read_lists(profile: Profile, also_excluded: frozenset[str] = frozenset()) -> "ClipLists":
-    from pipelines.sources import youtube_lists
+    from pipelines.sources.youtube import lists as youtube_lists
 
     return youtube_lists.read_lists(youtube_lists.lists_folder(), profile.lists, also_excluded)
 
@@ -102,7 +102,7 @@ def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, 
     import io
 
     from drawaudio_model.release.markdown import table
-    from pipelines.sources import youtube_lists
+    from pipelines.sources.youtube import lists as youtube_lists
 
     held = root / "training_shards" / EXCLUDE_FILE
     present = read_exclude_list(held, youtube_lists.EXCLUDED)

@@ -18,8 +18,8 @@ from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import Profile, current_profile
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
-from pipelines.sources.youtube_settings import DownloadSettings
-from pipelines.youtube_shards import fill_shards
+from pipelines.sources.youtube.settings import DownloadSettings
+from pipelines.sources.youtube.shards import fill_shards
 
 
 @dg.asset(

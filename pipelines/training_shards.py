@@ -23,7 +23,7 @@ from pipelines.parquet_rows import write_rows
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shard_family, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
-from pipelines.sources.youtube_ledger import clips_in
+from pipelines.sources.youtube.ledger import clips_in
 from pipelines.text_embeddings import text_embeddings
 
 UPSTREAM = (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.plan import estimate, plan
 from pipelines.profiles import PROFILES
+from pipelines.sources.youtube.plan import estimate, plan
 from tests.test_youtube_lists import write
 
 ROOT = Path(__file__).parent.parent

@@ -17,9 +17,9 @@ from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_ma
 from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import base_shard, next_overflow, shard_family
 from pipelines.shard_work import Members, ShardRecipe, make_shards
-from pipelines.sources.youtube import download
-from pipelines.sources.youtube_ledger import AttemptLog, clips_in, open_keys, write_ledger
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.download import download
+from pipelines.sources.youtube.ledger import AttemptLog, clips_in, open_keys, write_ledger
+from pipelines.sources.youtube.settings import DownloadSettings
 
 
 def fill_shards(context: dg.AssetExecutionContext, root: Path, settings: DownloadSettings) -> None:
@@ -51,7 +51,7 @@ def fill_shards(context: dg.AssetExecutionContext, root: Path, settings: Downloa
 
 def recipe(root: Path, settings: DownloadSettings) -> ShardRecipe:
     """How a shard is filled: the clips that are still open, as many at a time as the quota allows."""
-    from pipelines.sources.youtube_cut import ENCODING
+    from pipelines.sources.youtube.cut import ENCODING
 
     def work(keys: list[str], _: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         rows = read_clip_list(root)

@@ -1,6 +1,6 @@
 """Clips of YouTube: one request a video, as many at a time as the machine's quota allows, every clip accounted for.
 
-A generator that a shard is filled from (raw_clips.py). What it yields it has written down before (youtube_ledger.py), and
+A generator that a shard is filled from (raw_clips.py). What it yields it has written down before (ledger.py), and
 what it has fetched stays on the disk until the shard has taken it: killed at any point, the next run fetches nothing
 again.
 """
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from drawaudio_model.shard import Rejection
-from pipelines.sources.youtube_errors import CLASSES, Kind, access
-from pipelines.sources.youtube_ledger import Attempt, AttemptLog
-from pipelines.sources.youtube_outcomes import (
+from pipelines.sources.youtube.errors import CLASSES, Kind, access
+from pipelines.sources.youtube.ledger import Attempt, AttemptLog
+from pipelines.sources.youtube.outcomes import (
     ClipOutcome,
     VideoOutcome,
     VideoRequest,
@@ -27,9 +27,9 @@ from pipelines.sources.youtube_outcomes import (
     read_clip,
     read_outcome,
 )
-from pipelines.sources.youtube_processes import Ended, VideoProcesses
-from pipelines.sources.youtube_quota import Quota
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.processes import Ended, VideoProcesses
+from pipelines.sources.youtube.quota import Quota
+from pipelines.sources.youtube.settings import DownloadSettings
 
 Members = Mapping[str, bytes]
 

@@ -7,7 +7,7 @@ import av
 from av.stream import Disposition
 
 from drawaudio_model.clip_format import SOURCE_SECONDS
-from pipelines.sources.youtube_errors import CLASSES, ErrorClass
+from pipelines.sources.youtube.errors import CLASSES, ErrorClass
 
 TOLERANCE_SECONDS = 0.5
 """A clip may be so much shorter or longer than asked: one packet of sound and one frame at 2 fps."""

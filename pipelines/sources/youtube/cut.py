@@ -12,9 +12,9 @@ from pathlib import Path
 
 from drawaudio_model.atomic_files import put_in_place
 from drawaudio_model.clip_format import SOURCE_SECONDS
-from pipelines.sources.youtube_errors import CLASSES
-from pipelines.sources.youtube_probe import Fault
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.errors import CLASSES
+from pipelines.sources.youtube.probe import Fault
+from pipelines.sources.youtube.settings import DownloadSettings
 
 _SAME_BYTES = (
     *("-pix_fmt", "yuv420p", "-threads", "1", "-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"),

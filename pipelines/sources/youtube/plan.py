@@ -64,8 +64,8 @@ def plan(profile: Profile) -> str:
             f"profile {profile.name} fetches nothing, so there is nothing to plan; set DRAWAUDIO_PROFILE to audiocaps, "
             "vggsound_caption or mixed"
         )
-    from pipelines.sources.youtube_lists import lists_folder, read_lists
-    from pipelines.sources.youtube_settings import DownloadSettings
+    from pipelines.sources.youtube.lists import lists_folder, read_lists
+    from pipelines.sources.youtube.settings import DownloadSettings
 
     settings = DownloadSettings.from_environment()
     lists = read_lists(lists_folder(), profile.lists)

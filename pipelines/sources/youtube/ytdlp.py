@@ -24,10 +24,10 @@ from yt_dlp.version import __version__ as VERSION
 
 from drawaudio_model.atomic_files import put_in_place, write_atomically
 from drawaudio_model.clip_format import SOURCE_SECONDS
-from pipelines.sources.youtube_cut import NEARLY_LOSSLESS
-from pipelines.sources.youtube_errors import CLASSES, Kind, classify
-from pipelines.sources.youtube_probe import Fault, missing_part
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.cut import NEARLY_LOSSLESS
+from pipelines.sources.youtube.errors import CLASSES, Kind, classify
+from pipelines.sources.youtube.probe import Fault, missing_part
+from pipelines.sources.youtube.settings import DownloadSettings
 
 __all__ = ["ROUNDING_SECONDS", "VERSION", "Fetched", "Refused", "fetch", "section_start"]
 

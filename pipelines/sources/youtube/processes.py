@@ -1,7 +1,7 @@
 """One process a video, each the leader of its own group, started from one small parent that has yt-dlp loaded already.
 
 Loading yt-dlp takes longer than many a download; a fork of a process without threads takes milliseconds. The parent is
-started once a run (`python -m pipelines.sources.youtube_processes`), reads one JSON line a video on stdin and answers with
+started once a run (`python -m pipelines.sources.youtube.processes`), reads one JSON line a video on stdin and answers with
 one line when its process has ended. At a video's limit its whole group is killed: ffmpeg, JavaScript and all. When stdin
 ends, because the run ended or was killed, it kills every group and goes.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class VideoProcesses:
     def __enter__(self) -> Self:
         # The group of its own keeps Ctrl-C with the run, which ends this process by closing its stdin.
         self._parent = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.sources.youtube_processes"],
+            [sys.executable, "-m", "pipelines.sources.youtube.processes"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
@@ -143,7 +143,7 @@ def _load_all() -> None:
     from yt_dlp.extractor import gen_extractor_classes
     from yt_dlp.plugins import load_all_plugins
 
-    import pipelines.sources.youtube_fetch  # noqa: F401
+    import pipelines.sources.youtube.fetch  # noqa: F401
 
     load_all_plugins()
     gen_extractor_classes()
@@ -167,8 +167,8 @@ def _run_child(text: str, pipe: int) -> None:
     status = 1
     try:
         os.setpgid(0, 0)
-        from pipelines.sources.youtube_fetch import fetch_video
-        from pipelines.sources.youtube_outcomes import VideoRequest
+        from pipelines.sources.youtube.fetch import fetch_video
+        from pipelines.sources.youtube.outcomes import VideoRequest
 
         request = VideoRequest.from_json(text)
         folder = Path(request.folder)

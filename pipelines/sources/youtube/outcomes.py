@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.settings import DownloadSettings
 
 
 @dataclass(frozen=True)

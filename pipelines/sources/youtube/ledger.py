@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.parquet_rows import write_rows
-from pipelines.sources.youtube_errors import CLASSES, Kind, worth_another_try
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.errors import CLASSES, Kind, worth_another_try
+from pipelines.sources.youtube.settings import DownloadSettings
 
 
 @dataclass(frozen=True)

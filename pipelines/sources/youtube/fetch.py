@@ -1,6 +1,6 @@
 """One video: asked for once, fetched into its own folder, cut into its clips.
 
-Runs in a process of its own (youtube_processes.py), which may be killed at any moment. What is finished lies in the folder
+Runs in a process of its own (processes.py), which may be killed at any moment. What is finished lies in the folder
 under its final name, so that the next process takes it up: `source.mp4` (the whole video) or `section-<start>.mp4`, each with a
 JSON beside it, then `clip-<start>.mp4` with its facts in `clip-<start>.json`, and `outcome.json` with what went wrong with the
 video as a whole. A section is cut before the next one is fetched, so that a later one that hangs costs nothing.
@@ -16,13 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from drawaudio_model.atomic_files import write_atomically
-from pipelines.sources import youtube_ytdlp
-from pipelines.sources.youtube_cut import cut, ffmpeg_binary
-from pipelines.sources.youtube_errors import CLASSES
-from pipelines.sources.youtube_outcomes import ClipOutcome, VideoOutcome, VideoRequest
-from pipelines.sources.youtube_probe import Fault, Probe, as_columns, clip_fault, missing_part, probe, source_fault
-from pipelines.sources.youtube_settings import DownloadSettings
-from pipelines.sources.youtube_ytdlp import ROUNDING_SECONDS, Fetched, Refused, section_start
+from pipelines.sources.youtube import ytdlp
+from pipelines.sources.youtube.cut import cut, ffmpeg_binary
+from pipelines.sources.youtube.errors import CLASSES
+from pipelines.sources.youtube.outcomes import ClipOutcome, VideoOutcome, VideoRequest
+from pipelines.sources.youtube.probe import Fault, Probe, as_columns, clip_fault, missing_part, probe, source_fault
+from pipelines.sources.youtube.settings import DownloadSettings
+from pipelines.sources.youtube.ytdlp import ROUNDING_SECONDS, Fetched, Refused, section_start
 
 
 def fetch_video(request: VideoRequest) -> None:
@@ -56,7 +56,7 @@ def _fetch_clips(request: VideoRequest, folder: Path) -> None:
             _cut_section(ffmpeg, folder, start, settings)
     starts, source = _undecided(request, folder), folder / "source.mp4"
     if starts and not source.exists():
-        for start, fault in youtube_ytdlp.fetch(request.video, starts, folder, ffmpeg, settings):
+        for start, fault in ytdlp.fetch(request.video, starts, folder, ffmpeg, settings):
             if fault is None:
                 _cut_section(ffmpeg, folder, start, settings)
             else:
@@ -129,7 +129,7 @@ def _judge(clip: Path, fault: Fault | None, form: str, *, torn_when_short: bool)
         error=fault.error.name if fault else "",
         message=fault.message if fault else "",
         format=form,
-        yt_dlp=youtube_ytdlp.VERSION,
+        yt_dlp=ytdlp.VERSION,
         facts=as_columns(facts) if isinstance(facts, Probe) else {},
     )
     write_atomically(clip.with_suffix(".json"), json.dumps(asdict(outcome)).encode())

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.settings import DownloadSettings
 
 
 class Kind(StrEnum):
