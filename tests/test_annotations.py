@@ -24,18 +24,18 @@ from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.text import TextConditioner
 from drawaudio_model.training_sample import decode_sample
-from pipelines import (
+from pipelines import published_backbones
+from pipelines.annotation.settings import AnnotationSettings
+from pipelines.assets import (
     audio_latents,
     backbones,
     cavp_features,
     clip_list,
     loudness_curves,
     object_masks,
-    published_backbones,
     text_embeddings,
     training_shards,
 )
-from pipelines.annotation.settings import AnnotationSettings
 from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, fetch, yolo_world
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard

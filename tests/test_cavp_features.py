@@ -13,7 +13,7 @@ from drawaudio_model.cavp import CAVP, CHUNK_FRAMES
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import decode_jpeg, encode_jpeg
 from drawaudio_model.shard import ShardReader, ShardWriter
-from pipelines import cavp_features
+from pipelines.assets import cavp_features
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
 from tests.tiny_cavp import awake, pictures

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from drawaudio_model.release import card as cards
-from pipelines import dataset_card, pictures
+from pipelines import pictures
+from pipelines.assets import dataset_card
 from tests.tiny_shards import COUNTS, write_tiny_shards
 
 LEDGER = [

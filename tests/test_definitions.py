@@ -249,7 +249,7 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
 def test_adding_clips_moves_none_to_another_shard() -> None:
     from dataclasses import replace
 
-    from pipelines.clip_list import list_clips
+    from pipelines.assets.clip_list import list_clips
     from pipelines.profiles import PROFILES
 
     small = PROFILES["tiny"]

@@ -11,7 +11,7 @@ from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import DrawnInstructions, NullRates, TrainingShards, training_batches, training_sample
 from drawaudio_model.shard import ShardWriter
-from pipelines.drawn_instructions import surest_boxes
+from pipelines.assets.drawn_instructions import surest_boxes
 from tests.counting_shards import write_shards
 
 MARK = 700.0

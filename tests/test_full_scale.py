@@ -172,7 +172,7 @@ def test_the_pages_sounds_are_limited_and_say_so(tmp_path: Path) -> None:
 
 def test_a_decoded_clip_beyond_full_scale_is_turned_down_as_a_whole() -> None:
     from drawaudio_model.mel import normalize_waveform
-    from pipelines.clip_media import storable
+    from pipelines.assets.clip_media import storable
 
     fits, loud = hot(1.0), hot(1.3)
     assert storable(fits) is fits

@@ -8,7 +8,7 @@ import pytest
 from drawaudio_model.boxes import Box, boxes_to_json
 from drawaudio_model.shard import ShardWriter
 from pipelines.annotation.phrases import noun_phrases
-from pipelines.object_masks import mean_truth_iou
+from pipelines.assets.object_masks import mean_truth_iou
 from pipelines.profiles import PROFILES
 from pipelines.sources.demo.world import list_clips
 

@@ -26,7 +26,8 @@ from drawaudio_model.release.publish import publish
 from drawaudio_model.release.verify import verify_shards
 from drawaudio_model.shard import EXCLUDE_FILE, ShardReader, ShardWriter, read_manifest
 from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_sample, encode_sample
-from pipelines import dataset_card, pictures
+from pipelines import pictures
+from pipelines.assets import dataset_card
 from tests.tiny_shards import COUNTS, tiny_sample, write_tiny_shards
 
 ROOT = Path(__file__).parent.parent

@@ -188,7 +188,7 @@ assert end_of(None) == 0, "the undisturbed round failed"
 @pytest.mark.slow
 def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of every per-shard asset, one after the other, on one data root."""
-    from pipelines.training_shards import STAGES
+    from pipelines.assets.training_shards import STAGES
     from tests.test_definitions import PARTITIONED
 
     # Backbones are no shards: the trained ones are taken as they are, so that the bytes can be compared.

@@ -16,7 +16,7 @@ from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel
 from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.training_sample import decode_sample
-from pipelines import audio_latents, clip_list, loudness_curves, training_shards
+from pipelines.assets import audio_latents, clip_list, loudness_curves, training_shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
 

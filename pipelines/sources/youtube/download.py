@@ -1,6 +1,6 @@
 """Clips of YouTube: one request a video, as many at a time as the machine's quota allows, every clip accounted for.
 
-A generator that a shard is filled from (raw_clips.py). What it yields it has written down before (ledger.py), and
+A generator that a shard is filled from (shards.py). What it yields it has written down before (ledger.py), and
 what it has fetched stays on the disk until the shard has taken it: killed at any point, the next run fetches nothing
 again.
 """

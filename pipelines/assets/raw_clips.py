@@ -11,7 +11,7 @@ import dagster as dg
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint
 from drawaudio_model.shard import Rejection, ShardReader
-from pipelines.clip_list import clip_list, demo_clips
+from pipelines.assets.clip_list import clip_list, demo_clips
 from pipelines.clip_rows import read_clip_list
 from pipelines.parquet_rows import write_rows
 from pipelines.partitions import SHARD_BACKFILL, shards
@@ -118,7 +118,7 @@ def _render(keys: list[str], clips: dict[str, Any]) -> Iterator[tuple[str, Membe
 
 def _renderer_sha256() -> str:
     """Changes when the drawing or the sounds change, so that the world is rendered again."""
-    return fingerprint([file_sha256(path) for path in sorted((Path(__file__).parent / "sources" / "demo").glob("*.py"))])
+    return fingerprint([file_sha256(path) for path in sorted((Path(__file__).parent.parent / "sources" / "demo").glob("*.py"))])
 
 
 def _refer(keys: list[str], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Members | Rejection]]:

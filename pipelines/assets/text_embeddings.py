@@ -8,8 +8,8 @@ import dagster as dg
 
 from drawaudio_model.atomic_files import decode_array, encode_array
 from drawaudio_model.shard import ShardReader
-from pipelines.backbones import backbone_sha256, text_encoders
-from pipelines.captions import captions, read_caption
+from pipelines.assets.backbones import backbone_sha256, text_encoders
+from pipelines.assets.captions import captions, read_caption
 from pipelines.devices import autocast, clips_at_once, device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot

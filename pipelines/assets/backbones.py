@@ -8,13 +8,13 @@ import dagster as dg
 from drawaudio_model.atomic_files import file_sha256, fingerprint, write_atomically
 from drawaudio_model.shard import finished_shards, read_manifest
 from pipelines.annotation.settings import models_folder
-from pipelines.captions import captions
-from pipelines.clip_media import clip_media
-from pipelines.noun_phrases import noun_phrases
+from pipelines.assets.captions import captions
+from pipelines.assets.clip_media import clip_media
+from pipelines.assets.noun_phrases import noun_phrases
+from pipelines.assets.raw_clips import raw_clips
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import current_profile
 from pipelines.published_backbones import BESIDE, assemble, fetch_all
-from pipelines.raw_clips import raw_clips
 from pipelines.resources import DataRoot, Trainer
 
 _MARKER = "backbone.json"
@@ -69,7 +69,7 @@ def object_detector(context: dg.AssetExecutionContext, data_root: DataRoot, trai
     profile = current_profile()
     root = Path(data_root.path)
     if profile.source != "demo" and profile.backbones == "trained":
-        from pipelines.detector_world import make_detector_world
+        from pipelines.assets.detector_world import make_detector_world
 
         root = make_detector_world(profile, root)
     return make_backbone(context, data_root, trainer, "object_detector", ("raw_clips", "clip_media"), data=root)

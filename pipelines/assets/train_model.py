@@ -9,12 +9,12 @@ import dagster as dg
 from drawaudio_model.atomic_files import file_sha256, fingerprint
 from drawaudio_model.shard import count_clips
 from pipelines import pictures
-from pipelines.backbones import audio_autoencoder, cavp_backbone, text_encoders, vocoder
-from pipelines.drawn_instructions import drawn_instructions
+from pipelines.assets.backbones import audio_autoencoder, cavp_backbone, text_encoders, vocoder
+from pipelines.assets.drawn_instructions import drawn_instructions
+from pipelines.assets.training_shards import training_shards
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import current_profile, materialize_command
 from pipelines.resources import DataRoot, Trainer
-from pipelines.training_shards import training_shards
 
 
 @dg.asset(

@@ -10,10 +10,10 @@ import numpy as np
 
 from drawaudio_model.shard import ShardReader
 from pipelines.annotation.settings import AnnotationSettings
-from pipelines.backbones import backbone_sha256, object_detector
-from pipelines.clip_media import clip_media, read_frames
+from pipelines.assets.backbones import backbone_sha256, object_detector
+from pipelines.assets.clip_media import clip_media, read_frames
+from pipelines.assets.noun_phrases import noun_phrases, read_phrases
 from pipelines.devices import autocast, device
-from pipelines.noun_phrases import noun_phrases, read_phrases
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot

@@ -11,20 +11,20 @@ import numpy as np
 from drawaudio_model.atomic_files import decode_array
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_manifest
 from drawaudio_model.training_sample import TrainingSample, decode_sample, encode_sample
-from pipelines.audio_latents import audio_latents
-from pipelines.captions import captions, read_caption
-from pipelines.cavp_features import cavp_features
-from pipelines.clip_media import clip_media
+from pipelines.assets.audio_latents import audio_latents
+from pipelines.assets.captions import captions, read_caption
+from pipelines.assets.cavp_features import cavp_features
+from pipelines.assets.clip_media import clip_media
+from pipelines.assets.loudness_curves import loudness_curves
+from pipelines.assets.noun_phrases import noun_phrases, read_phrases
+from pipelines.assets.object_masks import object_masks
+from pipelines.assets.text_embeddings import text_embeddings
 from pipelines.clip_rows import read_clip_list
-from pipelines.loudness_curves import loudness_curves
-from pipelines.noun_phrases import noun_phrases, read_phrases
-from pipelines.object_masks import object_masks
 from pipelines.parquet_rows import write_rows
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shard_family, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 from pipelines.sources.youtube.ledger import clips_in
-from pipelines.text_embeddings import text_embeddings
 
 UPSTREAM = (
     "clip_media",

@@ -12,7 +12,7 @@ from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.shard import Rejection, ShardReader
 from pipelines.annotation.label_sentences import label_sentence
 from pipelines.annotation.settings import AnnotationSettings, models_folder
-from pipelines.clip_media import clip_media, read_frame, read_waveform
+from pipelines.assets.clip_media import clip_media, read_frame, read_waveform
 from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
 from pipelines.resources import DataRoot

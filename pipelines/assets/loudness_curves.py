@@ -10,7 +10,7 @@ import numpy as np
 from drawaudio_model.atomic_files import decode_array, encode_array
 from drawaudio_model.clip_format import SOURCE_SECONDS
 from drawaudio_model.shard import ShardReader
-from pipelines.clip_media import clip_media, read_waveform
+from pipelines.assets.clip_media import clip_media, read_waveform
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards

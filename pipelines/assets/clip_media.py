@@ -12,10 +12,10 @@ import numpy as np
 
 from drawaudio_model.clip_format import SOURCE_SECONDS, SOURCE_VIDEO_FRAMES, VIDEO_FPS
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader
+from pipelines.assets.raw_clips import media_of, raw_clips
 from pipelines.clip_scores import SCORES_VERSION, clip_scores
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
-from pipelines.raw_clips import media_of, raw_clips
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 

@@ -11,14 +11,14 @@ import numpy as np
 from drawaudio_model.atomic_files import decode_array, encode_array, fingerprint
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES, VIDEO_FPS, VIDEO_FRAMES
 from drawaudio_model.shard import ShardReader
-from pipelines.backbones import audio_autoencoder, backbone_sha256, cavp_backbone, text_encoders
-from pipelines.captions import captions, read_caption
-from pipelines.clip_media import clip_media, read_frames, read_waveform
+from pipelines.assets.backbones import audio_autoencoder, backbone_sha256, cavp_backbone, text_encoders
+from pipelines.assets.captions import captions, read_caption
+from pipelines.assets.clip_media import clip_media, read_frames, read_waveform
+from pipelines.assets.object_masks import object_masks, read_boxes
+from pipelines.assets.raw_clips import raw_clips
 from pipelines.devices import autocast, device
-from pipelines.object_masks import object_masks, read_boxes
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
-from pipelines.raw_clips import raw_clips
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 

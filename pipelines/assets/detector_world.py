@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines import clip_list, clip_media, raw_clips
+from pipelines.assets import clip_list, clip_media, raw_clips
 from pipelines.profiles import PROFILES, Profile
 from pipelines.shard_work import make_shard
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.shard import ShardReader
-from pipelines.captions import captions, read_caption
+from pipelines.assets.captions import captions, read_caption
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.evaluation import require_model
+from pipelines.assets.evaluation import require_model
+from pipelines.assets.train_model import count_samples, model_sha256, train_model
 from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot, Trainer
-from pipelines.train_model import count_samples, model_sha256, train_model
 
-HELD_OUT_WORDINGS = Path(__file__).parent / "sources" / "demo" / "held_out_wordings.json"
+HELD_OUT_WORDINGS = Path(__file__).parent.parent / "sources" / "demo" / "held_out_wordings.json"
 """Kind -> wordings that the demo world's grammar never makes."""
 
 

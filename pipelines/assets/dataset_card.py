@@ -16,12 +16,12 @@ from drawaudio_model.shard import (
     read_manifest,
 )
 from drawaudio_model.training_sample import decode_facts
+from pipelines.assets.training_shards import ledger_rows, training_shards
 from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import Profile, current_profile, materialize_command
 from pipelines.resources import DataRoot
-from pipelines.training_shards import ledger_rows, training_shards
 
-CARDS = Path(__file__).parent.parent / "datasets_cards"
+CARDS = Path(__file__).parent.parent.parent / "datasets_cards"
 """Where the cards are written unless DRAWAUDIO_CARDS says otherwise."""
 ABOUT_CODE = ("the code that made it", "AGPL-3.0 (with ultralytics, AGPL-3.0)")
 ABOUT_DEMO = About(
@@ -133,7 +133,7 @@ def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes
     from drawaudio_model.media import decode_flac
     from drawaudio_model.mel import log_mel, normalize_waveform
     from pipelines import pictures
-    from pipelines.clip_media import read_frames
+    from pipelines.assets.clip_media import read_frames
 
     samples, media = ShardReader(root / "training_shards", shard), ShardReader(root / "clip_media", shard)
     found: dict[str, bytes] = {}

@@ -9,8 +9,8 @@ import numpy as np
 
 from drawaudio_model.atomic_files import decode_array, encode_array
 from drawaudio_model.shard import ShardReader
-from pipelines.backbones import audio_autoencoder, backbone_sha256
-from pipelines.clip_media import clip_media, read_waveform
+from pipelines.assets.backbones import audio_autoencoder, backbone_sha256
+from pipelines.assets.clip_media import clip_media, read_waveform
 from pipelines.devices import autocast, clips_at_once, device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot

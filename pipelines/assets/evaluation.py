@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.shard import count_clips
+from pipelines.assets.train_model import count_samples, model_sha256, train_model
 from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot, Trainer
-from pipelines.train_model import count_samples, model_sha256, train_model
 
 PAPER_TEST_SETS = ("audiocaps", "vggsound_caption")
 """Profiles whose test split is one of the paper's, so that its tables stand beside ours."""
