@@ -13,7 +13,6 @@ Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, 
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -25,7 +24,6 @@ from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
 )
-from diffusers.utils import BaseOutput
 from torch import Tensor
 from transformers import (
     ClapFeatureExtractor,
@@ -40,12 +38,10 @@ from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import (
     CLIP_SECONDS,
     LOUDNESS_FPS,
-    LOUDNESS_POINTS,
     MEL_BINS,
     MEL_FRAMES,
     SAMPLE_RATE,
     VIDEO_FPS,
-    VIDEO_FRAMES,
 )
 from drawaudio_model.generation import windows
 from drawaudio_model.generation.candidates import clap_score, curve_score, rank
@@ -62,6 +58,8 @@ from drawaudio_model.generation.instructions import (
     read_mask,
     read_video,
 )
+from drawaudio_model.generation.output import DrawAudioOutput
+from drawaudio_model.generation.parts import check_parts
 from drawaudio_model.generation.sampling import (
     Conditions,
     Guidance,
@@ -92,33 +90,6 @@ StepCallback = Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any]
 
 STEPS = 25
 """Sampling steps of the paper."""
-
-
-@dataclass
-class DrawAudioOutput(BaseOutput):
-    """Generated sounds.
-
-    Attributes:
-        audios: (B, samples) float32 at 16 kHz, one row per candidate, the best first.
-        seeds: the seed that gives each row.
-        curve: (P,) the loudness signal that was asked for, as far as the model can follow it, or None.
-        notices: sentences about what was asked beyond what the model knows; empty where there is nothing to say.
-        scores: (B,) what the rows are ranked by: the mean of the two below, of those that are known; None without.
-        curve_scores: (B,) how well each row follows the curve (Pearson correlation), or None without a curve.
-        clap_scores: (B,) how well each row fits the text (cosine of CLAP's embeddings), or None without a text or for a
-            single candidate.
-        peaks: largest magnitude of each row, as the vocoder made it: of 1 and less fits a file, more is beyond full scale
-            and was not limited here.
-    """
-
-    audios: np.ndarray
-    seeds: list[int]
-    curve: np.ndarray | None = None
-    notices: list[str] = field(default_factory=list)
-    scores: np.ndarray | None = None
-    curve_scores: np.ndarray | None = None
-    clap_scores: np.ndarray | None = None
-    peaks: list[float] = field(default_factory=list)
 
 
 class DrawAudioPipeline(DiffusionPipeline):
@@ -219,7 +190,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         )
         self.detector: ObjectDetector | None = None  # imported where it is needed: open_clip takes seconds
         self.detector_folder: Path | None = None
-        self._check_parts()
+        check_parts(self)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
@@ -581,55 +552,17 @@ class DrawAudioPipeline(DiffusionPipeline):
     @property
     def latent_frames(self) -> int:
         """F: latent frames of one window."""
-        return MEL_FRAMES // self._compression
+        return MEL_FRAMES // self.compression
 
     @property
     def latent_bins(self) -> int:
         """K: latent mel bins."""
-        return MEL_BINS // self._compression
+        return MEL_BINS // self.compression
 
     @property
-    def _compression(self) -> int:
+    def compression(self) -> int:
         """Mel frames a latent frame; every level of the autoencoder but the last halves both axes."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
-
-    def _check_parts(self) -> None:
-        """Raises ValueError when two parts disagree about a size that they share."""
-        if MEL_FRAMES % self._compression or MEL_BINS % self._compression:
-            raise ValueError(
-                f"autoencoder compresses {self._compression} times, expected a divisor of {MEL_FRAMES} mel frames and "
-                f"{MEL_BINS} mel bins; use one with fewer levels"
-            )
-        unet, attention = self.unet.config, self.mask_attention.config
-        pairs = (
-            ("latent channels", "autoencoder", self.vae.config.latent_channels, "UNet", unet.in_channels),
-            ("video token width", "mask attention", attention.width, "UNet", unet.video_attention_dim),
-            ("video feature width", "CAVP", self.cavp.config.embed_dim, "mask attention", attention.cavp_dim),
-            (
-                "latent frames",
-                "autoencoder",
-                self.latent_frames,
-                "loudness control",
-                self.loudness_control.config.latent_frames,
-            ),
-            (
-                "loudness points",
-                "clip",
-                LOUDNESS_POINTS,
-                "loudness control",
-                self.loudness_control.config.loudness_points,
-            ),
-            ("sound channels", "clip", 1, "autoencoder", self.vae.config.in_channels),
-            ("GPT width", "language model", self.language_model.config.n_embd, "UNet", self.unet.gpt_width),
-            ("T5 width", "text encoder", self.text_encoder_2.config.d_model, "UNet", self.unet.t5_width),
-        )
-        for what, first, value, second, other in pairs:
-            if value != other:
-                raise ValueError(f"{what}: the {first} has {value}, the {second} {other}; load parts of one model")
-        if attention.positions < VIDEO_FRAMES:
-            raise ValueError(
-                f"mask attention has {attention.positions} positions, expected at least the clip's {VIDEO_FRAMES} frames"
-            )
 
     def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
