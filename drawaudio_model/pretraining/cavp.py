@@ -3,8 +3,8 @@
 Two stages, as Diff-Foley's. Its encoders first learnt from labels (Kinetics, AudioSet); from nothing the contrast first
 makes all vectors equal and stays there for hundreds of steps. Here both encoders first say, for many short stretches,
 what kinds of things are in sight or sound (where the truth names them) and how loud each of a few bands is, through heads
-that they share. Then comes the contrast, Diff-Foley's semantic and temporal terms (cavp.py), with the first questions
-still asked. Measured here: without them, or with the temporal term at full weight, a few dozen steps of contrast make
+that they share. Then comes the contrast, Diff-Foley's semantic and temporal terms (`drawaudio_model.cavp`), with the first
+questions still asked. Measured here: without them, or with the temporal term at full weight, a few dozen steps of contrast make
 the vectors of all clips nearly equal (cosine 0.86 to 0.97 between clips, 0.2 to 0.45 with both).
 
 Features are also computed of masked frames, so most views show only one thing, under a mask as someone may draw it, with
