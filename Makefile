@@ -52,9 +52,9 @@ demo: export HF_HUB_OFFLINE := 1
 demo: install
 # librosa compiles functions at their first call, once in an environment: half a minute on one core, while the other is idle.
 	@(nice -n 19 $(BIN)/python -c '$(LIBROSA_CALLS)' </dev/null >/dev/null 2>&1 || true) &
-	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines.profiles range)" $(CALM)
+	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines range)" $(CALM)
 	$(DAGSTER) asset materialize -m pipelines --select 'dataset_card,evaluation_report' $(CALM)
-	@$(BIN)/python -m pipelines.profiles layout
+	@$(BIN)/python -m pipelines layout
 
 test: export HF_HUB_OFFLINE := 1
 # Small tensors: a second thread costs more than it gives.

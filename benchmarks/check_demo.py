@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from drawaudio_model.instructions import curve_of_audio, read_loudness
+from drawaudio_model.evaluation.sound_classifier import accuracy, read_stems, trained_classifier
+from drawaudio_model.generation.instructions import curve_of_audio, read_loudness
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.metrics import level_error_db, loudness_correlation
-from drawaudio_model.sound_classifier import accuracy, read_stems, trained_classifier
 
 CLIP = "demo900002_000000.mp4"
 """The README's clip: a bell in the right half."""

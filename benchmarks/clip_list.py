@@ -36,9 +36,10 @@ print(count, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SEL
 STATEMENTS = {
     "clip_list": """
 from pathlib import Path
-from pipelines import clip_list, profiles
+from pipelines import clip_rows, profiles
+from pipelines.assets import clip_list
 rows = clip_list.list_clips(profiles.PROFILES["vggsound_caption"])
-clip_list.write_clip_list(Path(sys.argv[2]), rows)
+clip_rows.write_clip_list(Path(sys.argv[2]), rows)
 count = len(rows)""",
     "csv.reader": """
 import csv

@@ -7,7 +7,7 @@ Three baselines, run in turn with media.py, file by file:
 - the same with a second output, the sound as 16 kHz mono: the work that media.py does.
 
 media.py reads picture and sound of the whole file, and makes the frames of all its clips at 224 x 224 and their sound at
-16 kHz; frames that no clip shows and no other frame is predicted from it leaves undecoded (media_skipping.py). Times are
+16 kHz; frames that no clip shows and no other frame is predicted from it leaves undecoded (decoding/skipping.py). Times are
 CPU seconds (user and system, children included), so that other work on the machine does not count; wall-clock ratios are
 kept beside them. Each figure is the least of --repeats runs, summed over the files.
 

@@ -31,7 +31,8 @@ import webdataset as wds
 
 from drawaudio_model.clip_format import SOURCE_LOUDNESS_POINTS, SOURCE_MEL_FRAMES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.dataset import NullRates, TrainingShards, training_batches
-from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
+from drawaudio_model.shard import ShardWriter
+from drawaudio_model.training_sample import TrainingSample, encode_sample
 
 GOALS = {"tarfile": 0.6, "webdataset": 1.0}
 FLAC_BYTES = 160_000

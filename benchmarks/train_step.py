@@ -28,13 +28,13 @@ from loader import write_shards
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, FRAME_SIZE, VIDEO_FRAMES
 from drawaudio_model.dataset import NullRates, TrainingBatch, TrainingShards, training_batches
-from drawaudio_model.denoiser import NOISE_SCHEDULE, Denoiser, NullText, diffusion_noise, noise_loss
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import apply_mask
 from drawaudio_model.mel import log_mel, normalize_waveform
 from drawaudio_model.text import TextConditioner
+from drawaudio_model.training.denoiser import NOISE_SCHEDULE, Denoiser, NullText, diffusion_noise, noise_loss
 
 GOAL = 3.0
 RESULTS = Path(__file__).parent / "results" / "train_step.json"

@@ -16,7 +16,7 @@ import torch
 from drawaudio_model.clip_format import CLIP_SAMPLES
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
-from drawaudio_model.pretrain_vocoder import compare, load_autoencoder
+from drawaudio_model.pretraining.vocoder import compare, load_autoencoder
 from drawaudio_model.shard import ShardReader, finished_shards
 from drawaudio_model.vocoder import load_vocoder
 

@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import SpeechT5HifiGan
 
-from drawaudio_model.candidates import published_front_end
+from drawaudio_model.atomic_files import replaced_folder
 from drawaudio_model.cavp import CAVP
+from drawaudio_model.generation.candidates import published_front_end
 from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE, write_model_card
-from drawaudio_model.model_folder import PIPELINE_CLASS, check_model_folder, read_json, replaced_folder, weight_shapes
+from drawaudio_model.model_folder import PIPELINE_CLASS, check_model_folder, read_json, weight_shapes
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.text import TextConditioner
 from drawaudio_model.unet import DrawAudioUNet

@@ -27,7 +27,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_VIDEO_FRAMES, VIDEO_FPS
+from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_VIDEO_FRAMES, VIDEO_FPS
 
 SPECTROGRAM_BINS = 128
 """Mel bins of Diff-Foley's own front end; not those of AudioLDM2's."""

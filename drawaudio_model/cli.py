@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from drawaudio_model import cli_draw, cli_generate
+from drawaudio_model.commands import draw, generate
 
 _INFO_EXAMPLE = """example:
   drawaudio info data/demo/model"""
@@ -49,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    cli_generate.add_commands(commands, _command)
-    cli_draw.add_commands(commands, _command)
+    generate.add_commands(commands, _command)
+    draw.add_commands(commands, _command)
     info = _command(commands, "info", "say what a model folder holds", _INFO_EXAMPLE, run_info)
     info.add_argument("model", type=Path, metavar="MODEL")
 
@@ -93,7 +93,7 @@ def run_info(options: argparse.Namespace) -> None:
 
 def run_verify(options: argparse.Namespace) -> None:
     """`drawaudio dataset verify`."""
-    from drawaudio_model.verify import verify_shards
+    from drawaudio_model.release.verify import verify_shards
 
     found = verify_shards(options.folder)
     for damage in found.damages:
@@ -105,7 +105,7 @@ def run_verify(options: argparse.Namespace) -> None:
 
 def run_publish(options: argparse.Namespace) -> None:
     """`drawaudio dataset publish`."""
-    from drawaudio_model.publish import publish
+    from drawaudio_model.release.publish import publish
 
     done = publish(options.folder, options.destination)
     card = "" if done.has_card else "; without a card, materialize dataset_card first and publish again"

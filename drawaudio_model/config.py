@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from drawaudio_model.dataset import NullRates, ScoreLimits
 from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
-from drawaudio_model.level_matching import MAX_BOOST_DB
+from drawaudio_model.levels.matching import MAX_BOOST_DB
 
 PAPER_STEPS = {"audiocaps": 60_000, "vggsound_caption": 160_000, "mixed": 200_000}
 """Optimiser steps of Table I, by dataset."""
@@ -116,7 +116,7 @@ class TrainConfig:
     """Its s_loudness: how much more than learnt the curve shall count. Paper: none; needs signal dropout."""
 
     level_matching_db: float | None = None
-    """How far the trained pipeline may turn a sound up to meet its curve (level_matching.py); None: levels stay as sampled,
+    """How far the trained pipeline may turn a sound up to meet its curve (levels/matching.py); None: levels stay as sampled,
     the paper's."""
 
     null_text_and_video_rate: float = 0.1

@@ -2,10 +2,10 @@
 
     python -m drawaudio_model.control --model data/demo/model --shards data/demo/training_shards \
         --raw-clips data/demo/raw_clips --media data/demo/clip_media --output data/demo/control \
-        --wordings pipelines/sources/held_out_wordings.json
+        --wordings pipelines/sources/demo/held_out_wordings.json
 
-Every row of `control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them stand the
-real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the
+Every row of `evaluation.control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them
+stand the real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the
 train split's stems hears which thing sounds. In the output folder: `control.json` (every figure with count, interval
 and seed), `clips.json` (the figures of each clip), `index.html` with `page/`, and `clips/<row>/` (what was generated,
 kept for the next run).
@@ -26,10 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from drawaudio_model import control_page, metrics, sound_classifier
+from drawaudio_model import metrics
+from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS
-from drawaudio_model.control_goals import comparisons, goals, mask_swaps
-from drawaudio_model.control_rows import (
+from drawaudio_model.drawn_curves import draw_signal
+from drawaudio_model.evaluation import control_page, sound_classifier
+from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
+from drawaudio_model.evaluation.control_rows import (
     ROWS,
     Row,
     Scene,
@@ -39,8 +42,7 @@ from drawaudio_model.control_rows import (
     read_truths,
     row_conditions,
 )
-from drawaudio_model.drawn_curves import draw_signal
-from drawaudio_model.evaluate import (
+from drawaudio_model.evaluation.sample_sounds import (
     Evaluation,
     curve_and_onsets,
     defined_json,
@@ -56,13 +58,13 @@ from drawaudio_model.evaluate import (
     sample_fingerprint,
     through_autoencoder,
 )
-from drawaudio_model.level_matching import match_levels
+from drawaudio_model.levels.matching import match_levels
 from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.mel import SILENT_PEAK
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
-from drawaudio_model.shard import TrainingSample, fingerprint, write_atomically
+from drawaudio_model.training_sample import TrainingSample
 
 MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two", "right_in_all"})
 """Metrics whose mean is reported; of the others the median, for a single clip may be off by any amount."""

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from drawaudio_model.atomic_files import decode_array, fingerprint
 from drawaudio_model.clip_format import (
     CLIP_SECONDS,
     LOUDNESS_FPS,
@@ -37,15 +38,13 @@ from drawaudio_model.clip_format import (
 )
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
-    SCHEMA_VERSION,
     ShardReader,
-    decode_array,
-    fingerprint,
     finished_shards,
     is_excluded,
     read_exclude_list,
     read_manifest,
 )
+from drawaudio_model.training_sample import SCHEMA_VERSION
 
 MEMBERS = ("cavp.npy", "cavp_masked.npy", "loudness.npy", "latent.npy", "clap.npy", "t5.npy", "gpt.npy")
 """What training reads of a sample. They stand next to each other in the tar, so one read fetches them; CLAP's vector

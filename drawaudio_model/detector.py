@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import batched_nms
 
-from drawaudio_model.masks import Box
-from drawaudio_model.shard import decode_array, encode_array, write_atomically
+from drawaudio_model.atomic_files import decode_array, encode_array, write_atomically
+from drawaudio_model.boxes import Box
 
 PADDING_GREY = 114 / 255
 """Colour of the border that makes a picture square, as in YOLO's training."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .clip_format import HOP_LENGTH, LOUDNESS_FPS, SAMPLE_RATE, WINDOW_LENGTH
+from drawaudio_model.clip_format import HOP_LENGTH, LOUDNESS_FPS, SAMPLE_RATE, WINDOW_LENGTH
 
 CSV_COLUMNS = ("time_seconds", "level")
 

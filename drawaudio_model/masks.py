@@ -1,7 +1,7 @@
 """Which part of the picture sounds: boxes or drawn regions as binary masks, and masks applied to frames.
 
-Boxes are the record (small, independent of the picture's size); masks are rasterised from them when needed. True means
-"this sounds". A frame without a box is empty while another frame has one: the object is not in the picture then. With
+Boxes (boxes.py) are the record, small and independent of the picture's size; masks are rasterised from them when needed.
+True means "this sounds". A frame without a box is empty while another frame has one: the object is not in the picture then. With
 no box at all there is no instruction, and the mask is the whole frame.
 
 Legend: V video frames, H/W pixels.
@@ -9,10 +9,8 @@ Legend: V video frames, H/W pixels.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,84 +18,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .clip_format import SOURCE_VIDEO_FRAMES
-from .shard import decode_boxes
+# boxes_to_json and select_boxes lay in this file before; code outside may still import them from here.
+from drawaudio_model.boxes import Box, boxes_from_json, check_frame
+from drawaudio_model.boxes import boxes_to_json as boxes_to_json
+from drawaudio_model.boxes import select_boxes as select_boxes
+from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """One detected or drawn rectangle in one frame; corners as fractions of the picture's width and height."""
-
-    frame: int
-    phrase_index: int
-    """Which noun phrase of the caption it shows."""
-    confidence: float
-    """The detector's, 0 to 1; 1 for a drawn box."""
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a frame, a confidence or corners that cannot be."""
-        if self.frame < 0 or self.phrase_index < 0 or not 0 <= self.confidence <= 1:
-            raise ValueError(f"{self} has a negative frame or phrase, or a confidence outside 0 to 1")
-        if not (0 <= self.x0 < self.x1 <= 1 and 0 <= self.y0 < self.y1 <= 1):
-            raise ValueError(
-                f"box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g} of frame {self.frame} has corners outside "
-                "0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, as shares of the picture; clip it to the picture"
-            )
-
-
-def boxes_to_json(boxes: Iterable[Box], *, frames: int = SOURCE_VIDEO_FRAMES) -> str:
-    """JSON: one list per frame of rows [phrase_index, confidence, x0, y0, x1, y1], rounded to six decimals.
-
-    The order inside a frame is that of the rows' values, so equal boxes give equal text.
-
-    Raises:
-        ValueError: when a box lies beyond the last frame.
-    """
-    rows: list[list[list[float]]] = [[] for _ in range(frames)]
-    for box in boxes:
-        _check_frame(box, frames)
-        values = (box.confidence, box.x0, box.y0, box.x1, box.y1)
-        rows[box.frame].append([box.phrase_index, *(round(float(value), 6) for value in values)])
-    return json.dumps([sorted(frame) for frame in rows], separators=(",", ":"))
-
-
-def boxes_from_json(text: str | bytes, *, frames: int | None = SOURCE_VIDEO_FRAMES) -> list[Box]:
-    """The boxes that `boxes_to_json` wrote, or a training sample's `boxes.json`.
-
-    Args:
-        text: the JSON.
-        frames: number of frames it must have; None accepts any.
-
-    Raises:
-        ValueError: when it is no such record.
-    """
-    rows = decode_boxes(text)
-    if frames is not None and len(rows) != frames:
-        raise ValueError(f"boxes JSON has {len(rows)} frames, expected {frames}")
-    return [_box_from_row(frame, row) for frame, frame_rows in enumerate(rows) for row in frame_rows]
-
-
-def _box_from_row(frame: int, row: Sequence[float]) -> Box:
-    if not isinstance(row, list) or len(row) != 6 or not all(isinstance(value, int | float) for value in row):
-        raise ValueError(f"boxes JSON has {row!r} in frame {frame}, expected [phrase, confidence, x0, y0, x1, y1]")
-    return Box(frame, int(row[0]), *(float(value) for value in row[1:]))
-
-
-def select_boxes(
-    boxes: Iterable[Box], *, phrase_indices: Collection[int] | None = None, min_confidence: float = 0.0
-) -> list[Box]:
-    """The boxes of some phrases (None: of all) with at least this confidence."""
-    return [
-        box
-        for box in boxes
-        if box.confidence >= min_confidence and (phrase_indices is None or box.phrase_index in phrase_indices)
-    ]
 
 
 def rasterize(
@@ -124,7 +51,7 @@ def rasterize(
         return np.ones((frames, height, width), dtype=bool)
     mask = np.zeros((frames, height, width), dtype=bool)
     for box in boxes:
-        _check_frame(box, frames)
+        check_frame(box, frames)
         rows, columns = _covered(box.y0, box.y1, height), _covered(box.x0, box.x1, width)
         mask[box.frame, rows, columns] = True
     return mask
@@ -134,11 +61,6 @@ def _covered(low: float, high: float, size: int) -> slice:
     """The pixels that an interval of [0, 1] touches; a millionth of a pixel is rounding, not touching."""
     first = min(math.floor(low * size + 1e-6), size - 1)
     return slice(first, max(math.ceil(high * size - 1e-6), first + 1))
-
-
-def _check_frame(box: Box, frames: int) -> None:
-    if box.frame >= frames:
-        raise ValueError(f"box lies in frame {box.frame}, the clip has frames 0 to {frames - 1}")
 
 
 def apply_mask(frames: np.ndarray | Tensor, mask: np.ndarray | Tensor) -> np.ndarray | Tensor:

@@ -7,11 +7,9 @@ later is preceded by silence. All decoding is PyAV's (it brings its own FFmpeg);
 
 import io
 import math
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
@@ -19,13 +17,22 @@ import av
 import numpy as np
 import soundfile
 from av.audio.resampler import AudioResampler
-from av.stream import Discard, Disposition
+from av.stream import Discard
 from PIL import Image
 
+from drawaudio_model.atomic_files import replaced_file
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
-from drawaudio_model.media_skipping import read_skipping
-from drawaudio_model.media_tracks import MARGIN_SECONDS, MediaError, PictureTrack, SoundTrack
-from drawaudio_model.media_tracks import REASONS as REASONS
+from drawaudio_model.decoding.container import (
+    MediaInfo,
+    find_stream,
+    measured_info,
+    media_info,
+    open_container,
+    require_stream,
+)
+from drawaudio_model.decoding.skipping import read_skipping
+from drawaudio_model.decoding.tracks import MARGIN_SECONDS, MediaError, PictureTrack, SoundTrack
+from drawaudio_model.decoding.tracks import REASONS as REASONS
 
 MIN_SECONDS = 0.5
 """Shortest picture and shortest sound that make a clip. Our choice: shorter ones are 95 % padding."""
@@ -37,24 +44,6 @@ MISSING_SECONDS = 1.0
 """A file whose streams all end this much before the declared length is truncated; headers are rounded by less."""
 PADDED_SECONDS = 0.1
 """Silence added to a clip's sound above which it is flagged; below, it is codec priming and rounding."""
-
-
-@dataclass(frozen=True)
-class MediaInfo:
-    """What the header says, before decoding. Sizes are as stored: rotation and pixel shape are not applied."""
-
-    container: str
-    video_seconds: float
-    """Presented length of the picture (edit lists applied); 0 without one."""
-    audio_seconds: float
-    """Presented length of the sound; 0 without one."""
-    video_codec: str | None
-    width: int | None
-    height: int | None
-    fps: float | None
-    audio_codec: str | None
-    sample_rate: int | None
-    channels: int | None
 
 
 @dataclass(frozen=True)
@@ -97,10 +86,10 @@ def probe(source: Path | bytes) -> MediaInfo:
     Raises:
         MediaError: undecodable or truncated, when no container can be opened. A missing stream is no error here.
     """
-    with _open(source) as container:
-        info = _media_info(container)
+    with open_container(source) as container:
+        info = media_info(container)
         if (info.video_codec and not info.video_seconds) or (info.audio_codec and not info.audio_seconds):
-            info = _measure(container, info)
+            info = measured_info(container, info)
         return info
 
 
@@ -139,13 +128,13 @@ def read_clips(
     times = _moments(seconds, fps)
 
     def read(skipping: bool) -> tuple[PictureTrack, SoundTrack, MediaInfo]:
-        with _open(source) as container:
-            video, audio = _require(container, "video"), _require(container, "audio")
+        with open_container(source) as container:
+            video, audio = require_stream(container, "video"), require_stream(container, "audio")
             _set_threads(video, threads)
             picture = PictureTrack(video, [start + times for start in starts_seconds], longer_side, size, skipping)
             sound = SoundTrack([float(start) for start in starts_seconds], float(seconds))
             _decode(container, {video.index: picture, audio.index: sound})
-            info = _media_info(container)
+            info = media_info(container)
             _check_complete(container, picture, sound)
         return picture, sound, info
 
@@ -179,8 +168,8 @@ def read_frames(
     times = _moments(seconds, fps)
 
     def read(skipping: bool) -> np.ndarray:
-        with _open(source) as container:
-            video = _require(container, "video")
+        with open_container(source) as container:
+            video = require_stream(container, "video")
             _set_threads(video, threads)
             picture = PictureTrack(video, [times], longer_side, size, skipping)
             _decode(container, {video.index: picture})
@@ -200,10 +189,10 @@ def read_waveform(source: Path | bytes, *, seconds: float | None = None) -> np.n
     Raises:
         MediaError: no_audio_stream, undecodable or truncated. Silence is no error here.
     """
-    with _open(source) as container:
-        audio = _require(container, "audio")
+    with open_container(source) as container:
+        audio = require_stream(container, "audio")
         sound = SoundTrack(
-            [0.0], seconds or (_measure(container, _media_info(container)).audio_seconds + MARGIN_SECONDS)
+            [0.0], seconds or (measured_info(container, media_info(container)).audio_seconds + MARGIN_SECONDS)
         )
         container.seek(0)
         _decode(container, {audio.index: sound})
@@ -223,106 +212,6 @@ def _moments(seconds: float, fps: float) -> np.ndarray:
 def _set_threads(stream: av.VideoStream, threads: int) -> None:
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = "SLICE" if threads == 1 else "AUTO"
-
-
-@contextmanager
-def _open(source: Path | bytes) -> Iterator[av.container.InputContainer]:
-    """The opened container; FFmpeg's errors on opening become MediaError."""
-    if not isinstance(source, bytes) and not Path(source).is_file():
-        raise FileNotFoundError(f"media file {source} does not exist")
-    try:
-        # "file:" because a name like "12:30.mp4" would be read as a protocol.
-        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}", "r")
-    except (av.error.FFmpegError, UnicodeError) as error:
-        if _lacks_moov_atom(source):
-            raise MediaError(
-                "truncated", "no moov atom: the file was never finished, record or load it again"
-            ) from None
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError("undecodable", f"the container cannot be opened: {reason}") from error
-    with container:
-        yield container
-
-
-def _lacks_moov_atom(source: Path | bytes) -> bool:
-    """Whether this is an mp4 (it begins with an ftyp box) in whose chain of boxes none is named moov."""
-    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-        length = file.seek(0, io.SEEK_END)
-        position, first = 0, True
-        while position + 8 <= length:
-            file.seek(position)
-            header = file.read(16)
-            size, name = int.from_bytes(header[:4], "big"), header[4:8]
-            if (first and name != b"ftyp") or name == b"moov":
-                return False
-            if size == 1:
-                size = int.from_bytes(header[8:16], "big")
-            if size < 8:
-                break
-            position, first = position + size, False
-        return not first
-
-
-def _find_stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
-    """The stream that FFmpeg would play, or None; cover pictures are no moving picture."""
-    stream = container.streams.best(kind)
-    if stream is not None and stream.disposition & Disposition.attached_pic:
-        others = [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
-        stream = others[0] if others else None
-    return stream
-
-
-def _require(container: av.container.InputContainer, kind: str) -> av.stream.Stream:
-    """The "video" or "audio" stream, with a decoder."""
-    stream = _find_stream(container, kind)
-    if stream is None:
-        if any(other.type == kind and other.codec_context is None for other in container.streams):
-            raise MediaError("undecodable", f"there is no decoder for the {kind} stream")
-        raise MediaError(f"no_{kind}_stream", f"the file has no {kind} stream")
-    return stream
-
-
-def _media_info(container: av.container.InputContainer) -> MediaInfo:
-    video, audio = _find_stream(container, "video"), _find_stream(container, "audio")
-    whole = container.duration / av.time_base if container.duration else 0.0
-
-    def length(stream: av.stream.Stream | None) -> float:
-        if stream is None:
-            return 0.0
-        return float(stream.duration * stream.time_base) if stream.duration else whole
-
-    return MediaInfo(
-        container=container.format.name,
-        video_seconds=length(video),
-        audio_seconds=length(audio),
-        video_codec=video.codec_context.name if video else None,
-        width=video.codec_context.width if video else None,
-        height=video.codec_context.height if video else None,
-        fps=float(video.average_rate) if video and video.average_rate else None,
-        audio_codec=audio.codec_context.name if audio else None,
-        sample_rate=audio.codec_context.sample_rate if audio else None,
-        channels=audio.codec_context.channels if audio else None,
-    )
-
-
-def _measure(container: av.container.InputContainer, info: MediaInfo) -> MediaInfo:
-    """The same with lengths read off the packets' times, by a pass over the file without decoding."""
-    first: dict[str, float] = {}
-    last: dict[str, float] = {}
-    streams = [stream for kind in ("video", "audio") if (stream := _find_stream(container, kind)) is not None]
-    with suppress(av.error.FFmpegError):  # A damaged file is as long as what can be read.
-        for packet in container.demux(streams):
-            if packet.pts is None or packet.is_discard:
-                continue
-            kind, time = packet.stream.type, float(packet.pts * packet.time_base)
-            first[kind] = min(first.get(kind, time), time)
-            last[kind] = max(last.get(kind, time), time + float((packet.duration or 0) * packet.time_base))
-    lengths = {kind: last[kind] - first[kind] for kind in first}
-    return replace(
-        info,
-        video_seconds=lengths.get("video", info.video_seconds),
-        audio_seconds=lengths.get("audio", info.audio_seconds),
-    )
 
 
 def _decode(container: av.container.InputContainer, tracks: "dict[int, PictureTrack | SoundTrack]") -> None:
@@ -412,7 +301,7 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
 
     Raises:
         ValueError: for another suffix, another shape, or samples that are not finite or do not fit 16 bits: nothing is
-            clipped. `full_scale.fit_full_scale` makes any sound fit.
+            clipped. `levels.full_scale.fit_full_scale` makes any sound fit.
     """
     path = Path(path)
     formats = {".wav": "WAV", ".flac": "FLAC"}
@@ -422,7 +311,7 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
         raise ValueError(f"audio file {path.name} is to hold floats, expected .wav")
     check_waveform(waveform)
     samples = np.asarray(waveform, np.float32) if floats else _to_int16(waveform)
-    with _replacing(path) as temporary:
+    with replaced_file(path) as temporary:
         soundfile.write(
             temporary,
             samples,
@@ -436,7 +325,7 @@ def encode_flac(waveform: np.ndarray) -> bytes:
     """(n,) float mono at SAMPLE_RATE as 16-bit FLAC.
 
     Raises:
-        ValueError: for samples that are not finite or beyond full scale; see `full_scale.fit_full_scale`.
+        ValueError: for samples that are not finite or beyond full scale; see `levels.full_scale.fit_full_scale`.
     """
     buffer = io.BytesIO()
     soundfile.write(buffer, _to_int16(waveform), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
@@ -481,7 +370,7 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
     Args:
         video: any file with a picture; its own sound is left out.
         waveform: (n,) float mono at SAMPLE_RATE, in [-1, 1]; of a lossy track the true peak should leave room, see
-            `full_scale.fit_full_scale`.
+            `levels.full_scale.fit_full_scale`.
         out: the suffix picks the container and with it the sound's codec: AAC (mp4, mov, m4v, ts), Opus (webm),
             FLAC (mkv). Written whole or not at all.
 
@@ -494,12 +383,12 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
     if codec is None:
         raise ValueError(f"output {out.name} ends in {out.suffix!r}, expected one of {', '.join(_MUX_CODECS)}")
     samples = _to_int16(waveform)
-    with _open(video) as source, _replacing(out) as temporary:
+    with open_container(video) as source, replaced_file(out) as temporary:
         _mux_into(temporary, source, _picture_of(source, video), samples, codec)
 
 
 def _picture_of(source: av.container.InputContainer, video: Path) -> av.VideoStream:
-    stream = _find_stream(source, "video")
+    stream = find_stream(source, "video")
     if stream is None:
         raise MediaError("no_video_stream", f"{video} has no video stream")
     return stream
@@ -507,7 +396,7 @@ def _picture_of(source: av.container.InputContainer, video: Path) -> av.VideoStr
 
 def check_container(video: Path, out: Path) -> None:
     """Raises what `mux` would for these files, before there is a sound: only the head of a file is written, aside."""
-    with _open(video) as source, tempfile.TemporaryDirectory() as folder:
+    with open_container(video) as source, tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"head{out.suffix}"
         with av.open(f"file:{path}", "w") as sink:
             _add_streams(sink, path, _picture_of(source, video), _MUX_CODECS[out.suffix.lower()])
@@ -606,17 +495,6 @@ def _to_int16(waveform: np.ndarray) -> np.ndarray:
     peak = float(np.abs(waveform).max())
     if peak > 1:
         raise ValueError(
-            f"waveform peaks at {peak:.4g} of full scale, expected at most 1; limit it first (full_scale.fit_full_scale)"
+            f"waveform peaks at {peak:.4g} of full scale, expected at most 1; limit it first (levels.full_scale.fit_full_scale)"
         )
     return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its suffix, that takes its place when the block ends well."""
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)

@@ -24,7 +24,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 from torch.nn import functional
 
-from .clip_format import HOP_LENGTH, MEL_BINS, MEL_MAX_HZ, MEL_MIN_HZ, SAMPLE_RATE, WINDOW_LENGTH
+from drawaudio_model.clip_format import HOP_LENGTH, MEL_BINS, MEL_MAX_HZ, MEL_MIN_HZ, SAMPLE_RATE, WINDOW_LENGTH
 
 MEL_FLOOR = 1e-5
 """Smallest mel magnitude; quieter is the same as silence."""

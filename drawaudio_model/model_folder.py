@@ -6,11 +6,8 @@ Here a folder that does not fit is refused in one sentence before anything is lo
 
 import importlib
 import json
-import os
-import shutil
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ import torch
 from diffusers import ModelMixin, SchedulerMixin
 from transformers import FeatureExtractionMixin, PreTrainedModel, PreTrainedTokenizerBase
 
-from drawaudio_model.shard import file_sha256, fingerprint
+from drawaudio_model.atomic_files import file_sha256, fingerprint
 
 PIPELINE_CLASS = "DrawAudioPipeline"
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
@@ -97,20 +94,6 @@ def model_sha256(folder: Path) -> str:
     for name in read_components(folder):
         files += [path for path in (folder / name).rglob("*") if path.is_file()]
     return fingerprint({path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(files)})
-
-
-@contextmanager
-def replaced_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place once the block has written it: `folder` is always whole."""
-    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:

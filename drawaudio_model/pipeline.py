@@ -2,7 +2,7 @@
 
 Each sampling step evaluates the UNet on up to three branches (nothing, text, text and video) and combines them as
 Eq. (12), and on a fourth where the loudness shall count more; the loudness signal is added to the latent before the UNet
-(sampling.py). Several candidates are sampled and decoded one at a time, so memory does not grow with their number.
+(generation/sampling.py). Several candidates are sampled and decoded one at a time, so memory does not grow with their number.
 
 Legend: B batch, C latent channels, F latent frames of one 8 s window, N latent frames of the whole sound, K latent mel
 bins, V video frames, P loudness points, D CAVP width, L text tokens, T mel frames, M mel bins.
@@ -13,7 +13,6 @@ Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, 
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -25,7 +24,6 @@ from diffusers import (
     DDIMScheduler,
     DiffusionPipeline,
 )
-from diffusers.utils import BaseOutput
 from torch import Tensor
 from transformers import (
     ClapFeatureExtractor,
@@ -36,22 +34,19 @@ from transformers import (
     T5EncoderModel,
 )
 
-from drawaudio_model import windows
-from drawaudio_model.candidates import clap_score, curve_score, rank
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import (
     CLIP_SECONDS,
     LOUDNESS_FPS,
-    LOUDNESS_POINTS,
     MEL_BINS,
     MEL_FRAMES,
     SAMPLE_RATE,
     VIDEO_FPS,
-    VIDEO_FRAMES,
 )
-from drawaudio_model.freed_memory import return_freed_memory
-from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
-from drawaudio_model.instructions import (
+from drawaudio_model.generation import windows
+from drawaudio_model.generation.candidates import clap_score, curve_score, rank
+from drawaudio_model.generation.freed_memory import return_freed_memory
+from drawaudio_model.generation.instructions import (
     Loudness,
     Mask,
     Video,
@@ -63,15 +58,9 @@ from drawaudio_model.instructions import (
     read_mask,
     read_video,
 )
-from drawaudio_model.level_matching import fit_level, match_levels, shortfall_notice
-from drawaudio_model.loudness_control import LoudnessControl
-from drawaudio_model.mask_attention import MaskAttention
-from drawaudio_model.masks import apply_mask
-from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
-from drawaudio_model.model_card import write_model_card
-from drawaudio_model.model_folder import check_model_folder, detector_beside
-from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
-from drawaudio_model.sampling import (
+from drawaudio_model.generation.output import DrawAudioOutput
+from drawaudio_model.generation.parts import check_parts
+from drawaudio_model.generation.sampling import (
     Conditions,
     Guidance,
     room_for_all_branches,
@@ -79,6 +68,15 @@ from drawaudio_model.sampling import (
     starting_noise,
     window_denoisers,
 )
+from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.levels.matching import fit_level, match_levels, shortfall_notice
+from drawaudio_model.loudness_control import LoudnessControl
+from drawaudio_model.mask_attention import MaskAttention
+from drawaudio_model.masks import apply_mask
+from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
+from drawaudio_model.model_card import write_model_card
+from drawaudio_model.model_folder import check_model_folder, detector_beside
+from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.training_domain import TrainingDomain
 from drawaudio_model.unet import DrawAudioUNet
@@ -93,33 +91,6 @@ StepCallback = Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any]
 
 STEPS = 25
 """Sampling steps of the paper."""
-
-
-@dataclass
-class DrawAudioOutput(BaseOutput):
-    """Generated sounds.
-
-    Attributes:
-        audios: (B, samples) float32 at 16 kHz, one row per candidate, the best first.
-        seeds: the seed that gives each row.
-        curve: (P,) the loudness signal that was asked for, as far as the model can follow it, or None.
-        notices: sentences about what was asked beyond what the model knows; empty where there is nothing to say.
-        scores: (B,) what the rows are ranked by: the mean of the two below, of those that are known; None without.
-        curve_scores: (B,) how well each row follows the curve (Pearson correlation), or None without a curve.
-        clap_scores: (B,) how well each row fits the text (cosine of CLAP's embeddings), or None without a text or for a
-            single candidate.
-        peaks: largest magnitude of each row, as the vocoder made it: of 1 and less fits a file, more is beyond full scale
-            and was not limited here.
-    """
-
-    audios: np.ndarray
-    seeds: list[int]
-    curve: np.ndarray | None = None
-    notices: list[str] = field(default_factory=list)
-    scores: np.ndarray | None = None
-    curve_scores: np.ndarray | None = None
-    clap_scores: np.ndarray | None = None
-    peaks: list[float] = field(default_factory=list)
 
 
 class DrawAudioPipeline(DiffusionPipeline):
@@ -147,7 +118,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         guidance_text: s_text of Eq. (12) where a call gives none.
         guidance_video: s_video of Eq. (12) where a call gives none.
         guidance_loudness: s_loudness of `guidance.dual_guidance` where a call gives none; 0 is the paper's.
-        level_matching_db: how far a sound may be turned up to meet its curve (`level_matching.match_levels`); None leaves
+        level_matching_db: how far a sound may be turned up to meet its curve (`levels.matching.match_levels`); None leaves
             all levels as sampled, which is the paper's.
         base_model: what the denoiser was fine-tuned from, for the model card; None for one trained from scratch.
         licence: of the weights (an SPDX name in lower case, as model cards have it).
@@ -220,7 +191,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         )
         self.detector: ObjectDetector | None = None  # imported where it is needed: open_clip takes seconds
         self.detector_folder: Path | None = None
-        self._check_parts()
+        check_parts(self)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
@@ -289,9 +260,9 @@ class DrawAudioPipeline(DiffusionPipeline):
                 from the other instructions alone.
             prompt: what should sound.
             negative_prompt: what should not sound; needs no prompt.
-            mask: which part of the picture sounds; see `instructions.read_mask`, or the text of a thing, which
+            mask: which part of the picture sounds; see `generation.instructions.read_mask`, or the text of a thing, which
                 `detector` then looks for. None: the whole picture.
-            loudness: when and how loud; see `instructions.read_loudness`. Levels are RMS of a waveform that peaks at
+            loudness: when and how loud; see `generation.instructions.read_loudness`. Levels are RMS of a waveform that peaks at
                 0.5. None: the model's own choice.
             seconds: length of the sound; default the video's, or 8 s without a video.
             video_fps: frame rate of an array, default 4.
@@ -302,7 +273,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             guidance_loudness: how much more the curve shall count than the model learnt, 0 for not; None: the model's own.
                 For a model trained with signal dropout; one more evaluation a step.
             guidance_interval: share of the noise schedule in which the unconditional branches are evaluated; see
-                `sampling.Guidance`. Default: all of it.
+                `generation.sampling.Guidance`. Default: all of it.
             seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
             num_candidates: sounds to make from seed, seed + 1, ...; ranked by how well they follow the curve and, by
                 CLAP, the text.
@@ -453,7 +424,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             cavp: (B, V, D) with V = 4 * seconds; None: no video.
             cavp_masked: (B, V, D); None: no mask, the whole frame.
             loudness: (B, P) with P = 10 * seconds; None: no curve.
-            seconds: of whole windows: 8, or what `windows.window_starts_seconds` covers.
+            seconds: of whole windows: 8, or what `generation.windows.window_starts_seconds` covers.
 
         Raises:
             ValueError: when a tensor has another shape.
@@ -582,51 +553,17 @@ class DrawAudioPipeline(DiffusionPipeline):
     @property
     def latent_frames(self) -> int:
         """F: latent frames of one window."""
-        return MEL_FRAMES // compression(self.vae)
+        return MEL_FRAMES // self.compression
 
     @property
     def latent_bins(self) -> int:
         """K: latent mel bins."""
-        return MEL_BINS // compression(self.vae)
+        return MEL_BINS // self.compression
 
-    def _check_parts(self) -> None:
-        """Raises ValueError when two parts disagree about a size that they share."""
-        times = compression(self.vae)
-        if MEL_FRAMES % times or MEL_BINS % times:
-            raise ValueError(
-                f"autoencoder compresses {times} times, expected a divisor of {MEL_FRAMES} mel frames and "
-                f"{MEL_BINS} mel bins; use one with fewer levels"
-            )
-        unet, attention = self.unet.config, self.mask_attention.config
-        pairs = (
-            ("latent channels", "autoencoder", self.vae.config.latent_channels, "UNet", unet.in_channels),
-            ("video token width", "mask attention", attention.width, "UNet", unet.video_attention_dim),
-            ("video feature width", "CAVP", self.cavp.config.embed_dim, "mask attention", attention.cavp_dim),
-            (
-                "latent frames",
-                "autoencoder",
-                self.latent_frames,
-                "loudness control",
-                self.loudness_control.config.latent_frames,
-            ),
-            (
-                "loudness points",
-                "clip",
-                LOUDNESS_POINTS,
-                "loudness control",
-                self.loudness_control.config.loudness_points,
-            ),
-            ("sound channels", "clip", 1, "autoencoder", self.vae.config.in_channels),
-            ("GPT width", "language model", self.language_model.config.n_embd, "UNet", self.unet.gpt_width),
-            ("T5 width", "text encoder", self.text_encoder_2.config.d_model, "UNet", self.unet.t5_width),
-        )
-        for what, first, value, second, other in pairs:
-            if value != other:
-                raise ValueError(f"{what}: the {first} has {value}, the {second} {other}; load parts of one model")
-        if attention.positions < VIDEO_FRAMES:
-            raise ValueError(
-                f"mask attention has {attention.positions} positions, expected at least the clip's {VIDEO_FRAMES} frames"
-            )
+    @property
+    def compression(self) -> int:
+        """Mel frames a latent frame, and bins a latent bin."""
+        return compression(self.vae)
 
     def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)

@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from drawaudio_model.pretrain_loop import new_folder, pick_device
+from drawaudio_model.atomic_files import replaced_folder
+from drawaudio_model.pretraining.loop import pick_device
 from drawaudio_model.progress import Reporter
 from drawaudio_model.thread_choice import threads_setting
 
@@ -44,28 +45,28 @@ def load_backbone(name: str) -> Backbone:
         ValueError: for a name that is none of BACKBONES.
     """
     if name == "audio_autoencoder":
-        from drawaudio_model.pretrain_autoencoder import AutoencoderConfig as Config
-        from drawaudio_model.pretrain_autoencoder import train_autoencoder as train
+        from drawaudio_model.pretraining.autoencoder import AutoencoderConfig as Config
+        from drawaudio_model.pretraining.autoencoder import train_autoencoder as train
 
         fields, pictures = (), ("reconstruction", "patterns")
     elif name == "text_encoders":
-        from drawaudio_model.pretrain_text import TextConfig as Config
-        from drawaudio_model.pretrain_text import train_text_encoders as train
+        from drawaudio_model.pretraining.text import TextConfig as Config
+        from drawaudio_model.pretraining.text import train_text_encoders as train
 
         fields, pictures = ("clap_steps", "t5_steps", "gpt_steps"), ("similarity", "loss")
     elif name == "cavp_backbone":
-        from drawaudio_model.pretrain_cavp import CavpConfig as Config
-        from drawaudio_model.pretrain_cavp import train_cavp as train
+        from drawaudio_model.pretraining.cavp import CavpConfig as Config
+        from drawaudio_model.pretraining.cavp import train_cavp as train
 
         fields, pictures = ("first_steps", "steps"), ("similarity", "loss")
     elif name == "object_detector":
-        from drawaudio_model.pretrain_detector import DetectorConfig as Config
-        from drawaudio_model.pretrain_detector import train_detector as train
+        from drawaudio_model.pretraining.detector import DetectorConfig as Config
+        from drawaudio_model.pretraining.detector import train_detector as train
 
         fields, pictures = ("clip_steps", "steps"), ("detections", "clip_loss", "loss")
     elif name == "vocoder":
-        from drawaudio_model.pretrain_vocoder import VocoderConfig as Config
-        from drawaudio_model.pretrain_vocoder import train_vocoder as train
+        from drawaudio_model.pretraining.vocoder import VocoderConfig as Config
+        from drawaudio_model.pretraining.vocoder import train_vocoder as train
 
         fields, pictures = ("steps",), ("mels", "loss")
     else:
@@ -127,7 +128,7 @@ def pretrain(
         "steps": {field: getattr(config, field) for field in backbone.step_fields},
     }
     with Reporter(f"pretrain {name}", total=None) as report:
-        with new_folder(output) as folder:
+        with replaced_folder(output) as folder:
             steps = sum(settings["steps"].values())
             report.note(f"reading the clips, then {steps} steps" if steps else "reading the clips")
             measured = backbone.train(data, folder, config, seed=seed, seconds=seconds, device=pick_device())

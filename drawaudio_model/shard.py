@@ -1,19 +1,12 @@
-"""Shards: what one training sample is, and tars that are either whole or not there.
+"""Shards: tars that are either whole or not there.
 
 A shard is a WebDataset tar with two sidecars. Next to `<folder>/<shard>.tar` lie `<folder>/index/<shard>.parquet` (key,
 member, offset, size, crc32: random access without scanning the tar, and the name of whatever is damaged) and
 `<folder>/manifests/<shard>.json` (count, bytes, sha256, inputs, rejected clips), which is written last. Readers trust
 manifests only: a tar without one does not exist.
-
-The members in JSON hold no list that may be empty: loaders such as `datasets` take a column's type from its first rows, and
-an empty list has none. Noun phrases are one text, a line each; boxes are one text a frame, a line each.
-
-Shapes: V video frames of the 10 s clip (40), D CAVP width, C latent channels, F x K latent grid of the 10 s clip, L text
-tokens.
 """
 
 import fcntl
-import hashlib
 import io
 import json
 import os
@@ -27,27 +20,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-import numpy as np
+# The names behind `as` lay in this file before; code outside may still import them from here.
+from drawaudio_model.atomic_files import decode_array as decode_array
+from drawaudio_model.atomic_files import encode_array as encode_array
+from drawaudio_model.atomic_files import file_sha256 as file_sha256
+from drawaudio_model.atomic_files import fingerprint as fingerprint
+from drawaudio_model.atomic_files import put_in_place
+from drawaudio_model.atomic_files import write_atomically as write_atomically
+from drawaudio_model.boxes import decode_boxes as decode_boxes
+from drawaudio_model.training_sample import SAMPLE_MEMBERS as SAMPLE_MEMBERS
+from drawaudio_model.training_sample import SCHEMA_VERSION as SCHEMA_VERSION
+from drawaudio_model.training_sample import TrainingSample as TrainingSample
+from drawaudio_model.training_sample import decode_facts as decode_facts
+from drawaudio_model.training_sample import decode_sample as decode_sample
+from drawaudio_model.training_sample import encode_sample as encode_sample
 
-from drawaudio_model.clip_format import SOURCE_LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES
-
-SCHEMA_VERSION = 1
-"""Version of the training sample; stored in every sample and manifest."""
-
-SAMPLE_MEMBERS = (
-    "json",
-    "txt",
-    "flac",
-    "boxes.json",
-    "cavp.npy",
-    "cavp_masked.npy",
-    "loudness.npy",
-    "latent.npy",
-    "clap.npy",
-    "t5.npy",
-    "gpt.npy",
-)
-"""Members of a training sample in the order in which they stand in the tar; `flac` is absent from the published variant."""
+SPLITS = ("train", "val", "test")
+"""What a shard's name begins with, in the order of lists and tables."""
 
 EXCLUDE_FILE = "exclude.txt"
 """Beside the tars: clips that were taken back after their shard was made; loaders skip them."""
@@ -79,17 +68,6 @@ class ShardManifest:
     rejected: tuple[Rejection, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
-
-
-def fingerprint(*parts: object) -> str:
-    """sha256 (hex) of JSON-able values; the same values give the same text in every process."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path, shard: str) -> ShardManifest | None:
@@ -300,11 +278,8 @@ class ShardWriter:
                         archive.addfile(header, io.BytesIO(content))
                         start = archive.offset - -(-size // 512) * 512
                         index.append((row["key"], extension, start, size, zlib.crc32(content)))
-            raw.flush()
-            os.fsync(raw.fileno())
         sha256 = file_sha256(temporary)
-        os.replace(temporary, tar)
-        _sync_folder(tar.parent)
+        put_in_place(temporary, tar)
         return sha256, index
 
 
@@ -372,164 +347,6 @@ class ShardReader:
         self._file.close()
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingSample:
-    """Everything that training and evaluation know of one 10 s clip."""
-
-    key: str
-    facts: dict[str, Any]
-    """source, source_id, start_s, label, split, caption, caption_source, noun_phrases (a list), flags (name -> bool), scores."""
-    flac: bytes | None
-    """16 kHz mono, 16 bit; None in the published variant."""
-    boxes: list[list[list[float]]]
-    """Per frame, rows of phrase index, confidence, x0 y0 x1 y1 in [0, 1] (masks.boxes_to_json)."""
-    cavp: np.ndarray
-    """(V, D) float16, CAVP features of the frames."""
-    cavp_masked: np.ndarray
-    """(V, D) float16, CAVP features of the masked frames."""
-    loudness: np.ndarray
-    """(100,) float32, loudness signal (Eq. 10-11)."""
-    latent: np.ndarray
-    """(2C, F, K) float16: posterior mean, then log-variance."""
-    clap: np.ndarray
-    """(Dc,) float16."""
-    t5: np.ndarray
-    """(L, Dt) float16, without padding."""
-    gpt: np.ndarray
-    """(8, Dg) float16."""
-
-
-_ARRAYS = {
-    "cavp": (np.float16, 2),
-    "cavp_masked": (np.float16, 2),
-    "loudness": (np.float32, 1),
-    "latent": (np.float16, 3),
-    "clap": (np.float16, 1),
-    "t5": (np.float16, 2),
-    "gpt": (np.float16, 2),
-}
-_FIRST_AXIS = {
-    "cavp": SOURCE_VIDEO_FRAMES,
-    "cavp_masked": SOURCE_VIDEO_FRAMES,
-    "loudness": SOURCE_LOUDNESS_POINTS,
-    "gpt": 8,
-}
-
-
-def encode_sample(sample: TrainingSample) -> dict[str, bytes]:
-    """The members of a training sample, in the order of SAMPLE_MEMBERS.
-
-    Raises:
-        ValueError: when an array has the wrong dtype, rank or length, or is not finite, or a fact is null or a list.
-    """
-    facts = {**sample.facts, "key": sample.key, "schema_version": SCHEMA_VERSION}
-    facts["noun_phrases"] = "\n".join(facts.get("noun_phrases", ()))
-    lists = [name for name, value in facts.items() if isinstance(value, list | tuple)]
-    if lists:
-        raise ValueError(
-            f"facts of {sample.key} hold a list in {lists}; loaders infer a column's type, which an empty list has not, so "
-            "give a text or an object"
-        )
-    empty = [name for name, value in facts.items() if value is None]
-    if empty:
-        raise ValueError(f"facts of {sample.key} hold null in {empty}; loaders infer a column's type, so give a value")
-    members = {"json": json.dumps(facts, sort_keys=True).encode(), "txt": facts["caption"].encode()}
-    if sample.flac is not None:
-        members["flac"] = sample.flac
-    frames = ["\n".join(" ".join(map(str, row)) for row in rows) for rows in sample.boxes]
-    members["boxes.json"] = json.dumps(frames).encode()
-    for name in _ARRAYS:
-        array = getattr(sample, name)
-        _check_array(sample.key, name, array)
-        members[f"{name}.npy"] = encode_array(array)
-    return members
-
-
-def decode_sample(key: str, members: Mapping[str, bytes]) -> TrainingSample:
-    """The inverse of `encode_sample`.
-
-    Raises:
-        ValueError: when a member is missing or has another shape than `encode_sample` writes.
-    """
-    missing = [name for name in SAMPLE_MEMBERS if name not in members and name != "flac"]
-    if missing:
-        raise ValueError(f"sample {key} lacks {missing}; its shard is no training shard of schema {SCHEMA_VERSION}")
-    arrays = {name: decode_array(members[f"{name}.npy"]) for name in _ARRAYS}
-    for name, array in arrays.items():
-        _check_array(key, name, array)
-    return TrainingSample(
-        key=key,
-        facts=decode_facts(members["json"]),
-        flac=members.get("flac"),
-        boxes=decode_boxes(members["boxes.json"]),
-        **arrays,
-    )
-
-
-def decode_facts(content: bytes) -> dict[str, Any]:
-    """A sample's facts, its noun phrases as a list (older shards hold them as one)."""
-    facts = json.loads(content)
-    phrases = facts.get("noun_phrases", "")
-    return facts | {"noun_phrases": phrases.split("\n") if isinstance(phrases, str) and phrases else list(phrases)}
-
-
-def decode_boxes(text: str | bytes) -> list[list[list[float]]]:
-    """Rows of a sample's boxes per frame; a frame is a text with a line for each box or, as masks.py writes it, a list.
-
-    Raises:
-        ValueError: when it is neither.
-    """
-    try:
-        frames = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"boxes are no JSON: {error}") from error
-    if not isinstance(frames, list) or not all(isinstance(frame, list | str) for frame in frames):
-        raise ValueError("boxes JSON is no list of frames, each with rows of phrase, confidence, x0, y0, x1, y1")
-    return [[_box_row(line) for line in rows.splitlines()] if isinstance(rows, str) else rows for rows in frames]
-
-
-def encode_array(array: np.ndarray) -> bytes:
-    """The bytes of an .npy file of version 1.0, equal for equal arrays."""
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def decode_array(content: bytes) -> np.ndarray:
-    """The array of an .npy file; pickled objects are refused."""
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is either the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
-def _box_row(line: str) -> list[float]:
-    phrase, *numbers = line.split(" ")
-    try:
-        return [int(phrase), *map(float, numbers)]
-    except ValueError:
-        raise ValueError(f"boxes JSON has the line {line!r}, expected numbers: phrase confidence x0 y0 x1 y1") from None
-
-
-def _check_array(key: str, name: str, array: np.ndarray) -> None:
-    dtype, rank = _ARRAYS[name]
-    length = _FIRST_AXIS.get(name)
-    if array.dtype != dtype or array.ndim != rank or (length is not None and array.shape[0] != length):
-        expected = f"{np.dtype(dtype).name} with {rank} axes" + (f", the first {length} long" if length else "")
-        raise ValueError(f"{name} of {key} is {array.dtype.name} {array.shape}, expected {expected}; compute it again")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} of {key} holds values that are not finite; compute it again")
-
-
 def _write_index(path: Path, rows: list[tuple[str, str, int, int, int]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -544,11 +361,3 @@ def _write_index(path: Path, rows: list[tuple[str, str, int, int, int]]) -> None
 
 def _manifest_path(folder: Path, shard: str) -> Path:
     return Path(folder) / "manifests" / f"{shard}.json"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

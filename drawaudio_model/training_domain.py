@@ -17,8 +17,8 @@ from torch import Tensor
 
 from drawaudio_model.clip_format import LOUDNESS_FPS
 from drawaudio_model.dataset import TrainingShards
-from drawaudio_model.feature_distance import FeatureDistance, picture_statistics
-from drawaudio_model.known_words import known_words, notice_of_words
+from drawaudio_model.generation.feature_distance import FeatureDistance, picture_statistics
+from drawaudio_model.generation.known_words import known_words, notice_of_words
 from drawaudio_model.text import TextConditioner
 
 LEVEL_PERCENTILES = (1.0, 99.0)

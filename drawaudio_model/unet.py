@@ -31,17 +31,8 @@ from diffusers.utils import BaseOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from drawaudio_model.cross_attention import FoldedSets, prepare
-from drawaudio_model.unet_blocks import (
-    STACKS,
-    Block,
-    DownBlock,
-    Instructions,
-    Layers,
-    MidBlock,
-    UpBlock,
-    silence,
-)
+from drawaudio_model.layers.blocks import STACKS, Block, DownBlock, Instructions, Layers, MidBlock, UpBlock, silence
+from drawaudio_model.layers.cross_attention import FoldedSets, prepare
 
 ORIGINAL_HEADS = (4, 8, 12, 20)
 """`attention_head_dim` that gives the original AudioLDM2 code's heads of 32 channels. The published diffusers config
@@ -288,7 +279,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
             t5_mask: as in `forward`.
             video: as in `forward`.
             sees_video: as in `forward`.
-            known: of earlier calls for the same sound, which gets what this one adds; see `cross_attention.prepare`.
+            known: of earlier calls for the same sound, which gets what this one adds; see `layers.cross_attention.prepare`.
             folds_video: whether the video's tokens may be folded, which take 14 MiB a window then at full size.
 
         Raises:

@@ -8,7 +8,7 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from pipelines import (  # noqa: E402
+from pipelines.assets import (  # noqa: E402
     audio_latents,
     backbones,
     captions,

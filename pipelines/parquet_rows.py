@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from drawaudio_model.shard import write_atomically
+from drawaudio_model.atomic_files import write_atomically
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], kinds: Mapping[str, str]) -> None:

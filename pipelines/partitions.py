@@ -8,8 +8,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from drawaudio_model.shard import finished_shards
-from pipelines.profiles import SPLITS, Profile, current_profile
+from drawaudio_model.shard import SPLITS, finished_shards
+from pipelines.profiles import Profile, current_profile
 
 shards = dg.StaticPartitionsDefinition(current_profile().shard_names)
 

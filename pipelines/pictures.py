@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-    from drawaudio_model.masks import Box
+    from drawaudio_model.boxes import Box
 
 WIDTH = 900
 """Pixels across."""

@@ -3,14 +3,13 @@
 DRAWAUDIO_PROFILE picks one (default `demo`); DRAWAUDIO_DATA sets the data root (default `data/<profile>`).
 """
 
-import argparse
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from runpy import run_module
 
-SPLITS = ("train", "val", "test")
+from drawaudio_model.shard import SPLITS
 
 
 @dataclass(frozen=True)
@@ -147,45 +146,6 @@ def materialize_command() -> str:
     )
 
 
-def layout() -> str:
-    """What lies where under the data root, for people."""
-    root = data_root()
-    rows = [
-        ("clip_list.parquet", "every clip, its caption and its shard"),
-        ("raw_clips/", "media, and a ledger row for every clip"),
-        ("training_shards/", "the WebDataset tars, their index and manifests"),
-        ("backbones/", "autoencoder, text encoders, CAVP, object detector"),
-        ("training/", "checkpoints, log.jsonl, TensorBoard events"),
-        ("model/", "the trained DrawAudioPipeline"),
-        ("evaluation/", "metrics.json, and index.html: open it and listen"),
-        ("control/", "control.json, and index.html: which instruction steers, and how well"),
-    ]
-    lines = [f"{root}", *(f"  {name:<20} {text}" for name, text in rows if (root / name.rstrip("/")).exists())]
-    return "\n".join(lines)
-
-
-def _plan() -> str:
-    from pipelines.plan import plan
-
-    return plan(current_profile())
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Print the current profile's shard range, layout or command, or plan what a build from YouTube will take."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.profiles", description=main.__doc__)
-    parser.add_argument("what", choices=("range", "layout", "command", "plan"))
-    what = parser.parse_args(argv).what
-    answers = {
-        "range": lambda: current_profile().shard_range,
-        "layout": layout,
-        "command": materialize_command,
-        "plan": _plan,
-    }
-    try:
-        sys.stdout.write(answers[what]() + "\n")
-    except ValueError as error:
-        parser.error(str(error))
-
-
 if __name__ == "__main__":
-    main()
+    # `python -m pipelines.profiles`: the older words for `python -m pipelines`.
+    run_module("pipelines", run_name="__main__")

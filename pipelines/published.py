@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from drawaudio_model.shard import file_sha256, write_atomically
+from drawaudio_model.atomic_files import file_sha256, write_atomically
 
 RECORD = "checksums.json"
 _WEIGHTS = (".safetensors", ".bin")

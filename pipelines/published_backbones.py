@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from drawaudio_model.shard import fingerprint
-from pipelines.annotation_settings import AnnotationSettings
+from drawaudio_model.atomic_files import fingerprint, replaced_folder
+from pipelines.annotation.settings import AnnotationSettings
 from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, Published, fetch, recorded_sha256, yolo_world
 
 TEXT_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "projection_model", "language_model")
@@ -57,17 +57,10 @@ def assemble(name: str, models: Path, folder: Path) -> None:
         "vocoder": lambda models, target: _link_part(models, "vocoder", target),
     }
     for part in BESIDE.get(name, ()):
-        _whole(folder.with_name(part), lambda target, part=part: _link_part(models, part, target))
-    _whole(folder, lambda target: builders[name](models, target))
-
-
-def _whole(folder: Path, build: Callable[[Path], None]) -> None:
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    build(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.rename(partial, folder)
+        with replaced_folder(folder.with_name(part)) as target:
+            _link_part(models, part, target)
+    with replaced_folder(folder) as target:
+        builders[name](models, target)
 
 
 def _link_part(models: Path, part: str, target: Path) -> None:

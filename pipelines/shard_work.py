@@ -8,7 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, ShardWriter, fingerprint, read_manifest
+from drawaudio_model.atomic_files import fingerprint
+from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, ShardWriter, read_manifest
 from pipelines.partitions import shard_family
 from pipelines.profiles import materialize_command
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from drawaudio_model.clip_format import SOURCE_LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES
-from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
+from drawaudio_model.shard import ShardWriter
+from drawaudio_model.training_sample import TrainingSample, encode_sample
 
 
 def counting_sample(

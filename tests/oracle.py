@@ -15,8 +15,8 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import Tensor, nn
 
 from drawaudio_model.clip_format import HOP_LENGTH, LOUDNESS_POINTS, MEL_BINS, MEL_FRAMES, SAMPLE_RATE
+from drawaudio_model.generation.sampling import Conditions
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
-from drawaudio_model.sampling import Conditions
 from tests.tiny_pipeline import tiny_pipeline
 
 COMPRESSION = 8

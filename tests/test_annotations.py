@@ -15,25 +15,27 @@ from transformers import SpeechT5HifiGan
 
 from drawaudio_model import media
 from drawaudio_model.adapters import from_audioldm2
+from drawaudio_model.atomic_files import decode_array
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, import_world_model
 from drawaudio_model.masks import rasterize
 from drawaudio_model.media import encode_flac, encode_jpeg
-from drawaudio_model.shard import ShardReader, ShardWriter, decode_array, decode_sample
+from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.text import TextConditioner
-from pipelines import (
+from drawaudio_model.training_sample import decode_sample
+from pipelines import published_backbones
+from pipelines.annotation.settings import AnnotationSettings
+from pipelines.assets import (
     audio_latents,
     backbones,
     cavp_features,
     clip_list,
     loudness_curves,
     object_masks,
-    published_backbones,
     text_embeddings,
     training_shards,
 )
-from pipelines.annotation_settings import AnnotationSettings
 from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, fetch, yolo_world
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard

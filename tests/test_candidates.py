@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from drawaudio_model.candidates import clap_score, curve_score, published_front_end, rank
 from drawaudio_model.clip_format import CLIP_SAMPLES, SAMPLE_RATE
+from drawaudio_model.generation.candidates import clap_score, curve_score, published_front_end, rank
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.mel import log_mel, normalize_waveform
 from tests.tiny_pipeline import text_parts

@@ -29,10 +29,10 @@ from transformers.generation import GenerationMixin
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.shard import ShardReader, ShardWriter
-from pipelines import captions, clip_list
-from pipelines.annotation_settings import AnnotationSettings
-from pipelines.caption_models import CaptionModelFolders, CaptionModels
-from pipelines.label_sentences import label_sentence
+from pipelines.annotation.caption_models import CaptionModelFolders, CaptionModels
+from pipelines.annotation.label_sentences import label_sentence
+from pipelines.annotation.settings import AnnotationSettings
+from pipelines.assets import captions, clip_list
 from pipelines.shard_work import make_shard
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "realdata" / "csv"

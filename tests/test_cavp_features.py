@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from drawaudio_model.atomic_files import decode_array
+from drawaudio_model.boxes import Box, boxes_to_json
 from drawaudio_model.cavp import CAVP, CHUNK_FRAMES
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
-from drawaudio_model.masks import Box, boxes_to_json
 from drawaudio_model.media import decode_jpeg, encode_jpeg
-from drawaudio_model.shard import ShardReader, ShardWriter, decode_array
-from pipelines import cavp_features
+from drawaudio_model.shard import ShardReader, ShardWriter
+from pipelines.assets import cavp_features
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
 from tests.tiny_cavp import awake, pictures

@@ -13,15 +13,15 @@ import soundfile
 from PIL import Image
 
 from drawaudio_model.adapters import from_audioldm2, save_adapters
+from drawaudio_model.boxes import Box, boxes_from_json, boxes_to_json
 from drawaudio_model.cli import build_parser, main
-from drawaudio_model.cli_draw import contact_sheet
-from drawaudio_model.cli_generate import parse_loudness
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.listening_page import write_video
+from drawaudio_model.commands.draw import contact_sheet
+from drawaudio_model.commands.generate import parse_loudness
+from drawaudio_model.evaluation.listening_page import write_video
+from drawaudio_model.generation.mixing import mix
 from drawaudio_model.loudness import from_points, loudness_signal, read_points, write_points
-from drawaudio_model.masks import Box, boxes_from_json, boxes_to_json
 from drawaudio_model.media import read_waveform, write_audio
-from drawaudio_model.mixing import mix
 from drawaudio_model.shard import ShardWriter
 from tests.tiny_audioldm2 import tiny_audioldm2
 from tests.tiny_detector import tiny_detector

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES, VIDEO_FRAMES
 from drawaudio_model.control import BOUNDS, METRICS, Judge, main
-from drawaudio_model.control_goals import comparisons, goals, mask_swaps
-from drawaudio_model.control_rows import ROWS, Scene, other_caption, read_scenes, read_truths, row_conditions
-from drawaudio_model.evaluate import read_samples
-from drawaudio_model.masks import Box, apply_mask, rasterize
+from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
+from drawaudio_model.evaluation.control_rows import ROWS, Scene, other_caption, read_scenes, read_truths, row_conditions
+from drawaudio_model.evaluation.sample_sounds import read_samples
+from drawaudio_model.evaluation.sound_classifier import SoundClassifier
+from drawaudio_model.masks import apply_mask, rasterize
 from drawaudio_model.media import decode_jpeg, encode_jpeg
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.shard import ShardReader, ShardWriter, encode_sample
-from drawaudio_model.sound_classifier import SoundClassifier
+from drawaudio_model.shard import ShardReader, ShardWriter
+from drawaudio_model.training_sample import encode_sample
 from tests.test_evaluate import KEYS, sample
 from tests.test_sound_classifier import write_raw_clips
 from tests.tiny_pipeline import tiny_pipeline

@@ -9,11 +9,12 @@ import pytest
 from drawaudio_model import metrics
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES
 from drawaudio_model.control import main
-from drawaudio_model.control_rows import ROWS, Scene, read_scenes
+from drawaudio_model.evaluation.control_rows import ROWS, Scene, read_scenes
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.media import decode_flac, encode_jpeg
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
+from drawaudio_model.shard import ShardWriter
+from drawaudio_model.training_sample import TrainingSample, encode_sample
 from tests import test_evaluate_oracle as evaluation
 from tests.oracle import (
     LATENT_FRAMES,

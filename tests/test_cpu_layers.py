@@ -6,8 +6,8 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import nn
 
-from drawaudio_model.cpu_layers import GatedFeedForward, NarrowConvolution, product
-from drawaudio_model.cross_attention import FoldedSets, StackAttention, prepare
+from drawaudio_model.layers.cpu import GatedFeedForward, NarrowConvolution, product
+from drawaudio_model.layers.cross_attention import FoldedSets, StackAttention, prepare
 
 
 @pytest.fixture(autouse=True)

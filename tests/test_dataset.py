@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from drawaudio_model.atomic_files import encode_array
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import (
     NullRates,
@@ -20,7 +21,6 @@ from drawaudio_model.dataset import (
     training_batches,
     training_sample,
 )
-from drawaudio_model.shard import encode_array
 from tests.counting_shards import counting_sample, write_shards
 
 

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from drawaudio_model import card as cards
-from pipelines import dataset_card, pictures
+from drawaudio_model.release import card as cards
+from pipelines import pictures
+from pipelines.assets import dataset_card
 from tests.tiny_shards import COUNTS, write_tiny_shards
 
 LEDGER = [

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -47,31 +48,25 @@ PARTITIONED = {
     "training_shards",
     "drawn_instructions",
 }
-LEVELS = [
-    {"clip_format"},
-    {
-        "media",
-        "media_tracks",
-        "media_skipping",
-        "mel",
-        "loudness",
-        "masks",
-        "cavp",
-        "text",
-        "shard",
-        "progress",
-        "detector",
-        "card",
-        "markdown",
-        "limiter",
-        "drawn_curves",
-        "drawn_masks",
-        "drawn_sounds",
-        "level_matching",
-    },
-    {"mask_attention", "loudness_control", "cpu_layers", "cross_attention"},
-    {"unet", "unet_blocks", "guidance"},
-]
+ROOMS = (
+    "decoding",
+    "levels",
+    "drawn",
+    "release",
+    "metrics",
+    "layers",
+    "generation",
+    "extractors",
+    "pretraining",
+    "evaluation",
+    "training",
+    "commands",
+)
+"""The model's folders, the lower first: what lies in one uses only those before it, itself or through files in between."""
+PIPELINE_ROOMS = ("sources.demo", "sources.youtube", "annotation", "assets")
+"""Those of the pipelines, likewise."""
+PROGRAMS = {"cli", "config", "control", "dataset", "evaluate", "pipeline", "pretrain", "train"}
+"""What learns, generates or measures: the pipelines start it as a process and import none of it."""
 
 
 def test_the_asset_graph_is_exactly_this() -> None:
@@ -124,71 +119,107 @@ def test_loading_the_definitions_loads_no_heavy_library_and_no_trainer() -> None
         "datasets",
     }
     assert heavy.isdisjoint(found)
-    trainers = {
-        name for name in found if name.startswith("drawaudio_model.") and name.split(".")[1] in trainer_modules()
-    }
-    assert not trainers
+    loaded = {name.split(".")[1] for name in found if name.startswith("drawaudio_model.")}
+    assert not loaded & (PROGRAMS | {*ROOMS[ROOMS.index("layers") :]})
 
 
-def trainer_modules() -> set[str]:
-    names = {path.stem for path in (ROOT / "drawaudio_model").glob("*.py")}
-    return {
-        name
-        for name in names
-        if name in {"evaluate", "cli", "config", "dataset", "pipeline"}
-        or "pretrain" in name
-        or name == "train"
-        or name.startswith(("control", "train_"))
-    }
+def test_what_every_asset_reads_and_writes_loads_no_torch() -> None:
+    code = "import sys; import drawaudio_model.boxes, drawaudio_model.shard; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
-def imports_of(path: Path) -> set[str]:
+def all_modules() -> dict[str, Path]:
+    """Dotted name -> file, of both packages."""
+    paths = [path for package in ("drawaudio_model", "pipelines") for path in sorted((ROOT / package).rglob("*.py"))]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+
+
+MODULES = all_modules()
+
+
+def imports_of(module: str) -> set[str]:
+    """Dotted names that a module imports anywhere in it, of modules where there is one of that name."""
+    path = MODULES[module]
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            names = {f"{source}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else source for name in names}
+    return found - {module}
+
+
+def room(module: str) -> str:
+    """The folder that a module lies in, or the module itself where it lies beside the folders."""
+    folder = module if MODULES[module].stem == "__init__" else module.rpartition(".")[0]
+    return module if folder in ("drawaudio_model", "pipelines", "pipelines.sources") else folder
+
+
+IMPORTS = {module: imports_of(module) & MODULES.keys() for module in MODULES}
+ROOM_IMPORTS = {
+    name: {room(found) for module in MODULES if room(module) == name for found in IMPORTS[module]} - {name}
+    for name in {room(module) for module in MODULES}
+}
+
+
+def reached(name: str, graph: dict[str, set[str]]) -> set[str]:
+    """What a node of a graph uses, itself or through others."""
+    found: set[str] = set()
+    ahead = [name]
+    while ahead:
+        new = graph[ahead.pop()] - found
+        found |= new
+        ahead += new
     return found
 
 
-def level(name: str) -> int:
-    return next(
-        (i for i, names in enumerate(LEVELS) if name in names),
-        5 if name in trainer_modules() - {"dataset", "config", "pipeline"} else 4,
-    )
+@pytest.mark.parametrize("graph", [IMPORTS, ROOM_IMPORTS], ids=["files", "folders"])
+def test_nothing_imports_in_a_circle(graph: dict[str, set[str]]) -> None:
+    TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "drawaudio_model").rglob("*.py")), ids=lambda path: path.stem)
-def test_the_model_knows_nothing_of_the_orchestrator_and_imports_downwards(path: Path) -> None:
-    found = imports_of(path)
-    assert not {name for name in found if re.fullmatch(r"(dagster|pipelines)(\..*)?", name)}
-    inside = {name.split(".")[1] for name in found if name.startswith("drawaudio_model.") and len(name.split(".")) > 1}
-    modules = {other.stem for other in (ROOT / "drawaudio_model").glob("*.py")}
-    if path.parent.name == "drawaudio_model":
-        above = {name for name in inside & modules if level(name) > level(path.stem)}
-        assert not above, f"{path.stem} imports {above} from a higher level"
+@pytest.mark.parametrize(("package", "order"), [("drawaudio_model", ROOMS), ("pipelines", PIPELINE_ROOMS)])
+def test_a_folder_imports_only_lower_ones(package: str, order: tuple[str, ...]) -> None:
+    names = [f"{package}.{name}" for name in order]
+    folders = {name for name in ROOM_IMPORTS if MODULES[name].stem == "__init__"} - {package, "pipelines.sources"}
+    assert {name for name in folders if name.startswith(f"{package}.")} == {*names}
+    for place, name in enumerate(names):
+        above = reached(name, ROOM_IMPORTS) & {*names[place:]}
+        assert not above, f"{name} imports {above}, directly or through others"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").rglob("*.py")), ids=lambda path: path.stem)
-def test_the_pipelines_import_only_the_lower_levels(path: Path) -> None:
-    allowed = LEVELS[0] | LEVELS[1]
-    inside = {name.split(".")[1] for name in imports_of(path) if name.startswith("drawaudio_model.")}
-    assert inside <= allowed
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("drawaudio_model")])
+def test_the_model_knows_nothing_of_the_orchestrator(module: str) -> None:
+    assert not {name for name in imports_of(module) if re.fullmatch(r"(dagster|pipelines)(\..*)?", name)}
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted([*(ROOT / "drawaudio_model").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py")]),
-    ids=lambda path: path.stem,
-)
-def test_the_clip_geometry_is_spelled_once(path: Path) -> None:
-    if path.stem == "clip_format":
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("pipelines")])
+def test_the_pipelines_import_neither_the_denoiser_nor_a_program(module: str) -> None:
+    found = {name.split(".")[1] for name in reached(module, IMPORTS) if name.startswith("drawaudio_model.")}
+    assert not found & (PROGRAMS | {"unet", *ROOMS[ROOMS.index("layers") :]})
+
+
+def test_imports_are_absolute() -> None:
+    nodes = ((name, node) for name, path in MODULES.items() for node in ast.walk(ast.parse(path.read_text())))
+    assert not {name for name, node in nodes if isinstance(node, ast.ImportFrom) and node.level}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_clip_geometry_is_spelled_once(module: str) -> None:
+    if module == "drawaudio_model.clip_format":
         return
-    numbers = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    numbers = {
+        node.value for node in ast.walk(ast.parse(MODULES[module].read_text())) if isinstance(node, ast.Constant)
+    }
     found = {16_000, 128_000, 160_000} & {number for number in numbers if isinstance(number, int)}
     # The same digits with another meaning: the paper's training steps, and the rendered clips' AAC bit rate.
-    assert found == {"config": {160_000}, "demo": {128_000}}.get(path.stem, set())
+    allowed = {"drawaudio_model.config": {160_000}, "pipelines.sources.demo.world": {128_000}}
+    assert found == allowed.get(module, set())
 
 
 @pytest.mark.parametrize(("profile", "partitions"), [("audiocaps", 52), ("vggsound_caption", 200), ("mixed", 247)])
@@ -217,7 +248,7 @@ print(sorted(name for name, node in nodes.items() if not node.parent_keys))
 
 def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
     environment = {**os.environ, "DRAWAUDIO_PROFILE": "dmeo"}
-    command = [sys.executable, "-m", "pipelines.profiles", "range"]
+    command = [sys.executable, "-m", "pipelines", "range"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "expected one of demo, control, tiny, folder" in done.stderr
@@ -226,7 +257,7 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
 def test_adding_clips_moves_none_to_another_shard() -> None:
     from dataclasses import replace
 
-    from pipelines.clip_list import list_clips
+    from pipelines.assets.clip_list import list_clips
     from pipelines.profiles import PROFILES
 
     small = PROFILES["tiny"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.phrase_chunker import noun_phrases
-from pipelines.sources import demo_language
-from pipelines.sources.demo_language import (
+from pipelines.annotation.phrases import noun_phrases
+from pipelines.sources.demo import language as demo_language
+from pipelines.sources.demo.language import (
     COLOURS,
     NOUNS,
     OTHER_NOUNS,
@@ -23,8 +23,8 @@ from pipelines.sources.demo_language import (
     plural,
     sample_wordings,
 )
-from pipelines.sources.demo_objects import KINDS
-from pipelines.sources.demo_words import WORDS
+from pipelines.sources.demo.objects import KINDS
+from pipelines.sources.demo.words import WORDS
 
 SOURCES = Path(demo_language.__file__).parent
 HELD_OUT: dict[str, list[str]] = json.loads((SOURCES / "held_out_wordings.json").read_text())

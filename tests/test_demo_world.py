@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_SECONDS, SOURCE_VIDEO_FRAMES
-from pipelines.sources import demo
-from pipelines.sources.demo_drawing import Canvas, backdrop
-from pipelines.sources.demo_language import WORDINGS_PER_CLIP, phrase_vocabulary, plain
-from pipelines.sources.demo_objects import (
+from pipelines.sources.demo import world as demo
+from pipelines.sources.demo.drawing import Canvas, backdrop
+from pipelines.sources.demo.language import WORDINGS_PER_CLIP, phrase_vocabulary, plain
+from pipelines.sources.demo.objects import (
     FIRST_SECONDS,
     KINDS,
     LAST_SECONDS,
@@ -22,8 +22,8 @@ from pipelines.sources.demo_objects import (
     nearness,
     onsets,
 )
-from pipelines.sources.demo_pictures import draw_object, draw_prop
-from pipelines.sources.demo_sounds import render_stem
+from pipelines.sources.demo.pictures import draw_object, draw_prop
+from pipelines.sources.demo.sounds import render_stem
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from drawaudio_model.drawn_curves import QUIETEST, SHAPES, draw_curve, draw_signal, redraw_curve, simplify
+from drawaudio_model.drawn.curves import QUIETEST, SHAPES, draw_curve, draw_signal, redraw_curve, simplify
 from drawaudio_model.loudness import from_points, point_times
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drawaudio_model.atomic_files import encode_array
+from drawaudio_model.boxes import Box, boxes_to_json
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import DrawnInstructions, NullRates, TrainingShards, training_batches, training_sample
-from drawaudio_model.masks import Box, boxes_to_json
 from drawaudio_model.media import encode_flac
-from drawaudio_model.shard import ShardReader, ShardWriter, encode_array
-from pipelines.drawn_instructions import surest_boxes, things
+from drawaudio_model.shard import ShardReader, ShardWriter
+from pipelines.assets.drawn_instructions import surest_boxes, things
 from tests.counting_shards import write_shards
 
 MARK = 700.0

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from drawaudio_model.drawn_masks import LARGEST_DRIFT, MASK_KINDS, box_mask, coverage, drawn_mask
-from drawaudio_model.masks import Box, rasterize
+from drawaudio_model.boxes import Box
+from drawaudio_model.drawn.masks import LARGEST_DRIFT, MASK_KINDS, box_mask, coverage, drawn_mask
+from drawaudio_model.masks import rasterize
 
 FRAMES, SIDE, SEEDS = 40, 64, range(8)
 STILL = np.tile([0.3, 0.25, 0.7, 0.6], (FRAMES, 1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drawaudio_model.drawn_sounds import LOUDEST, PEAK, draw_sound
+from drawaudio_model.drawn.sounds import LOUDEST, PEAK, draw_sound
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.metrics import level_error_db, loudness_correlation
 

@@ -10,14 +10,16 @@ import torch
 from drawaudio_model import metrics
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
-from drawaudio_model.drawn_curves import draw_signal
-from drawaudio_model.drawn_sounds import LOUDEST
-from drawaudio_model.evaluate import clip_seed, main
+from drawaudio_model.drawn.curves import draw_signal
+from drawaudio_model.drawn.sounds import LOUDEST
+from drawaudio_model.evaluate import main
+from drawaudio_model.evaluation.sample_sounds import clip_seed
 from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.shard import ShardWriter, TrainingSample, encode_sample
+from drawaudio_model.shard import ShardWriter
+from drawaudio_model.training_sample import TrainingSample, encode_sample
 from tests.oracle import (
     COMPRESSION,
     LATENT_FRAMES,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from drawaudio_model.feature_distance import SHRINKAGE, fit_distance, picture_statistics
+from drawaudio_model.generation.feature_distance import SHRINKAGE, fit_distance, picture_statistics
 
 SPREAD = np.array([1.0, 5.0, 0.1, 2.0])
 CENTRE = np.array([3.0, -2.0, 0.5, 0.0])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from drawaudio_model.shard import ShardReader, decode_sample, finished_shards
+from drawaudio_model.shard import ShardReader, finished_shards
+from drawaudio_model.training_sample import decode_sample
 from tests.test_tiny_path import materialize
 
 ROOT = Path(__file__).parent.parent

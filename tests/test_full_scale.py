@@ -9,12 +9,12 @@ import pytest
 
 from drawaudio_model import media
 from drawaudio_model.cli import main
-from drawaudio_model.cli_generate import write_sound
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.full_scale import count_limited, fit_full_scale, fit_sounds, note_limited
-from drawaudio_model.listening_page import PageClip, write_page
-from drawaudio_model.mixing import CEILING_DB, true_peak
-from drawaudio_model.train_samples import write_sounds
+from drawaudio_model.commands.generate import write_sound
+from drawaudio_model.evaluation.listening_page import PageClip, write_page
+from drawaudio_model.generation.mixing import CEILING_DB, true_peak
+from drawaudio_model.levels.full_scale import count_limited, fit_full_scale, fit_sounds, note_limited
+from drawaudio_model.training.sounds import write_sounds
 
 CEILING = 10 ** (CEILING_DB / 20)
 TIME = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
@@ -172,7 +172,7 @@ def test_the_pages_sounds_are_limited_and_say_so(tmp_path: Path) -> None:
 
 def test_a_decoded_clip_beyond_full_scale_is_turned_down_as_a_whole() -> None:
     from drawaudio_model.mel import normalize_waveform
-    from pipelines.clip_media import storable
+    from pipelines.assets.clip_media import storable
 
     fits, loud = hot(1.0), hot(1.3)
     assert storable(fits) is fits

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.instructions import (
+from drawaudio_model.evaluation.listening_page import write_video
+from drawaudio_model.generation.instructions import (
     find_boxes,
     hold_last,
     is_text,
@@ -17,9 +19,7 @@ from drawaudio_model.instructions import (
     read_mask,
     read_video,
 )
-from drawaudio_model.listening_page import write_video
 from drawaudio_model.loudness import write_points
-from drawaudio_model.masks import Box
 from drawaudio_model.media import MediaError, write_audio
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from drawaudio_model.known_words import (
+from drawaudio_model.generation.known_words import (
     content_words,
     known_words,
     nearest_wording,
@@ -12,7 +12,7 @@ from drawaudio_model.known_words import (
     stem,
     unknown_words,
 )
-from pipelines.sources.demo_language import sample_wordings
+from pipelines.sources.demo.language import sample_wordings
 
 CAPTIONS = ["the red bell chimes loudly in the distance", "Two drums are tapped", "a siren wails", "rainy weather"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from drawaudio_model.level_matching import CEILING, FLOOR_DB, fit_level, match_levels, shortfall_notice
+from drawaudio_model.levels.matching import CEILING, FLOOR_DB, fit_level, match_levels, shortfall_notice
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.metrics import level_error_db, loudness_correlation, silence_db
 

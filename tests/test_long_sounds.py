@@ -8,9 +8,9 @@ import torch
 from diffusers import DDPMScheduler
 
 from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE
+from drawaudio_model.generation.windows import window_starts_seconds
 from drawaudio_model.mel import GriffinLimVocoder
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.windows import window_starts_seconds
 from tests.tiny_pipeline import tiny_pipeline
 
 SECONDS = 21

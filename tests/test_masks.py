@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from drawaudio_model import masks
-from drawaudio_model.masks import Box
+from drawaudio_model.boxes import Box
 
 
 def random_boxes(count=20, frames=40, seed=0):

@@ -8,7 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from drawaudio_model import media, media_skipping, media_tracks
+from drawaudio_model import media
+from drawaudio_model.decoding import skipping as frame_skipping
+from drawaudio_model.decoding import tracks
 from drawaudio_model.media import MediaError
 from tests.test_media import clicks, encode, encode_sound
 
@@ -65,20 +67,20 @@ def copied(data, change, container="matroska"):
 def both(monkeypatch):
     """Reads a file with and without leaving out frames, checks that all is equal, and counts decoded frames."""
     decoded = []
-    add = media_tracks.PictureTrack.add
+    add = tracks.PictureTrack.add
 
     def counting(track, frame):
         decoded[-1] += 1
         add(track, frame)
 
-    monkeypatch.setattr(media_tracks.PictureTrack, "add", counting)
+    monkeypatch.setattr(tracks.PictureTrack, "add", counting)
 
     def read(source, **arguments):
         """(what was read, frames decoded for it)"""
         decoded.append(0)
         skipping = media.read_clips(source, **arguments)
         with monkeypatch.context() as patch:
-            patch.setattr(media_skipping, "_DECODERS", set())
+            patch.setattr(frame_skipping, "_DECODERS", set())
             decoded.append(0)
             full = media.read_clips(source, **arguments)
         assert decoded[-1] == full.frames_decoded
@@ -210,8 +212,8 @@ def test_temporal_layers_are_read_off_the_hvcc_header():
     def layers(params):
         data = film(video="libx265", options={"preset": "ultrafast", "x265-params": params + ":log-level=none"})
         with av.open(io.BytesIO(data)) as container:
-            return media_skipping._temporal_layers(container.streams.video[0].codec_context.extradata)
+            return frame_skipping._temporal_layers(container.streams.video[0].codec_context.extradata)
 
     assert layers("bframes=3") == 1
     assert layers("bframes=3:temporal-layers=3") == 3
-    assert media_skipping._temporal_layers(None) is None and media_skipping._temporal_layers(bytes(40)) is None
+    assert frame_skipping._temporal_layers(None) is None and frame_skipping._temporal_layers(bytes(40)) is None

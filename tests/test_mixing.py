@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.generation.mixing import CEILING_DB, Track, limit, mix, read_tracks, true_peak
 from drawaudio_model.loudness import loudness_signal
-from drawaudio_model.mixing import CEILING_DB, Track, limit, mix, read_tracks, true_peak
 
 CEILING = 10 ** (CEILING_DB / 20)
 

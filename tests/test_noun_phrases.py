@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import phrase_lexicon
-from pipelines.phrase_chunker import LEXICON, chunker_version, default_model, noun_phrases, phrases_of_doc
+from pipelines.annotation import lexicon
+from pipelines.annotation.phrases import LEXICON, chunker_version, default_model, noun_phrases, phrases_of_doc
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "data" / "noun_phrases.jsonl").read_text().splitlines()]
 
@@ -111,7 +111,7 @@ def test_the_default_is_the_lexicon_unless_a_model_is_installed() -> None:
 def test_the_version_follows_the_word_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     before = chunker_version(LEXICON)
     assert before == chunker_version(LEXICON)
-    monkeypatch.setattr(phrase_lexicon, "THINGS", phrase_lexicon.THINGS | {"theremin"})
+    monkeypatch.setattr(lexicon, "THINGS", lexicon.THINGS | {"theremin"})
     assert chunker_version(LEXICON) != before
 
 

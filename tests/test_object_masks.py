@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from drawaudio_model.masks import Box, boxes_to_json
+from drawaudio_model.boxes import Box, boxes_to_json
 from drawaudio_model.shard import ShardWriter
-from pipelines.object_masks import mean_truth_iou
-from pipelines.phrase_chunker import noun_phrases
+from pipelines.annotation.phrases import noun_phrases
+from pipelines.assets.object_masks import mean_truth_iou
 from pipelines.profiles import PROFILES
-from pipelines.sources.demo import list_clips
+from pipelines.sources.demo.world import list_clips
 
 TRUE = [0.1, 0.1, 0.5, 0.5]
 HALF = [0.1, 0.1, 0.5, 0.3]

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from drawaudio_model.shard import ShardReader, ShardWriter, finished_shards
+from pipelines.assets.training_shards import _keys_match, ledger_rows
 from pipelines.partitions import base_shard, next_overflow, shard_family
 from pipelines.shard_work import ShardRecipe, make_shards
-from pipelines.training_shards import _keys_match, ledger_rows
 from tests.youtube_site import SHARD, write_list
 
 VIDEOS = ("aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from drawaudio_model.shard import ShardWriter
-from pipelines.clip_list import list_clips
-from pipelines.evaluation import evaluated_split, fetches_weights
+from pipelines.assets.clip_list import list_clips
+from pipelines.assets.evaluation import evaluated_split, fetches_weights
 from pipelines.profiles import PROFILES
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawaudio_model.markdown import table
-from drawaudio_model.masks import Box
+from drawaudio_model.boxes import Box
+from drawaudio_model.release.markdown import table
 from pipelines import pictures
 
 

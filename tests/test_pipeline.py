@@ -10,13 +10,13 @@ import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from safetensors.torch import load_file, save_file
 
-from drawaudio_model.candidates import clap_score, curve_score
+from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SAMPLE_RATE, VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, load_world_model
-from drawaudio_model.instructions import find_boxes
+from drawaudio_model.generation.candidates import clap_score, curve_score
+from drawaudio_model.generation.instructions import find_boxes
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
-from drawaudio_model.masks import Box
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import DrawAudioPipeline
 from tests.tiny_detector import tiny_detector

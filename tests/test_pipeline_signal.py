@@ -6,10 +6,10 @@ import torch
 from diffusers import DDIMScheduler
 
 from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE, VIDEO_FPS, VIDEO_FRAMES
-from drawaudio_model.denoiser import NOISE_SCHEDULE
+from drawaudio_model.generation.sampling import sampling_solver, starting_noise
+from drawaudio_model.generation.windows import window_starts_seconds
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.sampling import sampling_solver, starting_noise
-from drawaudio_model.windows import window_starts_seconds
+from drawaudio_model.training.denoiser import NOISE_SCHEDULE
 from tests.oracle import SCALING_FACTOR, latent_sound, level_latent, oracle_pipeline, told_bytes
 from tests.tiny_pipeline import CAVP_WIDTH, tiny_pipeline
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.plan import estimate, plan
 from pipelines.profiles import PROFILES
+from pipelines.sources.youtube.plan import estimate, plan
 from tests.test_youtube_lists import write
 
 ROOT = Path(__file__).parent.parent
@@ -66,7 +66,7 @@ def test_cookies_put_the_account_s_quota_first(lists, monkeypatch):
 
 def test_the_command_prints_it_and_refuses_what_it_cannot_plan(lists):
     def run(profile: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pipelines.profiles", "plan"]
+        command = [sys.executable, "-m", "pipelines", "plan"]
         environment = {**os.environ, "DRAWAUDIO_PROFILE": profile}
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 

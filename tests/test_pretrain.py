@@ -14,8 +14,8 @@ from drawaudio_model.detector import ObjectDetector, letterbox, suppress
 from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.patch_autoencoder import compression, load_autoencoder
 from drawaudio_model.pretrain import load_backbone, main, pretrain, share_steps
-from drawaudio_model.pretrain_autoencoder import AutoencoderConfig, read_log_mels, train_autoencoder
-from drawaudio_model.pretrain_cavp import (
+from drawaudio_model.pretraining.autoencoder import AutoencoderConfig, read_log_mels, train_autoencoder
+from drawaudio_model.pretraining.cavp import (
     COARSE_BANDS,
     STANDARD_VIEWS,
     CavpConfig,
@@ -25,9 +25,9 @@ from drawaudio_model.pretrain_cavp import (
     coarse_spectrum,
     standardise,
 )
-from drawaudio_model.pretrain_detector import DetectorConfig, Thing, ask_for, choose_name, names_of_thing
-from drawaudio_model.pretrain_loop import TrainClips, fit
-from drawaudio_model.pretrain_text import Pairs, drop_tokens, kinds_told, mean_states
+from drawaudio_model.pretraining.detector import DetectorConfig, Thing, ask_for, choose_name, names_of_thing
+from drawaudio_model.pretraining.loop import TrainClips, fit
+from drawaudio_model.pretraining.text import Pairs, drop_tokens, kinds_told, mean_states
 from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.text import TextConditioner, build_text_conditioner, train_tokenizers
 

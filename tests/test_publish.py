@@ -17,23 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from drawaudio_model import publish as publishing
-from drawaudio_model.card import CARD_LINK, write_card
+from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.cli import main
 from drawaudio_model.dataset import TrainingShards
-from drawaudio_model.publish import publish
-from drawaudio_model.shard import (
-    EXCLUDE_FILE,
-    SAMPLE_MEMBERS,
-    ShardReader,
-    ShardWriter,
-    decode_sample,
-    encode_sample,
-    file_sha256,
-    read_manifest,
-)
-from drawaudio_model.verify import verify_shards
-from pipelines import dataset_card, pictures
+from drawaudio_model.release import publish as publishing
+from drawaudio_model.release.card import CARD_LINK, write_card
+from drawaudio_model.release.publish import publish
+from drawaudio_model.release.verify import verify_shards
+from drawaudio_model.shard import EXCLUDE_FILE, ShardReader, ShardWriter, read_manifest
+from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_sample, encode_sample
+from pipelines import pictures
+from pipelines.assets import dataset_card
 from tests.tiny_shards import COUNTS, tiny_sample, write_tiny_shards
 
 ROOT = Path(__file__).parent.parent

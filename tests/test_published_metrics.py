@@ -17,11 +17,11 @@ from transformers import (
 )
 
 from drawaudio_model import metrics
+from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.clip_format import CLIP_SAMPLES
+from drawaudio_model.evaluation.paper_tables import COLUMNS, OURS, PAPER, beside_the_paper, table_html
+from drawaudio_model.evaluation.published_metrics import METRICS, Clip, published_metrics
 from drawaudio_model.extractors import panns, passt, vggish, wav2clip
-from drawaudio_model.paper_tables import COLUMNS, OURS, PAPER, beside_the_paper, table_html
-from drawaudio_model.published_metrics import METRICS, Clip, published_metrics
-from drawaudio_model.shard import file_sha256
 from drawaudio_model.text import _small_clap_config, train_tokenizers
 from tests.test_extractors import shaken
 
@@ -72,7 +72,7 @@ def clips() -> list[Clip]:
 def test_each_value_comes_with_extractor_sha256_count_and_interval(
     weights: Path, clips: list[Clip], small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("drawaudio_model.published_metrics.SET_RESAMPLES", 20)
+    monkeypatch.setattr("drawaudio_model.evaluation.published_metrics.SET_RESAMPLES", 20)
     table = published_metrics(clips, folder=weights, device=torch.device("cpu"), seed=0)
     assert list(table) == ["fd", "is", "kl", "fad", "cs_av", "clap"]
     for key, entry in table.items():

@@ -1,10 +1,12 @@
 """What the README names exists; what it tells people to type is typed in test_tiny_path."""
 
 import re
+from pathlib import Path
 
 from pipelines.profiles import PROFILES
-from pipelines.sources.demo import list_clips
+from pipelines.sources.demo.world import list_clips
 from tests.readme_commands import ROOT, blocks
+from tests.test_definitions import MODULES, ROOM_IMPORTS
 
 
 def test_the_readme_has_the_blocks_that_are_tested() -> None:
@@ -26,19 +28,36 @@ def test_the_environment_is_activated_and_the_clip_is_there_before_any_command_n
     assert profile.shards[2] == 1
 
 
-def test_every_file_that_the_readme_names_exists() -> None:
+def named_places() -> list[Path]:
+    """Files and folders of the map "Where things are", in its order."""
     tree = (ROOT / "README.md").read_text().split("## Where things are")[1].split("## Differences")[0]
     folders: list[str] = []
-    checked = 0
+    places = []
     for line in tree.splitlines():
         if not line.startswith("    "):
             continue
         depth = (len(line) - len(line.lstrip())) // 2 - 2
         named_files = re.split(r"\s{2,}", line.strip())[0].split()
         for name in (word for word in named_files if word.endswith(("/", ".py", ".md"))):
-            path = ROOT.joinpath(*folders[:depth], name)
-            assert path.exists(), path
-            checked += 1
+            places.append(ROOT.joinpath(*folders[:depth], name))
             if name.endswith("/") and line.strip().startswith(name):
                 folders[depth:] = [name]
-    assert checked > 25
+    return places
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    places = named_places()
+    assert [path for path in places if not path.exists()] == []
+    assert len(places) > 25
+
+
+def test_the_map_names_every_file_and_every_folder_the_users_first() -> None:
+    places = named_places()
+    modules = {path: name for name, path in MODULES.items()}
+    rooms = [
+        name for path in places if (name := modules.get(path) or modules.get(path / "__init__.py")) in ROOM_IMPORTS
+    ]
+    assert {*rooms} == ROOM_IMPORTS.keys() - {"pipelines.sources"}
+    for number, name in enumerate(rooms):
+        above = ROOM_IMPORTS[name] & {*rooms[1:number]} if name.startswith("drawaudio_model.") else set()
+        assert not above, f"{name} stands below {above}, which it imports"

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drawaudio_model import media, media_tracks
+from drawaudio_model import media
 from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_SECONDS, SOURCE_VIDEO_FRAMES
+from drawaudio_model.decoding import tracks
 from drawaudio_model.media import MediaError
 from pipelines.sources import folder
 
@@ -55,13 +56,13 @@ def test_counts_of_every_real_clip_agree_with_the_manifest(name):
 @pytest.mark.parametrize("name", CLIPS)
 def test_leaving_out_frames_changes_nothing_in_any_real_clip(name, monkeypatch):
     decoded = []
-    add = media_tracks.PictureTrack.add
+    add = tracks.PictureTrack.add
     monkeypatch.setattr(
-        media_tracks.PictureTrack, "add", lambda track, frame: (decoded.append(frame.pts), add(track, frame))
+        tracks.PictureTrack, "add", lambda track, frame: (decoded.append(frame.pts), add(track, frame))
     )
     skipping = media.read_clips(REALDATA / name, longer_side=64)
     count = len(decoded)
-    monkeypatch.setattr(media_tracks, "can_skip", lambda stream: False)
+    monkeypatch.setattr(tracks, "can_skip", lambda stream: False)
     full = media.read_clips(REALDATA / name, longer_side=64)
     np.testing.assert_array_equal(skipping.clips[0].frames, full.clips[0].frames)
     np.testing.assert_array_equal(skipping.clips[0].waveform, full.clips[0].waveform)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
+from drawaudio_model.generation.sampling import Conditions, Guidance, WindowDenoiser
 from drawaudio_model.guidance import BRANCHES, dual_guidance
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.sampling import Conditions, Guidance, WindowDenoiser
 from tests.tiny_pipeline import CAVP_WIDTH, tiny_pipeline
 
 

@@ -10,7 +10,8 @@ from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDE
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import ScoreLimits, TrainingShards
 from drawaudio_model.media import decode_flac, encode_flac
-from drawaudio_model.shard import ShardWriter, encode_sample
+from drawaudio_model.shard import ShardWriter
+from drawaudio_model.training_sample import encode_sample
 from pipelines.clip_scores import clip_scores, sound_hash
 from tests.tiny_shards import tiny_sample
 

@@ -11,18 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from drawaudio_model.shard import (
-    SAMPLE_MEMBERS,
-    ShardReader,
-    ShardWriter,
-    TrainingSample,
-    decode_boxes,
-    decode_sample,
-    encode_sample,
-    file_sha256,
-    finished_shards,
-    read_manifest,
-)
+from drawaudio_model.atomic_files import file_sha256
+from drawaudio_model.boxes import decode_boxes
+from drawaudio_model.shard import ShardReader, ShardWriter, finished_shards, read_manifest
+from drawaudio_model.training_sample import SAMPLE_MEMBERS, TrainingSample, decode_sample, encode_sample
 
 
 def clips(count: int = 6) -> dict[str, dict[str, bytes]]:

@@ -8,17 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from drawaudio_model.boxes import decode_boxes
 from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import decode_flac
-from drawaudio_model.shard import (
-    SAMPLE_MEMBERS,
-    ShardReader,
-    ShardWriter,
-    decode_boxes,
-    decode_facts,
-    decode_sample,
-    encode_sample,
-)
+from drawaudio_model.shard import ShardReader, ShardWriter
+from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_facts, decode_sample, encode_sample
 from tests.tiny_shards import tiny_sample
 
 TRAIN = ["train-000000", "train-000001"]

@@ -9,10 +9,7 @@ import pytest
 import torch
 
 from drawaudio_model.clip_format import CLIP_SAMPLES, SAMPLE_RATE, SOURCE_SAMPLES
-from drawaudio_model.media import encode_flac
-from drawaudio_model.mel import log_mel
-from drawaudio_model.shard import ShardWriter
-from drawaudio_model.sound_classifier import (
+from drawaudio_model.evaluation.sound_classifier import (
     SoundClassifier,
     Stem,
     _crop,
@@ -21,6 +18,9 @@ from drawaudio_model.sound_classifier import (
     train_classifier,
     trained_classifier,
 )
+from drawaudio_model.media import encode_flac
+from drawaudio_model.mel import log_mel
+from drawaudio_model.shard import ShardWriter
 
 STEPS = 30
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from drawaudio_model.shard import ShardReader, decode_sample, finished_shards, read_manifest
+from drawaudio_model.shard import ShardReader, finished_shards, read_manifest
+from drawaudio_model.training_sample import decode_sample
 from tests.readme_commands import Block, blocks, run_block
 
 ROOT = Path(__file__).parent.parent
@@ -187,7 +188,7 @@ assert end_of(None) == 0, "the undisturbed round failed"
 @pytest.mark.slow
 def test_killed_during_each_asset_the_next_run_ends_with_the_same_bytes(tiny: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of every per-shard asset, one after the other, on one data root."""
-    from pipelines.training_shards import STAGES
+    from pipelines.assets.training_shards import STAGES
     from tests.test_definitions import PARTITIONED
 
     # Backbones are no shards: the trained ones are taken as they are, so that the bytes can be compared.

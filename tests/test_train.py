@@ -23,7 +23,13 @@ from drawaudio_model.adapters import load_adapters
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards, fixed_batches
-from drawaudio_model.denoiser import (
+from drawaudio_model.generation.sampling import sampling_solver
+from drawaudio_model.pipeline import DrawAudioPipeline
+from drawaudio_model.progress import Reporter
+from drawaudio_model.shard import ShardWriter
+from drawaudio_model.text import build_text_conditioner, train_tokenizers
+from drawaudio_model.train import _parser, main, train
+from drawaudio_model.training.denoiser import (
     NOISE_SCHEDULE,
     Denoiser,
     NullText,
@@ -33,12 +39,8 @@ from drawaudio_model.denoiser import (
     noise_loss,
     text_instruction,
 )
-from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.progress import Reporter
-from drawaudio_model.sampling import sampling_solver
-from drawaudio_model.shard import ShardWriter
-from drawaudio_model.text import build_text_conditioner, train_tokenizers
-from drawaudio_model.train import MovingAverage, Training, _parser, learning_rate, load_null_text, main, train
+from drawaudio_model.training.loop import MovingAverage, Training, learning_rate
+from drawaudio_model.training.parts import load_null_text
 from tests.counting_shards import write_shards
 
 WIDTHS = {"latent": (4, 125, 8), "cavp": 16, "clap": 16, "t5": 16, "gpt": 16, "deviation": 0.5, "cavp_scale": 1 / 512}

@@ -63,8 +63,9 @@ def test_bf16_trains_without_a_gradient_scaler(world: Path, tmp_path: Path) -> N
     code = f"""
 import torch
 from drawaudio_model import train
+from drawaudio_model.training import loop
 seen = []
-original = train.Training._optimise
+original = loop.Training._optimise
 def optimise(self, *given):
     assert self.accelerator.scaler is None and self.accelerator.mixed_precision == "bf16"
     hook = self.denoiser.unet.conv_in.register_forward_hook(lambda *call: seen.append(call[2].dtype))
@@ -72,7 +73,7 @@ def optimise(self, *given):
         return original(self, *given)
     finally:
         hook.remove()
-train.Training._optimise = optimise
+loop.Training._optimise = optimise
 assert train.main({asked!r}) == 0
 assert set(seen) == {{torch.bfloat16}}, seen
 """

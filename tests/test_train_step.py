@@ -14,12 +14,12 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from drawaudio_model.checkpoint import newest_checkpoint, save_checkpoint
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import NullRates, TrainingBatch, TrainingShards, fixed_batches, training_batches
-from drawaudio_model.denoiser import Denoiser, NullText, build_denoiser, diffusion_noise
 from drawaudio_model.progress import Reporter
-from drawaudio_model.train import Training
+from drawaudio_model.training.checkpoint import newest_checkpoint, save_checkpoint
+from drawaudio_model.training.denoiser import Denoiser, NullText, build_denoiser, diffusion_noise
+from drawaudio_model.training.loop import Training
 from tests.counting_shards import write_shards
 
 SCALING = 0.02

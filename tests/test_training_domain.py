@@ -8,7 +8,7 @@ import torch
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS
 from drawaudio_model.dataset import TrainingShards
-from drawaudio_model.feature_distance import fit_distance, picture_statistics
+from drawaudio_model.generation.feature_distance import fit_distance, picture_statistics
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.training_domain import TrainingDomain, write_pictures, write_words
 from tests.counting_shards import write_shards

@@ -8,13 +8,15 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from drawaudio_model.atomic_files import decode_array, encode_array
+from drawaudio_model.boxes import Box, boxes_to_json
 from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_SECONDS, SOURCE_VIDEO_FRAMES
 from drawaudio_model.loudness import loudness_signal
-from drawaudio_model.masks import Box, boxes_to_json
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel
-from drawaudio_model.shard import ShardReader, ShardWriter, decode_array, decode_sample, encode_array
-from pipelines import audio_latents, clip_list, loudness_curves, training_shards
+from drawaudio_model.shard import ShardReader, ShardWriter
+from drawaudio_model.training_sample import decode_sample
+from pipelines.assets import audio_latents, clip_list, loudness_curves, training_shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
 

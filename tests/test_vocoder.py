@@ -16,7 +16,7 @@ from drawaudio_model.media import encode_flac
 from drawaudio_model.model_folder import check_model_folder, read_components
 from drawaudio_model.patch_autoencoder import fit_patches
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.pretrain_vocoder import (
+from drawaudio_model.pretraining.vocoder import (
     GAIN_DB,
     Examples,
     VocoderConfig,
@@ -25,9 +25,9 @@ from drawaudio_model.pretrain_vocoder import (
     spectral_loss,
     train_vocoder,
 )
+from drawaudio_model.pretraining.vocoder_comparison import sound_distances, stft_magnitudes
 from drawaudio_model.shard import ShardWriter
 from drawaudio_model.vocoder import SpectralVocoder, fast_griffin_lim, load_vocoder, match_mel
-from drawaudio_model.vocoder_comparison import sound_distances, stft_magnitudes
 from tests.tiny_pipeline import tiny_pipeline
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from drawaudio_model.clip_format import CLIP_SECONDS
-from drawaudio_model.windows import blended, fade_weights, grid_seconds, window_starts_seconds
+from drawaudio_model.generation.windows import blended, fade_weights, grid_seconds, window_starts_seconds
 
 
 @pytest.mark.parametrize(("latent_frames", "grid"), [(200, 1), (100, 2), (50, 4), (25, 8)])

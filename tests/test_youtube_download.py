@@ -20,10 +20,10 @@ import pytest
 from drawaudio_model.clip_format import SOURCE_SECONDS
 from drawaudio_model.media import read_clips
 from drawaudio_model.shard import ShardReader, read_manifest
-from pipelines.sources.youtube import DownloadsStopped
-from pipelines.sources.youtube_errors import CLASSES, Kind
-from pipelines.sources.youtube_ledger import AttemptLog
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.download import DownloadsStopped
+from pipelines.sources.youtube.errors import CLASSES, Kind
+from pipelines.sources.youtube.ledger import AttemptLog
+from pipelines.sources.youtube.settings import DownloadSettings
 from tests.youtube_server import PLUGINS, YouTubeServer, frame_number, make_media
 from tests.youtube_site import SHARD, fill, read_ledger, settings, video_id, write_list
 
@@ -227,10 +227,10 @@ import json, os, signal, sys, time
 from pathlib import Path
 from drawaudio_model import shard
 from drawaudio_model.shard import ShardWriter
-from pipelines.sources.youtube_ledger import AttemptLog
-from pipelines.sources.youtube_processes import VideoProcesses
-from pipelines.sources.youtube_quota import Quota
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.ledger import AttemptLog
+from pipelines.sources.youtube.processes import VideoProcesses
+from pipelines.sources.youtube.quota import Quota
+from pipelines.sources.youtube.settings import DownloadSettings
 from tests.youtube_site import fill
 
 root, settings = Path(sys.argv[1]), DownloadSettings(**json.loads(sys.argv[2]))
@@ -470,7 +470,7 @@ def _processes_with(word: str) -> list[str]:
 
 
 def test_no_shell_is_ever_started() -> None:
-    for path in [*(ROOT / "pipelines" / "sources").glob("youtube*.py"), ROOT / "pipelines" / "youtube_shards.py"]:
+    for path in (ROOT / "pipelines" / "sources" / "youtube").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.sources.youtube_errors import CLASSES, Kind, access, classify, worth_another_try
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.errors import CLASSES, Kind, access, classify, worth_another_try
+from pipelines.sources.youtube.settings import DownloadSettings
 
 HINT = (
     "Use --cookies-from-browser or --cookies for the authentication. "

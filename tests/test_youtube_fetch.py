@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from drawaudio_model.media import read_clips
-from pipelines.sources.youtube_cut import cut, ffmpeg_binary
-from pipelines.sources.youtube_errors import Kind
-from pipelines.sources.youtube_outcomes import VideoOutcome, VideoRequest, is_fetched, read_clip, read_outcome
-from pipelines.sources.youtube_probe import Fault, Probe, clip_fault, missing_part, probe, source_fault
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.cut import cut, ffmpeg_binary
+from pipelines.sources.youtube.errors import Kind
+from pipelines.sources.youtube.outcomes import VideoOutcome, VideoRequest, is_fetched, read_clip, read_outcome
+from pipelines.sources.youtube.probe import Fault, Probe, clip_fault, missing_part, probe, source_fault
+from pipelines.sources.youtube.settings import DownloadSettings
 from tests.youtube_server import PLUGINS, YouTubeServer, frame_number, make_video
 from tests.youtube_site import settings, video_id
 
@@ -49,7 +49,7 @@ def server(video: Path) -> Iterator[YouTubeServer]:
 
 
 def fetch(server: YouTubeServer, name: str, folder: Path, **more: object) -> VideoOutcome:
-    from pipelines.sources.youtube_fetch import fetch_video
+    from pipelines.sources.youtube.fetch import fetch_video
 
     held = settings(server, folder / "state", **more)
     fetch_video(VideoRequest(video_id(name), (1,), str(folder / "video"), held))
@@ -180,7 +180,7 @@ def test_a_section_that_was_not_cut_yet_is_not_asked_for_again(server: YouTubeSe
 
 
 def test_no_message_holds_an_address(tmp_path: Path) -> None:
-    from pipelines.sources.youtube_ytdlp import _left_out
+    from pipelines.sources.youtube.ytdlp import _left_out
 
     words = tmp_path / "words.txt"
     words.write_text("[https @ 0x1] HTTP error 404 Not Found: 'https://host/videoplayback?ip=192.0.2.7&id=1', ends\n")
@@ -191,7 +191,7 @@ def test_no_message_holds_an_address(tmp_path: Path) -> None:
 
 def test_the_real_sites_extractor_takes_the_settings_and_leaks_none(tmp_path: Path) -> None:
     """All default options, a whole URL for an id like an option; the proxy is a closed port of this machine."""
-    from pipelines.sources.youtube_fetch import fetch_video
+    from pipelines.sources.youtube.fetch import fetch_video
 
     cookies = tmp_path / "cookies.txt"
     content = "# Netscape HTTP Cookie File\n.youtube.com\tTRUE\t/\tTRUE\t0\tSID\tsecret\n"
@@ -216,7 +216,7 @@ def test_the_real_sites_extractor_takes_the_settings_and_leaks_none(tmp_path: Pa
 
 
 def test_options_are_the_settings(tmp_path: Path) -> None:
-    from pipelines.sources.youtube_ytdlp import _Log, _options
+    from pipelines.sources.youtube.ytdlp import _Log, _options
 
     cookies = tmp_path / "cookies.txt"
     cookies.write_text("# Netscape HTTP Cookie File\n")

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from drawaudio_model.dataset import TrainingShards
-from drawaudio_model.evaluate import read_samples
+from drawaudio_model.evaluation.sample_sounds import read_samples
 from drawaudio_model.shard import EXCLUDE_FILE, is_excluded, read_exclude_list
-from pipelines import clip_list
+from pipelines.assets import clip_list
 from pipelines.profiles import PROFILES
-from pipelines.sources.youtube_lists import ClipLists, list_files, lists_folder, read_lists
+from pipelines.sources.youtube.lists import ClipLists, list_files, lists_folder, read_lists
 from tests.tiny_shards import write_tiny_shards
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "realdata" / "csv"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.sources.youtube_quota import HOUR, Quota
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.quota import HOUR, Quota
+from pipelines.sources.youtube.settings import DownloadSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,7 +58,7 @@ def test_a_rest_gives_no_more_than_the_burst(tmp_path: Path) -> None:
 TAKER = """
 import fcntl, sys
 from pathlib import Path
-from pipelines.sources.youtube_quota import Quota
+from pipelines.sources.youtube.quota import Quota
 folder, name, end = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 clock_file = folder / "clock"
 quota = Quota(folder / "state", per_hour=30, burst=3, clock=lambda: float(clock_file.read_text()))

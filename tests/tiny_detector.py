@@ -6,7 +6,7 @@ from pathlib import Path
 import open_clip
 import torch
 
-from drawaudio_model.pretrain_detector import (
+from drawaudio_model.pretraining.detector import (
     DetectorConfig,
     build_world_model,
     clip_config,

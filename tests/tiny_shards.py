@@ -6,7 +6,8 @@ import numpy as np
 
 from drawaudio_model.clip_format import SOURCE_LOUDNESS_POINTS, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import encode_flac
-from drawaudio_model.shard import ShardManifest, ShardWriter, TrainingSample, encode_sample
+from drawaudio_model.shard import ShardManifest, ShardWriter
+from drawaudio_model.training_sample import TrainingSample, encode_sample
 
 COUNTS = {"train-000000": 5, "train-000001": 3, "test-000000": 2}
 

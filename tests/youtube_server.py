@@ -23,8 +23,8 @@ from typing import Self
 import av
 import numpy as np
 
-from pipelines.sources.youtube_cut import ffmpeg_binary
-from pipelines.sources.youtube_settings import DownloadSettings
+from pipelines.sources.youtube.cut import ffmpeg_binary
+from pipelines.sources.youtube.settings import DownloadSettings
 
 PLUGINS = Path(__file__).parent / "plugins"
 

@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
-from pipelines.clip_list import write_clip_list
-from pipelines.sources.youtube_settings import DownloadSettings
-from pipelines.youtube_shards import fill_shards
+from pipelines.clip_rows import write_clip_list
+from pipelines.sources.youtube.settings import DownloadSettings
+from pipelines.sources.youtube.shards import fill_shards
 from tests.youtube_server import YouTubeServer
 
 SHARD = "train-000000"

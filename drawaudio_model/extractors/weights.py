@@ -1,7 +1,6 @@
 """Where an extractor's weights come from: a file or folder on this machine, put there by hand or fetched when asked."""
 
 import json
-import os
 import tempfile
 import urllib.request
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from drawaudio_model.shard import file_sha256, fingerprint
+from drawaudio_model.atomic_files import file_sha256, fingerprint, put_in_place
 
 _CHUNK = 1 << 20
 
@@ -58,7 +57,7 @@ def find(weights: Weights, folder: Path, *, fetch: bool = False) -> Path:
                 _fetch_file(weights.place, partial)
         except OSError as error:
             raise MissingWeights(f"{path} is missing and could not be fetched from {weights.place}: {error}") from error
-        os.replace(partial, path)
+        put_in_place(partial, path)
     return path
 
 

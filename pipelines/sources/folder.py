@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from drawaudio_model.clip_format import SOURCE_SECONDS
+from drawaudio_model.shard import SPLITS
 
 SUFFIXES = frozenset(
     ".3g2 .3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogg .ogv .ts .vob .webm .wmv".split()
@@ -38,7 +39,6 @@ _TAIL_TOLERANCE_SECONDS = 0.1
 
 SPLIT_SHARES = {"val": 0.1, "test": 0.1}
 """Share of all file names that the hash sends to each held-out split; the rest trains."""
-SPLITS = ("train", "val", "test")
 
 _COLUMNS = ("file", "caption", "split", "label")
 _MAX_STEM = 80

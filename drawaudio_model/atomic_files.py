@@ -1,0 +1,97 @@
+"""Files and folders that are whole or not there, and what tells two of them apart.
+
+One guarantee for all of them: whatever is written lies under another name until it is complete and on the disk, and is
+then renamed. A process that is killed, or a machine that loses power, leaves the old one or the new one.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash it is either the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(content)
+    put_in_place(temporary, path)
+
+
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """A file beside `path`, of its name, that takes its place once the block has written it: for writers that want a path."""
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        put_in_place(temporary, path)
+
+
+@contextmanager
+def replaced_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder` that takes its place once the block has written it: `folder` is always whole."""
+    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
+    if old.exists() and not folder.exists():
+        os.rename(old, folder)  # a process was killed between the two renames below
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    _sync_whole(partial)
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(partial, folder)
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def put_in_place(made: Path, final: Path) -> None:
+    """Give a complete file, or folder that is new, its final name once its content is on the disk."""
+    _sync_whole(made)
+    os.replace(made, final)
+    _sync(final.parent)
+
+
+def fingerprint(*parts: object) -> str:
+    """sha256 (hex) of JSON-able values; the same values give the same text in every process."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def encode_array(array: np.ndarray) -> bytes:
+    """The bytes of an .npy file of version 1.0, equal for equal arrays."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def decode_array(content: bytes) -> np.ndarray:
+    """The array of an .npy file; pickled objects are refused."""
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _sync_whole(path: Path) -> None:
+    """Wait until a file, or a folder and everything in it, is on the disk: after a power cut nothing empty lies there."""
+    for part in [*path.rglob("*"), path]:
+        _sync(part)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""What `drawaudio` does, one file for each group of its commands."""

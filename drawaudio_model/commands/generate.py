@@ -1,0 +1,283 @@
+"""`drawaudio generate` and `drawaudio mix`: one sound, or several tracks, for a video.
+
+Heavy libraries are imported inside the commands, so that `drawaudio --help` answers at once.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from drawaudio_model.generation.mixing import Track
+    from drawaudio_model.pipeline import DrawAudioOutput, DrawAudioPipeline
+
+DEFAULT_MODEL = Path("data/demo/model")
+"""Where the demo profile leaves its model, seen from the repository's root."""
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".ts")
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+GENERATE_EXAMPLE = """example:
+  drawaudio generate ball.mp4 --text "a ball bounces" --mask 0.3,0.1,0.7,0.9 --loudness curve.csv --seed 7 -o out.mp4
+
+  --mask      a picture (bright or opaque is what sounds), a folder of pictures (one per frame at 4 fps), a .json of
+              boxes, one box x0,y0,x1,y1 in fractions of the picture, or the text of a thing that is then looked for
+  --loudness  a .csv or .json curve (time_seconds, level), an audio file to follow, or points 0:0,1.5:0.3,2:0
+  OUT         .wav or .flac, or a video (the picture is copied, not encoded again)"""
+MIX_EXAMPLE = """example:
+  drawaudio mix street.mp4 --tracks tracks.json --seed 7 -o out.mp4
+
+  tracks.json is a list; each track may have text, negative_text, mask, loudness, gain_db, mute and seed:
+    [{"text": "a car passes", "mask": "car", "loudness": "car.csv", "gain_db": -3},
+     {"text": "a bird sings", "mask": [0.6, 0.0, 1.0, 0.4], "loudness": [[0, 0.1], [8, 0.3]]},
+     {"text": "rain falls", "mute": true}]
+
+  The stems stay in a folder beside OUT: after a change of gains or mutes only the mix is made again."""
+
+
+def add_commands(commands: "argparse._SubParsersAction", add_command: Any) -> None:
+    """`generate` and `mix`; `add_command` makes a parser with an example."""
+    generate = add_command(commands, "generate", "make the sound of a video", GENERATE_EXAMPLE, run_generate)
+    generate.add_argument("video", type=Path, metavar="VIDEO")
+    generate.add_argument("--text", help="what should sound")
+    generate.add_argument("--negative-text", help="what should not sound")
+    generate.add_argument("--mask", help="which part of the picture sounds (see below)")
+    generate.add_argument("--loudness", help="when and how loud (see below)")
+    generate.add_argument("--candidates", type=int, default=1, help="make several, keep the best (curve and CLAP)")
+    _add_common(generate)
+    mix = add_command(commands, "mix", "make several sounds of a video and mix them", MIX_EXAMPLE, run_mix)
+    mix.add_argument("video", type=Path, metavar="VIDEO")
+    mix.add_argument("--tracks", type=Path, required=True, help=".json of the tracks (see below)")
+    mix.add_argument("--stems", type=Path, metavar="DIR", help="folder of the stems (default: OUT with .stems)")
+    _add_common(mix)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="model folder (default: %(default)s)")
+    parser.add_argument("--adapters", type=Path, metavar="DIR", help="adapters to put onto the model folder")
+    parser.add_argument("--cavp", type=Path, help="CAVP checkpoint, with --adapters onto AudioLDM2's folder")
+    parser.add_argument("--detector", type=Path, help="folder for masks by text (default: backbones beside the model)")
+    parser.add_argument("--seconds", type=float, help="only this much from the start (default: the whole video)")
+    parser.add_argument("--steps", type=int, default=25, help="sampling steps (default: %(default)s)")
+    parser.add_argument("--guidance-text", type=float, help="default: the model's")
+    parser.add_argument("--guidance-video", type=float, help="default: the model's")
+    parser.add_argument(
+        "--guidance-loudness", type=float, help="the curve counts more from 0 up (default: the model's)"
+    )
+    parser.add_argument(
+        "--guidance-interval",
+        type=float,
+        nargs=2,
+        default=(0.0, 1.0),
+        metavar=("FROM", "TO"),
+        help="guide only in this share of the noise schedule, 0 clean to 1 noise: faster (default: all of it)",
+    )
+    parser.add_argument("--seed", type=int, help="the same seed gives the same sound (default: a random one; mix: 0)")
+    parser.add_argument("--device", help="cuda, cpu, ... (default: a GPU where there is one)")
+    parser.add_argument("--bf16", action="store_true", help="half the memory and more speed, on hardware that has it")
+    parser.add_argument("--compile", action="store_true", help="compile the denoiser: slower start, faster steps")
+
+
+def run_generate(options: argparse.Namespace) -> None:
+    """`drawaudio generate`."""
+    _check_places(options)
+    pipe = load_pipeline(options)
+    result = sound_of(
+        pipe,
+        options.video,
+        options.text,
+        negative_prompt=options.negative_text,
+        mask=parse_mask(options.mask),
+        loudness=parse_loudness(options.loudness),
+        seed=options.seed,
+        num_candidates=options.candidates,
+        **_sampling(options),
+    )
+    write_sound(options.output, result.audios[0], video=options.video)
+    words = [f"seed {result.seeds[0]}"]
+    if result.curve_scores is not None:
+        words.append(f"follows the curve with correlation {result.curve_scores[0]:.2f}")
+    if result.clap_scores is not None:
+        words.append(f"fits the text with {result.clap_scores[0]:.2f} (CLAP)")
+    print(f"{options.output}: {', '.join(words)}")
+
+
+def sound_of(pipe: "DrawAudioPipeline", *instructions: Any, **settings: Any) -> "DrawAudioOutput":
+    """The pipeline's answer, its notices printed for whoever asked."""
+    logging.getLogger("drawaudio_model.pipeline").setLevel(logging.ERROR)  # they are said once, here
+    result = pipe(*instructions, **settings)
+    for sentence in result.notices:
+        print(f"notice: {sentence}", file=sys.stderr)
+    return result
+
+
+def run_mix(options: argparse.Namespace) -> None:
+    """`drawaudio mix`."""
+    from drawaudio_model.generation.mixing import CEILING_DB, mix, read_tracks
+
+    tracks = read_tracks(options.tracks)
+    heard = [number for number, track in enumerate(tracks) if not track.mute]
+    if not heard:
+        raise ValueError(f"all tracks of {options.tracks} are muted; let at least one sound")
+    _check_places(options)
+    if options.seed is None:
+        options.seed = 0
+    stems = make_stems(options, tracks, heard)
+    mixed = mix([stems[number] for number in heard], [tracks[number].gain_db for number in heard])
+    write_sound(options.output, mixed.waveform, video=options.video)
+    limited = f", limited by {mixed.reduction_db:.1f} dB to {CEILING_DB:g} dBTP" if mixed.reduction_db else ""
+    print(f"{options.output}: {len(heard)} of {len(tracks)} tracks, true peak {mixed.peak_db:.1f} dB{limited}")
+
+
+def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Sequence[int]) -> "dict[int, np.ndarray]":
+    """Number of each heard track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
+    import soundfile
+
+    from drawaudio_model.atomic_files import fingerprint
+    from drawaudio_model.generation.instructions import is_text
+    from drawaudio_model.media import write_audio
+    from drawaudio_model.model_folder import detector_beside
+
+    folder = options.stems or options.output.with_suffix(".stems")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ValueError(f"the stems cannot be kept in {folder}: {there} is a file; choose another folder with --stems")
+    pipe, stems = None, {}
+    for number in heard:
+        track = tracks[number]
+        if track.seed is None:
+            track = replace(track, seed=options.seed + number)
+        marks = [_file_mark(place) for place in (options.video, options.model, options.adapters, options.cavp)]
+        marks += [_file_mark(value) for value in (track.mask, track.loudness)]
+        if is_text(track.mask):
+            marks.append(_file_mark(options.detector or detector_beside(options.model)))
+        own = _sampling(options)
+        if track.loudness is None:  # this weight is of those tracks that have a curve
+            own.pop("guidance_loudness", None)
+        mark = fingerprint(json.dumps([track.instructions(), own, options.bf16, marks], sort_keys=True))
+        path = folder / f"{number + 1:02d}-{track.name}-{mark[:10]}.wav"
+        if not path.is_file():
+            pipe = pipe or load_pipeline(options)
+            print(f"track {number + 1}: {track.text or 'no text'}")
+            settings = {"mask": track.mask, "loudness": track.loudness, "seed": track.seed}
+            result = sound_of(pipe, options.video, track.text, negative_prompt=track.negative_text, **settings, **own)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_audio(path, result.audios[0], floats=True)
+        stems[number] = soundfile.read(path, dtype="float32")[0]
+    return stems
+
+
+def _file_mark(place: Any) -> Any:
+    """What changes when a file, or any file in a folder, does: sizes and times; None for what is no file."""
+    if not isinstance(place, str | Path) or not os.path.exists(place):
+        return None
+    place = Path(place)
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Raises ValueError before a model is loaded, when the video is missing or the output cannot be written."""
+    suffix = options.output.suffix.lower()
+    if suffix not in AUDIO_SUFFIXES + VIDEO_SUFFIXES:
+        known = ", ".join(AUDIO_SUFFIXES + VIDEO_SUFFIXES)
+        raise ValueError(f"output {options.output.name} ends in {suffix!r}, expected one of {known}")
+    if not options.video.is_file():
+        raise ValueError(f"video {options.video} does not exist")
+    if not options.output.resolve().parent.is_dir():
+        raise ValueError(f"the folder of {options.output} does not exist; make it first")
+    if options.output.resolve() == options.video.resolve():
+        raise ValueError(f"output {options.output} is the video itself; choose another name")
+    if suffix in VIDEO_SUFFIXES:
+        from drawaudio_model.media import check_container
+
+        check_container(options.video, options.output)
+
+
+def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
+    """The model that the options name, on the device and in the precision that they ask for."""
+    import torch
+
+    from drawaudio_model.adapters import load_adapters
+    from drawaudio_model.model_folder import check_model_folder
+    from drawaudio_model.pipeline import DrawAudioPipeline
+
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+    if options.adapters is not None:
+        pipe = load_adapters(options.model, options.adapters, cavp=options.cavp)
+        pipe = pipe.to(torch.bfloat16) if options.bf16 else pipe
+    else:
+        check_model_folder(options.model)
+        pipe = DrawAudioPipeline.from_pretrained(options.model, dtype=torch.bfloat16 if options.bf16 else torch.float32)
+    if options.detector is not None:
+        pipe.detector_folder = options.detector
+    pipe.to(device)
+    if options.compile:
+        pipe.unet.compile()
+    pipe.set_progress_bar_config(desc="generate", dynamic_ncols=True)
+    return pipe
+
+
+def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = None) -> None:
+    """Writes a sound, or the video with it; what exceeds full scale is limited, which is said in one line."""
+    from drawaudio_model import media
+    from drawaudio_model.levels.full_scale import fit_full_scale
+
+    sound = fit_full_scale(waveform, lossy=media.is_lossy(output))
+    if output.suffix.lower() in AUDIO_SUFFIXES:
+        media.write_audio(output, sound.waveform)
+    else:
+        media.mux(video, sound.waveform, output)
+    if sound.limited:
+        print(f"{output}: {sound.words}")
+
+
+def parse_mask(text: str | None) -> object:
+    """What `--mask` says, as the pipeline takes it: a path, a box, or the text of a thing."""
+    if text is None or os.path.exists(text):
+        return text
+    corners = text.split(",")
+    if len(corners) == 4:
+        try:
+            return tuple(float(corner) for corner in corners)
+        except ValueError:
+            raise ValueError(
+                f"mask {text!r} is no box; expected x0,y0,x1,y1 as fractions such as 0.3,0.1,0.7,0.9"
+            ) from None
+    return text
+
+
+def parse_loudness(text: str | None) -> object:
+    """What `--loudness` says, as the pipeline takes it: a path, or (time, level) points."""
+    if text is None or os.path.exists(text) or ":" not in text:
+        return text
+    try:
+        return [tuple(float(part) for part in point.split(":")) for point in text.split(",")]
+    except ValueError:
+        raise ValueError(f"loudness {text!r} is neither a file nor points such as 0:0,1.5:0.3,2:0") from None
+
+
+def _sampling(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that all tracks share."""
+    sampling = {
+        "seconds": options.seconds,
+        "num_inference_steps": options.steps,
+        "guidance_text": options.guidance_text,
+        "guidance_video": options.guidance_video,
+        "guidance_interval": tuple(options.guidance_interval),
+    }
+    if options.guidance_loudness is not None:
+        sampling["guidance_loudness"] = options.guidance_loudness
+    return sampling

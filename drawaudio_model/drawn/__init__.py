@@ -1,0 +1,1 @@
+"""Curves, masks and sounds as a person draws them, for training and measuring."""

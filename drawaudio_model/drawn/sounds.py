@@ -1,0 +1,87 @@
+"""Sounds whose level follows a curve drawn by hand, for training: the curve, and 8 s of sound that obey it.
+
+Curves read off sounds have each sound's own ripple and level; a model that saw no others does not know what to do with a
+straight line, a plateau or a level that no clip has. Two kinds are made here from one clip's sound:
+
+    shaped    a continuous sound under a drawn curve (drawn_curves.draw_curve). Continuous is a material that the source
+              made for it, or, where there is none, the clip's own sound, whose curve is then read off the result;
+    redrawn   the clip's own sound at another level, and its curve as a person would draw it (redraw_curve).
+
+Legend: P loudness points, ten a second, n samples.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from drawaudio_model.clip_format import (
+    CLIP_SAMPLES,
+    CLIP_SECONDS,
+    LOUDNESS_POINTS,
+    SAMPLE_RATE,
+    SOURCE_SECONDS,
+)
+from drawaudio_model.drawn.curves import draw_signal, redraw_curve
+from drawaudio_model.levels.matching import match_levels
+from drawaudio_model.loudness import from_points, loudness_signal
+from drawaudio_model.mel import normalize_waveform
+
+LOUDEST = 0.375
+"""Largest peak of a curve drawn for training: that of a full sine at the peak of 0.5 that all clips have."""
+SHAPED_SHARE = 0.6
+"""Share of the variants that are shaped; the others are redrawn."""
+MATERIAL_BOOST_DB = 30.0
+"""A material is clean, so it may be turned up far."""
+PEAK = 0.95
+"""Largest magnitude of such a sound."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnSound:
+    """8 s of sound and the curve that it was drawn by."""
+
+    waveform: np.ndarray
+    """(n,) float32."""
+    curve: np.ndarray
+    """(P,) float32."""
+    start_seconds: int
+    """Where its pictures begin in the 10 s clip."""
+    kind: str
+    """"shaped" or "redrawn"."""
+
+
+def draw_sound(rng: np.random.Generator, waveform: np.ndarray, material: np.ndarray | None) -> DrawnSound:
+    """One variant of a clip.
+
+    Args:
+        rng: decides everything.
+        waveform: (160000,) the clip's own sound, any level.
+        material: (160000,) the same thing sounding without a pause, or None.
+    """
+    start = int(rng.integers(SOURCE_SECONDS - CLIP_SECONDS + 1))
+    crop = slice(start * SAMPLE_RATE, start * SAMPLE_RATE + CLIP_SAMPLES)
+    if rng.random() < SHAPED_SHARE:
+        sound, curve = _shaped(rng, waveform, material)
+        return DrawnSound(sound, curve, start, "shaped")
+    own = normalize_waveform(waveform)[crop]
+    loudest = 20 * np.log10(PEAK / max(float(np.abs(own).max()), 1e-3))
+    own = (own * 10 ** (rng.uniform(-14.0, min(loudest, 14.0)) / 20)).astype(np.float32)
+    drawn = redraw_curve(rng, loudness_signal(own, seconds=CLIP_SECONDS))
+    return DrawnSound(own, from_points(drawn, CLIP_SECONDS), start, "redrawn")
+
+
+def _shaped(
+    rng: np.random.Generator, waveform: np.ndarray, material: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first or last 8 s of the continuous sound under a new curve; its own timing means nothing, so the place is free."""
+    curve = draw_signal(rng, CLIP_SECONDS, loudest=LOUDEST)
+    place = int(rng.integers(0, len(waveform) - CLIP_SAMPLES + 1))
+    if material is not None:
+        source = material[place : place + CLIP_SAMPLES]
+        return match_levels(source, curve, max_boost_db=MATERIAL_BOOST_DB, ceiling=PEAK).waveform, curve
+    source = normalize_waveform(waveform)[place : place + CLIP_SAMPLES]
+    gain = np.interp(
+        np.arange(CLIP_SAMPLES) / SAMPLE_RATE, (np.arange(LOUDNESS_POINTS) + 0.5) / 10, curve / curve.max()
+    )
+    shaped = (source * gain).astype(np.float32)
+    return shaped, from_points(redraw_curve(rng, loudness_signal(shaped, seconds=CLIP_SECONDS)), CLIP_SECONDS)

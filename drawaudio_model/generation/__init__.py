@@ -1,0 +1,1 @@
+"""What the pipeline is made of: from instructions to ranked sounds."""

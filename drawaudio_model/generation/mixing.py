@@ -1,0 +1,125 @@
+"""Several sounds of one video: tracks with instructions of their own, their stems, and the mix below a true peak.
+
+The paper makes mixed sound so: "generate each track with its own caption, mask and curve, then add". What it does not
+say is what happens to peaks: here the sum goes through a limiter that looks ahead, to -1 dBTP, and nothing else changes.
+
+Legend: n samples, at 16 kHz.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from drawaudio_model.generation.instructions import check_seed
+from drawaudio_model.levels.limiter import CEILING_DB, decibels, limit, true_peak
+
+MAX_GAIN_DB = 120
+"""Of a track, up or down: more than lies between the faintest step of 16 bits and full scale."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One sound of a mix; every instruction may be left out, but not all."""
+
+    text: str | None = None
+    negative_text: str | None = None
+    mask: Any = None
+    """As the pipeline's, as far as JSON can say it: path, text of a thing, (x0, y0, x1, y1), or a list of such."""
+    loudness: Any = None
+    """As the pipeline's, as far as JSON can say it: path, or (time, level) points."""
+    gain_db: float = 0.0
+    mute: bool = False
+    seed: int | None = None
+    """None: the mix's seed and the track's number decide."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.gain_db, int | float) or not abs(self.gain_db) <= MAX_GAIN_DB:
+            raise ValueError(f"gain_db is {self.gain_db!r}, expected -{MAX_GAIN_DB} to {MAX_GAIN_DB} decibels")
+        if not isinstance(self.mute, bool):
+            raise ValueError(f"mute is {self.mute!r}, expected true or false")
+        if self.seed is not None:
+            check_seed(self.seed)
+        for name in ("text", "negative_text"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected a text")
+
+    @property
+    def name(self) -> str:
+        """The words of its text as part of a file's name."""
+        words = "".join(letter if letter.isalnum() else " " for letter in self.text or "track")
+        return "-".join(words.lower().split())[:40] or "track"
+
+    def instructions(self) -> dict[str, Any]:
+        """What decides its stem: everything but gain and mute."""
+        return {name: value for name, value in asdict(self).items() if name not in ("gain_db", "mute")}
+
+
+def read_tracks(path: Path) -> list[Track]:
+    """The tracks of a .json file: a list of objects with Track's fields; paths in it are relative to the file's folder.
+
+    Raises:
+        ValueError: naming the file and the track, when it is no such list.
+    """
+    if not path.is_file():
+        raise ValueError(f"tracks {path} does not exist; give a .json list of tracks")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"tracks {path} is no JSON: {error}") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"tracks {path} holds no list of tracks, expected [{{'text': ...}}, ...]")
+    known = [field.name for field in fields(Track)]
+    tracks = []
+    for number, row in enumerate(rows, start=1):
+        unknown = sorted(set(row) - set(known))
+        if unknown:
+            raise ValueError(f"track {number} of {path} has {unknown[0]!r}, expected only {', '.join(known)}")
+        placed = {name: _from_json(row.get(name), path.parent) for name in ("mask", "loudness")}
+        try:
+            tracks.append(Track(**(row | placed)))
+        except ValueError as error:
+            raise ValueError(f"track {number} of {path}: {error}") from error
+    return tracks
+
+
+def _from_json(value: Any, folder: Path) -> Any:
+    """Lists as tuples inside, as the pipeline takes boxes and points; a path that exists beside the file as that path."""
+    if isinstance(value, str):
+        return str(folder / value) if os.path.exists(folder / value) else value
+    if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
+        return [tuple(item) for item in value]
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Mix(NamedTuple):
+    """A mix and what was done to it."""
+
+    waveform: np.ndarray
+    """(n,) float32."""
+    peak_db: float
+    """True peak of the plain sum, in dB of full scale."""
+    reduction_db: float
+    """How far the limiter turned it down where it was loudest; 0 where it had nothing to do."""
+
+
+def mix(stems: Sequence[np.ndarray], gains_db: Sequence[float], *, ceiling_db: float = CEILING_DB) -> Mix:
+    """The sum of the stems (n,) with their gains, limited to a true peak; shorter stems end in silence.
+
+    Raises:
+        ValueError: when there is no stem, or not one gain each.
+    """
+    if not stems or len(stems) != len(gains_db):
+        raise ValueError(
+            f"{len(stems)} stems and {len(gains_db)} gains, expected one gain for each of at least one stem"
+        )
+    total = np.zeros(max(len(stem) for stem in stems), np.float64)
+    for stem, gain in zip(stems, gains_db, strict=True):
+        total[: len(stem)] += stem.astype(np.float64) * 10 ** (gain / 20)
+    peak = true_peak(total)
+    limited, gain = limit(total, ceiling_db=ceiling_db)
+    return Mix(limited.astype(np.float32), decibels(peak), -decibels(gain))

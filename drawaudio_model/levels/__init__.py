@@ -1,0 +1,1 @@
+"""Levels of a sound: within full scale, and at the curve's."""

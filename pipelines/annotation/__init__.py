@@ -1,0 +1,1 @@
+"""Captions, and the noun phrases in them."""

@@ -1,0 +1,1 @@
+"""Dagster's assets, one a file, in the order of definitions.py."""

@@ -1,0 +1,143 @@
+"""One caption a clip, and where it came from."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from drawaudio_model.atomic_files import fingerprint
+from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
+from drawaudio_model.shard import Rejection, ShardReader
+from pipelines.annotation.label_sentences import label_sentence
+from pipelines.annotation.settings import AnnotationSettings, models_folder
+from pipelines.assets.clip_media import clip_media, read_frame, read_waveform
+from pipelines.clip_rows import read_clip_list
+from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
+from pipelines.resources import DataRoot
+from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+LABEL_ONLY = "label_only"
+"""Source of a caption that is the label's sentence because no model was there to propose or to judge another."""
+CLIPS_AT_ONCE = 16
+
+
+@dg.asset(
+    deps=[clip_media],
+    partitions_def=shards,
+    backfill_policy=SHARD_BACKFILL,
+    group_name="text",
+    kinds={"webdataset"},
+)
+def captions(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
+    """One tar a shard: `json` with the caption, its source, and all candidates with their scores.
+
+    A caption that came with the clip (demo, folder, AudioCaps) is kept. A clip with a label only (VGGSound) gets the
+    candidate that CLAP finds nearest to its sound: the label as a sentence, an audio captioner's or an image captioner's.
+    """
+    root = Path(data_root.path)
+    folders = None
+    if any(row["caption"] is None and row["label"] for row in read_clip_list(root).values()):
+        folders = find_models(context)
+    make_shards(context, root, recipe(root, folders), show)
+
+
+def find_models(context: dg.AssetExecutionContext) -> Any:
+    """The models' folders (caption_models.CaptionModelFolders), or None where they are not there and not to be had."""
+    from pipelines.annotation.caption_models import CaptionModelFolders
+
+    try:
+        return CaptionModelFolders.find(AnnotationSettings.from_environment(), models_folder())
+    except ValueError as error:
+        context.log.warning(f"labels become captions without candidates: {error}")
+        return None
+
+
+def recipe(root: Path, folders: Any = None) -> ShardRecipe:
+    """Captions of the clip list, or chosen ones where it has labels only; a clip without either is rejected.
+
+    Args:
+        root: the data root.
+        folders: caption_models.CaptionModelFolders, or None: a label's sentence is then its caption, and marked so.
+    """
+    rows = read_clip_list(root)
+    settings = AnnotationSettings.from_environment()
+    models: list[Any] = []
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
+        chosen: list[str] = []
+        for key in keys:
+            if key not in rows:
+                yield (
+                    key,
+                    Rejection(key, "not_listed", f"{key} is on the clip list no more; it may have been taken back"),
+                )
+                continue
+            given, label = (rows[key]["caption"] or "").strip(), rows[key]["label"]
+            if given:
+                yield key, _members(given, rows[key]["source"], [])
+            elif label and folders is None:
+                yield key, _members(label_sentence(label), LABEL_ONLY, [])
+            elif label:
+                chosen.append(key)
+            else:
+                text = f"{key} has no caption; add a row for its file to the captions CSV"
+                yield key, Rejection(key, "no_caption", text)
+        if chosen:
+            yield from propose(chosen, upstream["clip_media"])
+
+    def propose(keys: list[str], media: ShardReader) -> Iterator[tuple[str, Members]]:
+        from pipelines.annotation.caption_models import CaptionModels
+
+        if not models:
+            models.append(CaptionModels(folders, settings.audio_prompt))
+        found = models[0].candidates(
+            [label_sentence(rows[key]["label"]) for key in keys],
+            [read_waveform(media, key) for key in keys],
+            [read_frame(media, key, SOURCE_VIDEO_FRAMES // 2) for key in keys],
+        )
+        for key, candidates in zip(keys, found, strict=True):
+            best = candidates[0]
+            yield key, _members(best.text, best.source, [row.to_dict() for row in candidates])
+
+    def shard_settings(shard: str) -> dict[str, str]:
+        own = {key: (row["caption"], row["label"]) for key, row in rows.items() if row["shard"] == base_shard(shard)}
+        used = None if folders is None else [folders.sha256, settings.audio_prompt]
+        return {"captions": fingerprint(own), "models": fingerprint(used)}
+
+    return ShardRecipe(
+        "captions",
+        ("clip_media",),
+        work,
+        shard_settings=shard_settings,
+        group=CLIPS_AT_ONCE,
+        batched=folders is not None,
+    )
+
+
+def read_caption(reader: ShardReader, key: str) -> dict[str, str]:
+    """{"caption", "caption_source"} of a clip."""
+    facts = json.loads(reader.member(key, "json"))
+    return {name: facts[name] for name in ("caption", "caption_source")}
+
+
+def read_candidates(reader: ShardReader, key: str) -> list[dict[str, Any]]:
+    """[{"source", "text", "score"}] of a clip, the best first; empty where its caption came with it."""
+    return json.loads(reader.member(key, "json"))["candidates"]
+
+
+def show(reader: ShardReader) -> dict[str, Any]:
+    """The first captions, and how many came from where."""
+    from collections import Counter
+
+    from drawaudio_model.release.markdown import table
+
+    rows = [{"key": key, **read_caption(reader, key)} for key in reader.keys[:8]]
+    sources = Counter(read_caption(reader, key)["caption_source"] for key in reader.keys)
+    return {"first_rows": dg.MetadataValue.md(table(rows)), "sources": dg.MetadataValue.json(dict(sources))}
+
+
+def _members(caption: str, source: str, candidates: list[dict[str, Any]]) -> Members:
+    facts = {"caption": caption, "caption_source": source, "candidates": candidates}
+    return {"json": json.dumps(facts).encode()}

@@ -1,0 +1,85 @@
+"""What the video encoder sees, with and without the mask."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from drawaudio_model.atomic_files import decode_array, encode_array
+from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
+from drawaudio_model.shard import ShardReader
+from pipelines.assets.backbones import backbone_sha256, cavp_backbone
+from pipelines.assets.clip_media import clip_media, read_frames
+from pipelines.assets.object_masks import object_masks, read_boxes
+from pipelines.devices import autocast, clips_at_once, device
+from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
+from pipelines.resources import DataRoot
+from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+
+@dg.asset(
+    deps=[clip_media, object_masks, dg.AssetDep(cavp_backbone, partition_mapping=ALL_SHARDS)],
+    partitions_def=shards,
+    backfill_policy=SHARD_BACKFILL,
+    group_name="features",
+    kinds={"pytorch"},
+)
+def cavp_features(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
+    """One tar a shard: `cavp.npy` and `cavp_masked.npy`, float16 (40, D), of the frames and of the masked frames (Eq. 7)."""
+    make_shards(context, Path(data_root.path), recipe(data_root), show)
+
+
+def recipe(data_root: DataRoot, group: int | None = None) -> ShardRecipe:
+    """All 40 frames in one pass: CAVP's output depends on neighbouring frames, so a chunk would change it.
+
+    Each clip is decoded once; its frames and its masked frames, of `group` clips, are one batch.
+    """
+    folder = data_root.backbone("cavp_backbone")
+    group = group or clips_at_once(8)
+    models: list[Any] = []
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+        import torch
+
+        from drawaudio_model.cavp import CAVP
+
+        if not models:
+            models.append(CAVP.from_checkpoint(folder).eval().to(device()))
+        model = models[0]
+        for start in range(0, len(keys), group):
+            chosen = keys[start : start + group]
+            # Clips differ in size, so each becomes a square of the model's size before they are stacked.
+            batch = torch.cat([model.preprocess(_both(upstream, key)) for key in chosen])
+            with torch.inference_mode(), autocast(float16_is_enough=True):
+                features = model.encode_video(batch.to(device()))
+            pairs = features.to(torch.float16).cpu().numpy().reshape(len(chosen), 2, *features.shape[1:])
+            for key, (full, masked) in zip(chosen, pairs, strict=True):
+                yield key, {"cavp.npy": encode_array(full), "cavp_masked.npy": encode_array(masked)}
+
+    settings = {"cavp": backbone_sha256(folder)}
+    upstream = ("object_masks", "clip_media")
+    return ShardRecipe("cavp_features", upstream, work, settings=settings, group=max(group, 16), batched=group > 1)
+
+
+def _both(upstream: dict[str, ShardReader], key: str) -> np.ndarray:
+    """(2, 40, H, W, 3) uint8: the frames of a clip, and the same black outside its boxes."""
+    from drawaudio_model.masks import apply_mask, rasterize
+
+    frames = read_frames(upstream["clip_media"], key)
+    boxes = read_boxes(upstream["object_masks"], key)
+    mask = rasterize(boxes, *frames.shape[1:3], frames=SOURCE_VIDEO_FRAMES)
+    return np.stack([frames, np.asarray(apply_mask(frames, mask))])
+
+
+def show(reader: ShardReader) -> dict[str, Any]:
+    """How much the mask changes the features: mean cosine of full and masked ones."""
+    cosines = []
+    for key in reader.keys:
+        full, masked = (
+            decode_array(reader.member(key, f"{name}.npy")).astype(np.float32) for name in ("cavp", "cavp_masked")
+        )
+        lengths = np.linalg.norm(full, axis=1) * np.linalg.norm(masked, axis=1)
+        cosines.append(float(np.mean((full * masked).sum(axis=1) / np.maximum(lengths, 1e-6))))
+    return {"cosine_full_and_masked": round(float(np.mean(cosines)), 4), "width": int(full.shape[1])}

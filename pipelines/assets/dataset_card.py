@@ -1,0 +1,149 @@
+"""The asset that describes the finished dataset: `datasets_cards/<profile>/`."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from drawaudio_model.atomic_files import decode_array, fingerprint
+from drawaudio_model.release.card import CARD_LINK, About, link_folder, write_card
+from drawaudio_model.shard import (
+    EXCLUDE_FILE,
+    ShardReader,
+    finished_shards,
+    is_excluded,
+    read_exclude_list,
+    read_manifest,
+)
+from drawaudio_model.training_sample import decode_facts
+from pipelines.assets.training_shards import ledger_rows, training_shards
+from pipelines.partitions import ALL_SHARDS
+from pipelines.profiles import Profile, current_profile, materialize_command
+from pipelines.resources import DataRoot
+
+CARDS = Path(__file__).parent.parent.parent / "datasets_cards"
+"""Where the cards are written unless DRAWAUDIO_CARDS says otherwise."""
+ABOUT_CODE = ("the code that made it", "AGPL-3.0 (with ultralytics, AGPL-3.0)")
+ABOUT_DEMO = About(
+    pretty_name="Draw an Audio: rendered demo clips",
+    description="Rendered scenes in which what is heard follows from what is seen, with the features that train the model.",
+    licence="cc0-1.0",
+    licence_place="https://creativecommons.org/publicdomain/zero/1.0/",
+    provenance="Pictures, sounds and captions are rendered by this project's program from a seed; nothing was recorded.",
+    notices=(("clips, captions and features", "CC0 1.0, no rights reserved"), ABOUT_CODE),
+)
+ABOUT_FOLDER = About(
+    pretty_name="Draw an Audio: own clips",
+    description="A folder of media and its captions, cut to whole clips, with the features that train the model.",
+    licence="other",
+    licence_place="NOTICE",
+    provenance="Media and captions are the user's own files; features were computed from them by this project's program.",
+    notices=(("clips and captions", "their owners'; clear the rights before you publish them"), ABOUT_CODE),
+)
+
+
+_VIDEOS = (
+    "videos and their sound",
+    "their uploaders'; no right to them is given here. A clip is taken back on request: it goes to exclude.txt",
+)
+_MODELS = (
+    "features",
+    "computed with AudioLDM2 (CC BY-NC-SA 4.0), Diff-Foley's CAVP (terms of its authors), YOLO-World v2 (AGPL-3.0) and "
+    "OpenAI's CLIP (MIT); not for commercial use",
+)
+_LISTS = {
+    "audiocaps": ("AudioCaps' captions", "MIT (Kim, Kim, Lee and Kim, NAACL 2019)"),
+    "vggsound": ("VGGSound's list and labels", "CC BY 4.0 (Chen, Xie, Vedaldi and Zisserman, ICASSP 2020)"),
+}
+_SOURCES = {
+    "audiocaps": "The clips and captions of AudioCaps.",
+    "vggsound": "The clips of VGGSound; each caption is its label as a sentence, or a captioning model's sentence, "
+    "whichever CLAP finds nearest to the sound (`caption_source` says which).",
+}
+_NAMES = {
+    "audiocaps": "Draw an Audio: AudioCaps with features",
+    "vggsound_caption": "Draw an Audio: VGGSound-Caption",
+    "mixed": "Draw an Audio: VGGSound-Caption and AudioCaps",
+}
+
+
+def about(profile: Profile) -> About:
+    """What the card of a profile says beside its numbers."""
+    if profile.source != "youtube":
+        return ABOUT_DEMO if profile.source == "demo" else ABOUT_FOLDER
+    return About(
+        pretty_name=_NAMES[profile.name],
+        description="Clips of ten seconds with captions, boxes, loudness curves and the features that train the model.",
+        licence="other",
+        licence_place="NOTICE",
+        provenance=" ".join(
+            [
+                *(_SOURCES[name] for name in profile.lists),
+                "They were fetched from YouTube; what could not be had is listed.",
+            ]
+        ),
+        notices=(*(_LISTS[name] for name in profile.lists), _VIDEOS, _MODELS, ABOUT_CODE),
+    )
+
+
+@dg.asset(
+    deps=[dg.AssetDep(training_shards, partition_mapping=ALL_SHARDS)],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="dataset",
+    kinds={"huggingface"},
+)
+def dataset_card(data_root: DataRoot) -> dg.MaterializeResult:
+    """`datasets_cards/<profile>/`: card, parquet index, Croissant, shard list, pictures and NOTICE of the finished shards."""
+    profile, root = current_profile(), Path(data_root.path)
+    folder = root / "training_shards"
+    manifests = [manifest for shard in finished_shards(folder) if (manifest := read_manifest(folder, shard))]
+    if not manifests:
+        raise dg.Failure(f"no finished shard in {folder}; run: {materialize_command()}", allow_retries=False)
+    cards = Path(os.environ.get("DRAWAUDIO_CARDS") or CARDS)
+    statistics = write_card(
+        cards,
+        profile.name,
+        folder,
+        manifests,
+        about(profile),
+        ledger=[row for manifest in manifests for row in ledger_rows(root, manifest.shard)],
+        pictures=_example_pictures(root, manifests[-1].shard),
+    )
+    # So that `drawaudio dataset publish` finds the card from the shards.
+    link_folder(root / CARD_LINK, statistics.folder)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": statistics.clips,
+            "hours": round(statistics.hours, 3),
+            "megabytes": round(statistics.megabytes, 1),
+            "clips_per_split": dg.MetadataValue.json(statistics.clips_per_split),
+            "dropped_per_reason": dg.MetadataValue.json(statistics.dropped_per_reason),
+            "card": dg.MetadataValue.md((statistics.folder / "README.md").read_text().split("---\n", 2)[-1]),
+            "folder": dg.MetadataValue.path(statistics.folder),
+        },
+        data_version=dg.DataVersion(fingerprint([manifest.sha256 for manifest in manifests])),
+    )
+
+
+def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes]:
+    """Contact sheets with boxes and mels with loudness of a shard's first clips, by caption."""
+    import numpy as np
+
+    from drawaudio_model.boxes import boxes_from_json
+    from drawaudio_model.media import decode_flac
+    from drawaudio_model.mel import log_mel, normalize_waveform
+    from pipelines import pictures
+    from pipelines.assets.clip_media import read_frames
+
+    samples, media = ShardReader(root / "training_shards", shard), ShardReader(root / "clip_media", shard)
+    found: dict[str, bytes] = {}
+    excluded = read_exclude_list(root / "training_shards" / EXCLUDE_FILE)
+    for key in [key for key in samples.keys if not is_excluded(key, excluded)][:clips]:
+        facts = decode_facts(samples.member(key, "json"))
+        boxes = boxes_from_json(samples.member(key, "boxes.json").decode())
+        caption, phrases = facts["caption"], facts["noun_phrases"]
+        found[f"{key}: {caption}"] = pictures.contact_sheet(read_frames(media, key), boxes, phrases, caption)
+        mel = np.asarray(log_mel(normalize_waveform(decode_flac(samples.member(key, "flac")))))
+        curve = decode_array(samples.member(key, "loudness.npy"))
+        found[f"{key}: log-mel and loudness signal"] = pictures.mel_with_loudness(mel, curve)
+    return found

@@ -1,0 +1,58 @@
+"""The visible things that a caption names: the vocabulary that the object detector is asked for."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from drawaudio_model.shard import ShardReader
+from pipelines.assets.captions import captions, read_caption
+from pipelines.partitions import SHARD_BACKFILL, shards
+from pipelines.resources import DataRoot
+from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+
+@dg.asset(
+    deps=[captions],
+    partitions_def=shards,
+    backfill_policy=SHARD_BACKFILL,
+    group_name="text",
+    kinds={"spacy"},
+)
+def noun_phrases(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
+    """One tar a shard: `json` with the list of noun phrases of the clip's caption, in order of appearance."""
+    make_shards(context, Path(data_root.path), recipe(), show)
+
+
+def recipe() -> ShardRecipe:
+    """spaCy's noun chunks where an English model is installed, else the lexicon-driven chunker."""
+    from pipelines.annotation.phrases import chunker_version
+
+    return ShardRecipe("noun_phrases", ("captions",), _work, settings={"chunker": chunker_version()}, group=256)
+
+
+def read_phrases(reader: ShardReader, key: str) -> list[str]:
+    """The phrases of a clip."""
+    return json.loads(reader.member(key, "json"))["phrases"]
+
+
+def show(reader: ShardReader) -> dict[str, Any]:
+    """The most frequent phrases of a finished shard."""
+    from collections import Counter
+
+    from drawaudio_model.release.markdown import table
+
+    counts = Counter(phrase for key in reader.keys for phrase in read_phrases(reader, key))
+    without = sum(not read_phrases(reader, key) for key in reader.keys)
+    rows = [{"phrase": phrase, "clips": count} for phrase, count in counts.most_common(12)]
+    return {"phrases": dg.MetadataValue.md(table(rows)), "clips_without_phrase": without}
+
+
+def _work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+    from pipelines.annotation.phrases import noun_phrases as chunk
+
+    texts = [read_caption(upstream["captions"], key)["caption"] for key in keys]
+    for key, phrases in zip(keys, chunk(texts), strict=True):
+        yield key, {"json": json.dumps({"phrases": phrases}).encode()}

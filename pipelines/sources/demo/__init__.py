@@ -1,0 +1,1 @@
+"""The rendered world: pictures, sounds, words and their truth."""

@@ -1,0 +1,1 @@
+"""Clips of official lists, fetched from YouTube."""

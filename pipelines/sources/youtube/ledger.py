@@ -1,0 +1,200 @@
+"""What was tried for every clip, kept for ever, and the one row a clip that follows from it.
+
+`attempts/<shard>.jsonl` is append-only: one line for each time that a clip was tried, written before the clip enters a
+shard. `ledger/<shard>.parquet` is made from it: one row for every clip of the shard's list.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.parquet_rows import write_rows
+from pipelines.sources.youtube.errors import CLASSES, Kind, worth_another_try
+from pipelines.sources.youtube.settings import DownloadSettings
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One clip, tried once."""
+
+    key: str
+    round: int
+    """Which filling of the shard it belongs to: 1 made its tar, later ones its overflow shards."""
+    error: str
+    """Class of youtube_errors; "" for a good clip."""
+    message: str
+    started: float
+    """Seconds since 1970, as is `ended`."""
+    ended: float
+    access: str
+    """As whom and from where (youtube_errors.access)."""
+    yt_dlp: str = ""
+    format: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """The probe's columns."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it costs the clip one of its attempts: what was the session's fault does not."""
+        return not self.error or CLASSES[self.error].kind not in (Kind.SESSION, Kind.STOP)
+
+
+class AttemptLog:
+    """The attempts of one shard's clips; every line is on the disk before `append` returns."""
+
+    def __init__(self, root: Path, shard: str) -> None:
+        self.path = Path(root) / "raw_clips" / "attempts" / f"{shard}.jsonl"
+        self.attempts: dict[str, list[Attempt]] = {}
+        self.round = 1
+        """The round that is under way, or comes next."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        for line in map(json.loads, whole.splitlines()):
+            if "closed" in line:
+                self.round = line["closed"] + 1
+            else:
+                self._remember(Attempt(**line))
+        if len(whole) < len(content):
+            # A kill tore the last line.
+            os.truncate(self.path, len(whole))
+
+    def append(self, attempt: Attempt) -> None:
+        """Write one attempt down."""
+        self._write(asdict(attempt))
+        self._remember(attempt)
+
+    def close_round(self) -> None:
+        """What was tried in this round has been published, and decides from now on what is tried again."""
+        self._write({"closed": self.round})
+        self.round += 1
+
+    def of(self, key: str) -> list[Attempt]:
+        """A clip's attempts, oldest first."""
+        return self.attempts.get(key, [])
+
+    def this_round(self, key: str) -> list[Attempt]:
+        """A clip's attempts in the round that is under way."""
+        return [attempt for attempt in self.of(key) if attempt.round == self.round]
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
+            file.write(json.dumps(row).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _remember(self, attempt: Attempt) -> None:
+        self.attempts.setdefault(attempt.key, []).append(attempt)
+
+
+def open_keys(keys: list[str], log: AttemptLog, published: Mapping[str, str], settings: DownloadSettings) -> list[str]:
+    """Clips that are to be tried: neither in a published tar nor given up.
+
+    Attempts of the round under way do not decide yet, so that a killed run goes on with the same clips.
+
+    Args:
+        published: key -> shard of every clip in a finished tar.
+    """
+    found = []
+    for key in keys:
+        tried = [attempt for attempt in log.of(key) if attempt.round < log.round]
+        used = sum(attempt.counts for attempt in tried)
+        if key in published:
+            continue
+        if not tried or not tried[-1].error or worth_another_try(tried[-1].error, used, tried[-1].access, settings):
+            found.append(key)
+    return found
+
+
+def clips_in(root: Path, shards: list[str]) -> dict[str, str]:
+    """Key -> shard of every clip in these finished tars of raw_clips, by their index."""
+    import pyarrow.parquet as pq
+
+    found: dict[str, str] = {}
+    for shard in shards:
+        index = pq.read_table(root / "raw_clips" / "index" / f"{shard}.parquet", columns=["key"])
+        found |= dict.fromkeys(index["key"].to_pylist(), shard)
+    return found
+
+
+COLUMNS = {
+    "key": "string",
+    "source": "string",
+    "source_id": "string",
+    "start_s": "int64",
+    "status": "string",
+    "reason": "string",
+    "kind": "string",
+    "message": "string",
+    "attempts": "int64",
+    "session_errors": "int64",
+    "first_tried": "float64",
+    "last_tried": "float64",
+    "seconds": "float64",
+    "access": "string",
+    "yt_dlp": "string",
+    "format": "string",
+    "shard": "string",
+    "bytes": "int64",
+    "sha256": "string",
+    "video_seconds": "float64",
+    "audio_seconds": "float64",
+    "audio_offset_seconds": "float64",
+    "frames": "int64",
+    "hidden_frames": "int64",
+    "declared_seconds": "float64",
+    "width": "int64",
+    "height": "int64",
+    "video_codec": "string",
+    "audio_codec": "string",
+}
+"""status is kept, failed or pending (not tried, or only met by a refused session); reason is the error's class. Times are
+seconds since 1970; `seconds` is how long the last attempt took, shared by the clips of one video."""
+_EMPTY = {"string": "", "int64": 0, "float64": 0.0}
+
+
+def ledger_row(
+    key: str, clip: Mapping[str, Any], tried: list[Attempt], published: Mapping[str, str]
+) -> dict[str, str | int | float]:
+    """A clip's row: what became of it, and why."""
+    row: dict[str, Any] = {name: _EMPTY[kind] for name, kind in COLUMNS.items()}
+    row |= {"key": key, "status": "pending", "shard": published.get(key, "")}
+    row |= {name: clip[name] for name in ("source", "source_id", "start_s")}
+    if tried:
+        decided = next((attempt for attempt in reversed(tried) if not attempt.error), tried[-1])
+        last = decided if key in published else tried[-1]
+        row |= {
+            "attempts": sum(attempt.counts for attempt in tried),
+            "session_errors": sum(not attempt.counts for attempt in tried),
+            "first_tried": tried[0].started,
+            "last_tried": tried[-1].ended,
+            "seconds": round(last.ended - last.started, 3),
+            **{name: getattr(last, name) for name in ("message", "access", "yt_dlp", "format", "bytes", "sha256")},
+            **last.facts,
+        }
+        if last.error:
+            row |= {"reason": last.error, "kind": CLASSES[last.error].kind.value}
+            row["status"] = "failed" if last.counts else "pending"
+    if key in published:
+        row["status"] = "kept"
+    return row
+
+
+def write_ledger(
+    root: Path, shard: str, clips: Mapping[str, Mapping[str, Any]], finished: list[str]
+) -> list[dict[str, Any]]:
+    """Write `raw_clips/ledger/<shard>.parquet`; returns its rows, one for every clip of the list, sorted by key.
+
+    Args:
+        clips: the shard's rows of the clip list.
+        finished: the shard and its overflow shards, those of them that are finished.
+    """
+    log, published = AttemptLog(root, shard), clips_in(root, finished)
+    rows = [ledger_row(key, clips[key], log.of(key), published) for key in sorted(clips)]
+    write_rows(root / "raw_clips" / "ledger" / f"{shard}.parquet", rows, COLUMNS)
+    return rows

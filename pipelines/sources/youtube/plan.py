@@ -1,0 +1,98 @@
+"""What a build from YouTube will take, before anything is fetched."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from drawaudio_model.shard import SPLITS
+from pipelines.profiles import Profile
+
+PAGES_PER_VIDEO = 3.3
+"""Requests to the site for one video: about 1000 pages and player calls in an hour of 300 videos."""
+MEDIA_BYTES_PER_SECOND = 110e3
+"""H.264 and AAC at 360 lines: about 1.1 MB for a clip of ten seconds."""
+GUESSED_VIDEO_SECONDS = 180.0
+"""Mean length of what is fetched of a video; a guess, as the lists do not say. Videos over 12 minutes come as sections."""
+CLIP_MEDIA_BYTES = 2.0e6
+"""40 JPEGs and the FLAC of one clip: the mean of four clips of VGGSound, 0.9 to 3.5 MB."""
+FEATURE_BYTES = 0.27e6
+"""Latent, CAVP features, embeddings and curve of one clip: about 60 GB in 223,649 clips."""
+FLAC_BYTES = 0.2e6
+CUT_CPU_SECONDS = 1.31
+"""One accurate cut of ten seconds with x264 veryfast, on one core."""
+DECODE_CPU_SECONDS = 0.27
+"""Its decoding to 4 frames a second and 16 kHz."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Totals of a build."""
+
+    clips: int
+    videos: int
+    pages: float
+    """Requests to the site beside the media themselves."""
+    hours: float
+    """At the quota in force."""
+    fetched_gigabytes: float
+    disk_gigabytes: float
+    """Everything that stays: raw clips, decoded clips, each feature's shards, training shards."""
+    core_hours: float
+
+
+def estimate(clips: int, videos: int, videos_per_hour: float) -> Plan:
+    """Totals of `clips` clips cut from `videos` videos."""
+    per_clip = 10 * MEDIA_BYTES_PER_SECOND + CLIP_MEDIA_BYTES + 2 * FEATURE_BYTES + FLAC_BYTES
+    return Plan(
+        clips=clips,
+        videos=videos,
+        pages=videos * PAGES_PER_VIDEO,
+        hours=videos / videos_per_hour,
+        fetched_gigabytes=videos * GUESSED_VIDEO_SECONDS * MEDIA_BYTES_PER_SECOND / 1e9,
+        disk_gigabytes=clips * per_clip / 1e9,
+        core_hours=clips * (CUT_CPU_SECONDS + DECODE_CPU_SECONDS) / 3600,
+    )
+
+
+def plan(profile: Profile) -> str:
+    """A page for people: what the lists hold and what fetching it takes; nothing is fetched.
+
+    Raises:
+        ValueError: when the profile fetches nothing, or its lists are missing.
+    """
+    if profile.source != "youtube":
+        raise ValueError(
+            f"profile {profile.name} fetches nothing, so there is nothing to plan; set DRAWAUDIO_PROFILE to audiocaps, "
+            "vggsound_caption or mixed"
+        )
+    from pipelines.sources.youtube.lists import lists_folder, read_lists
+    from pipelines.sources.youtube.settings import DownloadSettings
+
+    settings = DownloadSettings.from_environment()
+    lists = read_lists(lists_folder(), profile.lists)
+    total = estimate(len(lists.clips), len({clip.source_id for clip in lists.clips}), settings.videos_per_hour)
+    splits = Counter(clip.split for clip in lists.clips)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in lists.reasons.items()) or "none"
+    who = "an account" if settings.cookies else "a guest"
+    other = settings.guest_videos_per_hour if settings.cookies else settings.account_videos_per_hour
+    rows = [
+        ("clips", f"{total.clips:,} (" + ", ".join(f"{splits[split]:,} {split}" for split in SPLITS) + ")"),
+        ("rows left out", f"{reasons} (each is named in clip_list_left_out.csv by clip_list)"),
+        ("videos", f"{total.videos:,}; some 10 % of such lists are gone or private by now"),
+        ("requests", f"{total.videos:,}, one a video; about {total.pages:,.0f} pages and player calls"),
+        ("time", f"{_hours(total.hours)} at {settings.videos_per_hour} videos/h, as {who}"),
+        (
+            "",
+            f"{_hours(total.videos / other)} at {other} videos/h, as {'a guest' if settings.cookies else 'an account'}",
+        ),
+        (
+            "fetched",
+            f"{total.fetched_gigabytes:,.0f} GB, if {GUESSED_VIDEO_SECONDS / 60:g} min of a video are (a guess)",
+        ),
+        ("disk", f"{total.disk_gigabytes:,.0f} GB for clips, features and training shards"),
+        ("CPU", f"{total.core_hours:,.0f} core-hours to cut and decode; features run on a GPU beside it"),
+    ]
+    return "\n".join([f"{profile.name}: nothing was fetched yet", *(f"  {name:<14} {text}" for name, text in rows)])
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f} h" + (f" ({hours / 24:.1f} days)" if hours >= 48 else "")

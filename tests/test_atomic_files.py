@@ -1,0 +1,105 @@
+"""Whatever interrupts a writer: the old file or folder stays until the new one is complete, and is never half of both."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from drawaudio_model.atomic_files import put_in_place, replaced_file, replaced_folder, write_atomically
+
+
+def fill(folder: Path, text: str) -> None:
+    (folder / "part").mkdir()
+    (folder / "part" / "weights").write_text(text)
+    (folder / "index").write_text(text)
+
+
+def content(folder: Path) -> set[str]:
+    return {path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_file_is_replaced_and_nothing_is_left_over(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "facts.json"
+    for text in ("old", "new"):
+        write_atomically(path, text.encode())
+        assert path.read_text() == text
+    with replaced_file(path) as temporary:
+        assert temporary.name == path.name and path.read_text() == "new"
+        temporary.write_text("newest")
+    assert path.read_text() == "newest"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_and_nothing_is_left_over(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "model"
+    for text in ("old", "new"):
+        with replaced_folder(folder) as partial:
+            fill(partial, text)
+        assert content(folder) == {text}
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("replaced", [replaced_file, replaced_folder])
+def test_an_error_leaves_the_old_one(tmp_path: Path, replaced: Callable[[Path], AbstractContextManager[Path]]) -> None:
+    path = tmp_path / "kept"
+    write_atomically(path, b"old") if replaced is replaced_file else fill_new(path)
+    with pytest.raises(ValueError, match="stopped"), replaced(path) as temporary:
+        (temporary if replaced is replaced_file else temporary / "index").write_text("half")
+        raise ValueError("stopped")
+    assert path.read_text() == "old" if replaced is replaced_file else content(path) == {"old"}
+
+
+def fill_new(path: Path) -> None:
+    path.mkdir()
+    fill(path, "old")
+
+
+def test_a_new_folder_is_put_in_place_whole(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    fill(tmp_path / "made", "new")
+    put_in_place(tmp_path / "made", tmp_path / "final")
+    assert content(tmp_path / "final") == {"new"}
+    assert not (tmp_path / "made").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from drawaudio_model.atomic_files import replaced_folder
+step, point = 0, int(sys.argv[2])
+def dying(original):
+    def call(*arguments):
+        global step
+        step += 1
+        if step == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+    return call
+# Every sync and every rename is a place where the machine may stop.
+os.fsync, os.rename = dying(os.fsync), dying(os.rename)
+with replaced_folder(Path(sys.argv[1])) as partial:
+    (partial / "part").mkdir()
+    (partial / "part" / "weights").write_text("new")
+    (partial / "index").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("point", range(1, 8))
+def test_killed_at_any_point_the_next_writer_finds_the_old_one_or_the_new_one(tmp_path: Path, point: int) -> None:
+    folder = tmp_path / "model"
+    fill_new(folder)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(point)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    with pytest.raises(ValueError, match="stopped"), replaced_folder(folder):
+        # Between the two renames the old one lay aside; it is back before anything is written.
+        assert content(folder) in ({"old"}, {"new"})
+        raise ValueError("stopped")
+    with replaced_folder(folder) as partial:
+        fill(partial, "newest")
+    assert content(folder) == {"newest"}
+    assert os.listdir(tmp_path) == ["model"]
