@@ -250,7 +250,9 @@ class TrainConfig:
             warmup_steps=50,
             ema_decay=0.995,
             trainable="full",
-            unet_channels=(16, 40, 80),
+            # The finest level must carry sixteen channels of noise and what it makes of them: with 16 features there instead of 64
+            # a step takes two thirds of the time, and 800 steps leave a validation loss of 0.42 where 400 leave 0.25.
+            unet_channels=(64, 64, 80),
             # Attention over 25 x 2 places instead of 50 x 4 halves a step's time on two cores.
             unet_plain_levels=2,
             unet_layers_per_block=1,
@@ -292,7 +294,7 @@ class TrainConfig:
             cls.demo(),
             run="control",
             steps=1600,
-            unet_channels=(32, 64, 96),
+            unet_channels=(64, 64, 96),
             video_width=96,
             ema_decay=0.998,
             null_text_rate=0.5,
