@@ -28,12 +28,15 @@ import torch
 
 from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
+from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS
+from drawaudio_model.drawn_curves import draw_signal
 from drawaudio_model.evaluation import control_page, sound_classifier
 from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
 from drawaudio_model.evaluation.control_rows import (
     ROWS,
     Row,
     Scene,
+    loudest_level,
     other_things,
     read_scenes,
     read_truths,
@@ -51,6 +54,7 @@ from drawaudio_model.evaluation.sample_sounds import (
     read_samples,
     real_onsets,
     real_waveform,
+    rebuilt_sound,
     sample_fingerprint,
     through_autoencoder,
 )
@@ -79,6 +83,8 @@ METRICS = {
 }
 WORST_TENTH = {"loudness_pearson": 10, "loudness_error_db": 90, "level_error_db": 90, "silence_db": 90}
 """Metrics of which the worst tenth of the clips is told, too, with the percentile that bounds it."""
+DECODED = 48
+"""Held-out sounds on which the classifier is judged through the model's decoder, at most."""
 RIGHT_CORRELATION, RIGHT_LEVEL_DB = 0.75, 3.0
 """What `right_in_all` asks of a clip, besides the right thing: noise under the curve has the level and not the thing."""
 BOUNDS = {
@@ -230,7 +236,7 @@ def run_benchmark(
         raw_clips, output / "classifier", steps=settings.classifier_steps, seed=settings.seed
     )
     held_out = [stem for split in ("val", "test") for stem in sound_classifier.read_stems(raw_clips, split)]
-    heard_right = sound_classifier.accuracy(classifier, held_out)
+    accuracies = {"held_out_stems": sound_classifier.accuracy(classifier, held_out)}
     real = {sample.key: real_waveform(sample) for sample in samples}
     tables: dict[str, Table] = {}
     with Reporter("control", total=_steps(samples, raw_clips, models, settings), log=output / "log.jsonl") as report:
@@ -258,6 +264,9 @@ def run_benchmark(
                 tables[name] = merged(row, f"{words}: {row.words}" if words else row.words, asked)
             if not words:
                 report.note("bounds")
+                held_out_sounds = [*held_out, *sound_classifier.read_materials(raw_clips, "test")]
+                decoded = decoded_sounds(pipe, held_out_sounds, settings.seed)
+                accuracies["decoded_sounds"] = sound_classifier.accuracy(classifier, decoded)
                 bounds = bound_sounds(pipe, scenes, real, batch=settings.batch, report=report)
                 guidance = _guidance(pipe, settings)
         for name, sounds in bounds.items():
@@ -278,13 +287,15 @@ def run_benchmark(
             "classifier": {
                 "kinds": list(classifier.kinds),
                 "held_out_stems": len(held_out),
-                "accuracy_on_held_out_stems": heard_right,
+                "accuracy_on_held_out_stems": accuracies["held_out_stems"],
+                "accuracy_on_decoded_sounds": accuracies["decoded_sounds"],
+                "agreement": {name: classifier.agreement(list(table.sounds.values())) for name, table in tables.items()},
                 "steps": settings.classifier_steps,
             },
             "rows": rows,
             "comparisons": comparisons(judged, settings.seed),
             "mask_swaps": swaps._asdict(),
-            "goals": goals(rows, swaps.value, heard_right, comparisons(judged, settings.seed)),
+            "goals": goals(rows, swaps.value, accuracies, comparisons(judged, settings.seed)),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
             "torch": torch.__version__,
             "wall_seconds": round(time.monotonic() - started, 1),
@@ -384,6 +395,22 @@ def bound_sounds(
         "mean_drawn": {key: match_levels(mean, curve).waveform for key, curve in drawn.items()},
         "other_drawn": {key: match_levels(others[key], curve).waveform for key, curve in drawn.items()},
     }
+
+
+def decoded_sounds(
+    pipe: DrawAudioPipeline, sounds: Sequence[sound_classifier.Stem], seed: int
+) -> list[sound_classifier.Stem]:
+    """DECODED of the sounds, evenly chosen, through the model's autoencoder and vocoder: 8 s each, the continuous ones under a
+    drawn curve. What the classifier says of generated sounds counts only as far as it hears these right."""
+    chosen = np.unique(np.linspace(0, len(sounds) - 1, DECODED).astype(int))
+    decoded = []
+    for number in chosen:
+        thing, waveform = sounds[number], sounds[number].waveform[:CLIP_SAMPLES]
+        if thing.continuous:
+            curve = draw_signal(np.random.default_rng([seed, 4, number]), CLIP_SECONDS, loudest=loudest_level(pipe))
+            waveform = match_levels(waveform, curve).waveform
+        decoded.append(sound_classifier.Stem(thing.kind, rebuilt_sound(pipe, waveform)))
+    return decoded
 
 
 def read_wordings(path: Path) -> dict[str, list[str]]:

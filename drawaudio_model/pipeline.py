@@ -76,6 +76,7 @@ from drawaudio_model.masks import apply_mask
 from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
 from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder, detector_beside
+from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.training_domain import TrainingDomain
 from drawaudio_model.unet import DrawAudioUNet
@@ -135,7 +136,7 @@ class DrawAudioPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: AutoencoderKL | PatchAutoencoder,
         text_encoder: ClapModel,
         tokenizer: PreTrainedTokenizerBase,
         text_encoder_2: T5EncoderModel,
@@ -561,8 +562,8 @@ class DrawAudioPipeline(DiffusionPipeline):
 
     @property
     def compression(self) -> int:
-        """Mel frames a latent frame; every level of the autoencoder but the last halves both axes."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        """Mel frames a latent frame, and bins a latent bin."""
+        return compression(self.vae)
 
     def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)

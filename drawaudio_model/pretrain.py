@@ -32,7 +32,8 @@ class Backbone:
     runs: dict[str, Callable[[], Any]]
     """Name of a run -> its configuration."""
     step_fields: tuple[str, ...]
-    """Fields of the configuration that count steps; `--steps` is shared out among them in their proportion."""
+    """Fields of the configuration that count steps; `--steps` is shared out among them in their proportion. None where
+    the backbone is computed at once."""
     pictures: tuple[str, ...]
     """PNG files in the folder that are worth showing."""
 
@@ -47,7 +48,7 @@ def load_backbone(name: str) -> Backbone:
         from drawaudio_model.pretraining.autoencoder import AutoencoderConfig as Config
         from drawaudio_model.pretraining.autoencoder import train_autoencoder as train
 
-        fields, pictures = ("steps",), ("reconstruction", "loss")
+        fields, pictures = (), ("reconstruction", "patterns")
     elif name == "text_encoders":
         from drawaudio_model.pretraining.text import TextConfig as Config
         from drawaudio_model.pretraining.text import train_text_encoders as train
@@ -86,6 +87,8 @@ def share_steps(config: Any, fields: Sequence[str], steps: int) -> Any:
     """
     if steps < 1:
         raise ValueError(f"steps is {steps}, expected at least 1")
+    if not fields:
+        raise ValueError(f"steps is {steps}, but this backbone is computed at once; leave --steps out")
     total = sum(getattr(config, field) for field in fields)
     return replace(config, **{field: max(1, round(getattr(config, field) * steps / total)) for field in fields})
 
@@ -126,7 +129,8 @@ def pretrain(
     }
     with Reporter(f"pretrain {name}", total=None) as report:
         with replaced_folder(output) as folder:
-            report.note(f"reading the clips, then {sum(settings['steps'].values())} steps")
+            steps = sum(settings["steps"].values())
+            report.note(f"reading the clips, then {steps} steps" if steps else "reading the clips")
             measured = backbone.train(data, folder, config, seed=seed, seconds=seconds, device=pick_device())
             record = {**settings, **measured}
             # No times in the file: equal runs leave equal folders.

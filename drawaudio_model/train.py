@@ -20,12 +20,12 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers import AutoencoderKL
 
 from drawaudio_model.adapters import PARTS, save_adapters
 from drawaudio_model.atomic_files import replaced_folder
 from drawaudio_model.config import RUN_NAMES, TrainConfig, changed, differences, named_run
 from drawaudio_model.dataset import DrawnInstructions, TrainingShards
+from drawaudio_model.model_folder import read_json
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import count_clips, finished_shards
@@ -112,7 +112,7 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
             validation,
             denoiser,
             load_null_text(arguments.backbones),
-            AutoencoderKL.load_config(arguments.backbones / "audio_autoencoder")["scaling_factor"],
+            read_json(arguments.backbones / "audio_autoencoder" / "config.json")["scaling_factor"],
             state,
             accelerator,
             report,

@@ -288,7 +288,9 @@ def test_truth_is_json_and_silent_objects_stay_silent(pair: demo.DemoClip, rende
     truth = json.loads(json.dumps(rendered_pair.truth))
     assert [thing["target"] for thing in truth["objects"]] == [True] + [False] * (len(truth["objects"]) - 1)
     assert len(rendered_pair.stems) == sum(thing["active"] for thing in truth["objects"]) == 2
-    assert truth["wordings"] == list(pair.wordings)
+    assert [thing["wordings"] for thing in truth["objects"][:2]] == [list(pair.wordings), list(pair.other_wordings)]
+    assert all(thing["wordings"] == [] for thing in truth["objects"][2:])
+    assert len(rendered_pair.materials) == 2
     assert all(thing["phrase"] in thing["names"] for thing in truth["objects"])
     for thing in truth["objects"]:
         assert len(thing["boxes"]) == SOURCE_VIDEO_FRAMES

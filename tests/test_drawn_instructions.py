@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from drawaudio_model.atomic_files import encode_array
-from drawaudio_model.boxes import Box
+from drawaudio_model.boxes import Box, boxes_to_json
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import DrawnInstructions, NullRates, TrainingShards, training_batches, training_sample
-from drawaudio_model.shard import ShardWriter
-from pipelines.assets.drawn_instructions import surest_boxes
+from drawaudio_model.media import encode_flac
+from drawaudio_model.shard import ShardReader, ShardWriter
+from pipelines.assets.drawn_instructions import surest_boxes, things
 from tests.counting_shards import write_shards
 
 MARK = 700.0
@@ -109,3 +110,43 @@ def test_a_frame_without_a_box_has_the_surest_box_of_the_nearest_frame() -> None
     np.testing.assert_allclose(found[39], [0.3, 0.3, 0.4, 0.4])
     np.testing.assert_allclose(found[16], [0.5, 0.5, 0.7, 0.8])
     assert surest_boxes([]) is None
+
+
+def test_every_thing_whose_sound_is_known_is_asked_for_with_its_own_words_place_and_sound(tmp_path: Path) -> None:
+    sounds = {name: np.full(160_000, level, np.float32) for name, level in (("own", 0.1), ("other", 0.2), ("long", 0.3))}
+    other_boxes = [[0.5, 0.5, 0.9, 0.9]] * 40
+    truth = {
+        "target": 0,
+        "objects": [
+            {"stem": 0, "wordings": ["ding"], "boxes": [[0, 0, 0.2, 0.2]] * 40},
+            {"stem": 1, "wordings": ["woof", "a bark"], "boxes": other_boxes},
+            {"stem": None, "wordings": [], "boxes": other_boxes},
+        ],
+    }
+    detected = boxes_to_json([Box(3, 0, 0.9, 0.1, 0.1, 0.3, 0.3)])
+    folders = {
+        "clip_media": {"flac": encode_flac(sounds["own"])},
+        "captions": {"json": json.dumps({"caption": "a bell", "caption_source": "given"}).encode()},
+        "object_masks": {"boxes.json": detected.encode()},
+        "raw_clips": {
+            "truth.json": json.dumps(truth).encode(),
+            "stem0.flac": encode_flac(sounds["own"]),
+            "stem1.flac": encode_flac(sounds["other"]),
+            "material1.flac": encode_flac(sounds["long"]),
+        },
+    }
+    upstream = {}
+    for asset, members in folders.items():
+        with ShardWriter(tmp_path / asset, "train-000000", inputs={}) as shard:
+            shard.add("clip", members)
+            shard.commit()
+        upstream[asset] = ShardReader(tmp_path / asset, "train-000000")
+    target, other = things("clip", upstream)
+    assert (target.words, other.words) == (["a bell", "ding"], ["woof", "a bark"])
+    np.testing.assert_allclose(target.boxes[0], [0.1, 0.1, 0.3, 0.3])
+    np.testing.assert_allclose(other.boxes, other_boxes)
+    levels = [np.abs(sound).max() for sound in (target.waveform, other.waveform, other.material)]
+    np.testing.assert_allclose(levels, [0.1, 0.2, 0.3], atol=1e-3)
+    assert target.material is None
+    upstream["raw_clips"] = ShardReader(tmp_path / "captions", "train-000000")  # a source without truth
+    assert [thing.words for thing in things("clip", upstream)] == [["a bell"]]

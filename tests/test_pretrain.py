@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
 
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, letterbox, suppress
 from drawaudio_model.media import encode_flac, encode_jpeg
-from drawaudio_model.mel import log_mel
+from drawaudio_model.patch_autoencoder import compression, load_autoencoder
 from drawaudio_model.pretrain import load_backbone, main, pretrain, share_steps
-from drawaudio_model.pretraining.autoencoder import AutoencoderConfig, train_autoencoder
+from drawaudio_model.pretraining.autoencoder import AutoencoderConfig, read_log_mels, train_autoencoder
 from drawaudio_model.pretraining.cavp import (
     COARSE_BANDS,
     STANDARD_VIEWS,
@@ -121,16 +120,30 @@ def test_unknown_backbone_is_named():
         load_backbone("flute")
 
 
-def test_autoencoder_learns_and_scales_its_latents(root, tmp_path):
-    config = replace(AutoencoderConfig.tiny(), steps=40)
+def test_autoencoder_rebuilds_sounds_that_it_never_heard_and_scales_its_latents(root, tmp_path):
+    config = AutoencoderConfig(latent_channels=8)
     measured = train_autoencoder(root, tmp_path, config, seed=0, seconds=None, device=torch.device("cpu"))
-    assert measured["loss_after"] < 0.75 * measured["loss_before"]
-    model = AutoencoderKL.from_pretrained(tmp_path)
-    assert 2 ** (len(model.config.block_out_channels) - 1) == 8
+    model = load_autoencoder(tmp_path)
+    assert compression(model) == 8
     assert model.config.scaling_factor == pytest.approx(measured["scaling_factor"])
-    silence = log_mel(np.zeros(SAMPLE_RATE * 2, np.float32))[None, None]
-    latent = model.encode(silence[:, :, :192]).latent_dist.mean
-    assert latent.shape == (1, config.latent_channels, 24, 8)
+    clips = TrainClips(root, ["clip_media"])
+    mels = read_log_mels(clips, clips.split()[1])
+    latents = model.encode(mels[:, None]).latent_dist.mean
+    assert latents.shape == (len(mels), 8, 125, 8)
+    assert 0.5 < float(latents.std()) * model.config.scaling_factor < 1.5
+    rebuilt = model.decode(latents).sample[:, 0]
+    assert measured["held_out_error_nats"] == pytest.approx(float((rebuilt - mels).abs().mean()))
+    # Eight numbers of 64 say far more than the mean of a patch does.
+    flat = torch.nn.functional.interpolate(
+        torch.nn.functional.avg_pool2d(mels[:, None], 8), scale_factor=8, mode="nearest"
+    )[:, 0]
+    assert measured["held_out_error_nats"] < 0.5 * float((flat - mels).abs().mean())
+    assert (tmp_path / "patterns.png").stat().st_size > 0 and (tmp_path / "reconstruction.png").stat().st_size > 0
+
+
+def test_a_backbone_that_is_computed_at_once_takes_no_steps(root, tmp_path):
+    with pytest.raises(ValueError, match="steps is 3, but this backbone is computed at once; leave --steps out"):
+        pretrain("audio_autoencoder", root, tmp_path / "autoencoder", run="tiny", steps=3)
 
 
 def test_same_seed_same_weights_other_seed_other_weights(root, tmp_path):
@@ -317,7 +330,8 @@ def test_text_encoders_learn_wordings_where_the_truth_tells_them(root, tmp_path)
         for key in reader.keys:
             truth = json.loads(reader.member(key, "truth.json"))
             colour = truth["objects"][0]["colour"]
-            truth |= {"kind": colour, "wordings": [f"hooting {colour} thing", f"{colour} hoots"]}
+            truth["kind"] = colour
+            truth["objects"][0]["wordings"] = [f"hooting {colour} thing", f"{colour} hoots"]
             writer.add(key, {"truth.json": json.dumps(truth).encode()})
         writer.commit()
     measured = pretrain("text_encoders", tmp_path, tmp_path / "text", run="tiny", steps=12)

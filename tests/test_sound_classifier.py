@@ -1,14 +1,25 @@
 """The classifier of the control benchmark: it learns from stems, is judged on others, and is trained once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from drawaudio_model.clip_format import CLIP_SAMPLES, SAMPLE_RATE, SOURCE_SAMPLES
-from drawaudio_model.evaluation.sound_classifier import accuracy, read_stems, train_classifier, trained_classifier
+from drawaudio_model.evaluation.sound_classifier import (
+    SoundClassifier,
+    Stem,
+    _crop,
+    accuracy,
+    read_stems,
+    train_classifier,
+    trained_classifier,
+)
 from drawaudio_model.media import encode_flac
+from drawaudio_model.mel import log_mel
 from drawaudio_model.shard import ShardWriter
 
 STEPS = 30
@@ -92,3 +103,28 @@ def test_it_is_trained_once_for_the_same_clips(raw_clips: Path, tmp_path: Path) 
         assert value.equal(again.state_dict()[name]), name
     trained_classifier(raw_clips, tmp_path, steps=3)
     assert (tmp_path / "classifier.safetensors").stat().st_mtime_ns != written
+
+
+def test_the_networks_vote_and_their_agreement_is_told() -> None:
+    model = SoundClassifier(("drum", "horn"), members=3)
+    with torch.no_grad():
+        for member, logits in zip(model.members, ([2.0, 0.0], [2.0, 0.0], [0.0, 1.0]), strict=True):
+            member.head.weight.zero_()
+            member.head.bias.copy_(torch.tensor(logits))
+    sounds = [tone_or_noise("horn", 1)[:CLIP_SAMPLES]] * 2
+    assert model.classify(sounds) == ["drum", "drum"]
+    assert model.agreement(sounds) == 0.0
+    with torch.no_grad():
+        model.members[2].head.bias.copy_(torch.tensor([3.0, 0.0]))
+    assert model.agreement(sounds) == 1.0
+
+
+def test_continuous_sounds_are_also_heard_under_drawn_curves(raw_clips: Path) -> None:
+    steady = Stem("horn", np.full(SOURCE_SAMPLES, 0.5, np.float32) * np.sin(np.arange(SOURCE_SAMPLES)), continuous=True)
+    mel = log_mel(steady.waveform)
+    crops = [_crop(np.random.default_rng(seed), [steady], [mel], [0]) for seed in range(20)]
+    spread = [float(crop[50:-50].amax(dim=1).max() - crop[50:-50].amax(dim=1).min()) for crop in crops]
+    assert 4 < sum(value > 1.0 for value in spread) < 16  # about half of them rise and fall
+    paused = replace(steady, continuous=False)
+    crops = [_crop(np.random.default_rng(seed), [paused], [mel], [0]) for seed in range(20)]
+    assert all(float(crop[50:-50].amax(dim=1).std()) < 0.1 for crop in crops)

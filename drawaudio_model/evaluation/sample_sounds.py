@@ -222,6 +222,13 @@ def through_autoencoder(
     return sounds
 
 
+@torch.no_grad()
+def rebuilt_sound(pipe: DrawAudioPipeline, waveform: np.ndarray) -> np.ndarray:
+    """(128000,) 8 s of sound encoded to the posterior's mean and decoded again."""
+    posterior = pipe.vae.encode(log_mel(waveform)[None, None].to(pipe.device)).latent_dist
+    return pipe.decode(posterior.mean * pipe.vae.config.scaling_factor)[0]
+
+
 def mean_sound(pipe: DrawAudioPipeline, waveforms: Sequence[np.ndarray]) -> np.ndarray:
     """(128000,) the sound of the waveforms' mean log-mel."""
     mean = torch.stack([log_mel(waveform) for waveform in waveforms]).mean(dim=0)  # (T, M)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from drawaudio_model.media import decode_flac
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import ShardReader, finished_shards
 from drawaudio_model.thread_choice import chosen_threads, threads_setting
@@ -77,6 +78,13 @@ class TrainClips:
     def json(self, asset: str, key: str, extension: str = "json") -> Any:
         """One JSON member, parsed."""
         return json.loads(self.member(asset, key, extension))
+
+    def materials(self, key: str) -> list[np.ndarray]:
+        """(samples,) float32 of the clip's things sounding without a pause, which curves drawn by hand shape; none where the
+        clip's source makes none."""
+        reader = self._readers.get(("raw_clips", key))
+        names = [name for name in reader.members(key) if name.startswith("material")] if reader else []
+        return [decode_flac(reader.member(key, name)) for name in sorted(names)]
 
     def frames(self, key: str, size: int, *, step: int = 1) -> np.ndarray:
         """Every step-th frame of the clip, (V, size, size, 3) uint8 RGB, squeezed to a square as CAVP and detector see it."""

@@ -26,6 +26,7 @@ from drawaudio_model.mel import (
     log_mel,
     normalize_waveform,
 )
+from drawaudio_model.patch_autoencoder import PatchAutoencoder, load_autoencoder
 from drawaudio_model.pretraining.autoencoder import reconstruct
 from drawaudio_model.pretraining.loop import TrainClips, counted, draw_losses, fit
 from drawaudio_model.pretraining.vocoder_comparison import MAGNITUDE_FLOOR, draw_mels, render, stft_magnitudes
@@ -84,8 +85,10 @@ def train_vocoder(
     clips = TrainClips(data, ["clip_media"], optional=["raw_clips"])
     train_keys, held_out_keys = clips.split()
     chosen = np.unique(np.linspace(0, len(held_out_keys) - 1, config.compared_clips).astype(int))
-    autoencoder = load_autoencoder(data)
-    learnt = torch.cat([read_waveforms(clips, train_keys), *read_materials(clips, train_keys[::MATERIAL_EVERY])])
+    folder = data / "backbones" / "audio_autoencoder"
+    autoencoder = load_autoencoder(folder) if folder.is_dir() else None
+    materials = [torch.as_tensor(sound)[None] for key in train_keys[::MATERIAL_EVERY] for sound in clips.materials(key)]
+    learnt = torch.cat([read_waveforms(clips, train_keys), *materials])
     examples = Examples(learnt, autoencoder)
     vocoder = SpectralVocoder(width=config.width, blocks=config.blocks).to(device)
     random = torch.Generator().manual_seed(seed)
@@ -119,12 +122,6 @@ def train_vocoder(
     }
 
 
-def load_autoencoder(data: Path) -> AutoencoderKL | None:
-    """The autoencoder of a data root; None where none was trained."""
-    folder = data / "backbones" / "audio_autoencoder"
-    return AutoencoderKL.from_pretrained(folder).eval() if folder.is_dir() else None
-
-
 def read_waveforms(clips: TrainClips, keys: list[str]) -> Tensor:
     """Normalised waveforms of whole clips, (N, samples) float32."""
     return torch.stack(
@@ -135,16 +132,10 @@ def read_waveforms(clips: TrainClips, keys: list[str]) -> Tensor:
     )
 
 
-def read_materials(clips: TrainClips, keys: list[str]) -> list[Tensor]:
-    """(1, samples) of the clips' sounds without a pause, where their source has made any: what drawn curves shape."""
-    own = [key for key in keys if clips.has("raw_clips", key, "material.flac")]
-    return [torch.as_tensor(decode_flac(clips.member("raw_clips", key, "material.flac")))[None] for key in own]
-
-
 class Examples:
     """Random crops of clips with a gain that moves: log-mels and the real sound's magnitudes."""
 
-    def __init__(self, waveforms: Tensor, autoencoder: AutoencoderKL | None) -> None:
+    def __init__(self, waveforms: Tensor, autoencoder: PatchAutoencoder | AutoencoderKL | None) -> None:
         """Examples of waveforms (N, samples); the autoencoder rebuilds their mels once."""
         edges = (EDGE_SAMPLES, EDGE_SAMPLES)
         self._padded = functional.pad(waveforms[:, None], edges, mode="reflect")[:, 0]
@@ -194,7 +185,7 @@ def spectral_loss(log_magnitudes: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def compare(
-    vocoder: Vocoder, waveforms: Tensor, autoencoder: AutoencoderKL | None, picture: Path | None = None
+    vocoder: Vocoder, waveforms: Tensor, autoencoder: PatchAutoencoder | AutoencoderKL | None, picture: Path | None = None
 ) -> dict[str, float]:
     """Figures of the vocoder and of Griffin-Lim on the same clips: `<method>_<mel>_<figure>`, see `Rendering`.
 

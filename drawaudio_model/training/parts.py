@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import DDIMScheduler
 
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.generation.candidates import published_front_end
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
+from drawaudio_model.patch_autoencoder import load_autoencoder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.text import TextConditioner
 from drawaudio_model.training.denoiser import NOISE_SCHEDULE, Denoiser, NullText
@@ -44,7 +45,7 @@ def build_pipeline(
     from_audioldm2 = config.unet_channels is None
     text = TextConditioner.from_pretrained(backbones / "text_encoders")
     return DrawAudioPipeline(
-        vae=AutoencoderKL.from_pretrained(backbones / "audio_autoencoder"),
+        vae=load_autoencoder(backbones / "audio_autoencoder"),
         text_encoder=text.text_encoder,
         tokenizer=text.tokenizer,
         text_encoder_2=text.text_encoder_2,

@@ -37,12 +37,12 @@ def recipe(data_root: DataRoot, group: int | None = None) -> ShardRecipe:
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
         import torch
-        from diffusers import AutoencoderKL
 
         from drawaudio_model.mel import log_mel, normalize_waveform
+        from drawaudio_model.patch_autoencoder import load_autoencoder
 
         if not models:
-            models.append(AutoencoderKL.from_pretrained(folder).eval().to(device()))
+            models.append(load_autoencoder(folder).to(device()))
         for start in range(0, len(keys), group):
             chosen = keys[start : start + group]
             waveforms = [normalize_waveform(read_waveform(upstream["clip_media"], key)) for key in chosen]

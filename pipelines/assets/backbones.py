@@ -30,7 +30,7 @@ def _after(*assets: dg.AssetsDefinition) -> list[dg.AssetDep]:
 
 @dg.asset(deps=_after(raw_clips, clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"diffusers"})
 def audio_autoencoder(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
-    """`AutoencoderKL` of log-mels with its scaling factor; published: AudioLDM2's, and beside it its UNet."""
+    """Log-mels to latents: principal directions of small patches; published: AudioLDM2's, and beside it its UNet."""
     return make_backbone(context, data_root, trainer, "audio_autoencoder", ("raw_clips", "clip_media"))
 
 

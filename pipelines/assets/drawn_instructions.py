@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,12 +96,11 @@ class Encoders:
     """
 
     def __init__(self, autoencoder: Path, text: Path, cavp: Path) -> None:
-        from diffusers import AutoencoderKL
-
         from drawaudio_model.cavp import CAVP
+        from drawaudio_model.patch_autoencoder import load_autoencoder
         from drawaudio_model.text import TextConditioner
 
-        self.autoencoder = AutoencoderKL.from_pretrained(autoencoder).eval().to(device())
+        self.autoencoder = load_autoencoder(autoencoder).to(device())
         self.text = TextConditioner.from_pretrained(text).to(device())
         self.cavp = CAVP.from_checkpoint(cavp).eval().to(device())
 
@@ -108,12 +108,12 @@ class Encoders:
         """Members of `count` variants of a clip: n.json, n.latent.npy, n.loudness.npy, n.cavp_masked.npy, n.t5.npy, n.gpt.npy."""
         from drawaudio_model.drawn.sounds import draw_sound
 
-        waveform = read_waveform(upstream["clip_media"], key)
-        material, wordings = read_material(upstream["raw_clips"], key)
-        caption = read_caption(upstream["captions"], key)["caption"]
-        sounds = [draw_sound(rng, waveform, material) for _ in range(count)]
-        words = [str(rng.choice([caption, *wordings])) for _ in range(count)]
-        masked = self._masked_features(rng, key, upstream, [sound.start_seconds for sound in sounds])
+        known = things(key, upstream)
+        asked = [known[number % len(known)] for number in range(count)]
+        sounds = [draw_sound(rng, thing.waveform, thing.material) for thing in asked]
+        words = [str(rng.choice(thing.words)) for thing in asked]
+        places = [(thing.boxes, sound.start_seconds) for thing, sound in zip(asked, sounds, strict=True)]
+        masked = self._masked_features(rng, read_frames(upstream["clip_media"], key), places)
         latents, text = self._latents(sounds), self._text_features(words)
         members: dict[str, bytes] = {}
         for number, sound in enumerate(sounds):
@@ -147,22 +147,21 @@ class Encoders:
         ]
 
     def _masked_features(
-        self, rng: np.random.Generator, key: str, upstream: dict[str, ShardReader], starts: list[int]
+        self, rng: np.random.Generator, frames: np.ndarray, places: list[tuple[np.ndarray | None, int]]
     ) -> list[np.ndarray]:
-        """(32, D) float16 of the 8 s that begin at each start, behind a mask drawn over the boxes that were detected."""
+        """(32, D) float16 of the 8 s that begin at each place's second, behind a mask drawn over its boxes (V, 4); None: all."""
         import torch
 
         from drawaudio_model.masks import apply_mask
 
-        frames = read_frames(upstream["clip_media"], key)
-        boxes = surest_boxes(read_boxes(upstream["object_masks"], key))
         size = frames.shape[1:3]
-        masks = [np.ones((len(frames), *size), bool) if boxes is None else drawn(rng, boxes, *size) for _ in starts]
+        whole = np.ones((len(frames), *size), bool)
+        masks = [whole if boxes is None else drawn(rng, boxes, *size) for boxes, _ in places]
         batch = torch.cat([self.cavp.preprocess(apply_mask(frames, mask)[None]) for mask in masks])
         with torch.inference_mode(), autocast(float16_is_enough=True):
             features = self.cavp.encode_video(batch.to(device())).half().cpu().numpy()
-        places = [slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES) for start in starts]
-        return [row[place] for row, place in zip(features, places, strict=True)]
+        starts = [start * VIDEO_FPS for _, start in places]
+        return [row[start : start + VIDEO_FRAMES] for row, start in zip(features, starts, strict=True)]
 
 
 def drawn(rng: np.random.Generator, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -185,14 +184,47 @@ def surest_boxes(boxes: list[Any]) -> np.ndarray | None:
     return np.array([[getattr(surest[frame], side) for side in ("x0", "y0", "x1", "y1")] for frame in nearest])
 
 
-def read_material(raw: ShardReader, key: str) -> tuple[np.ndarray | None, list[str]]:
-    """A clip's sound without a pause, and further wordings, where its source knows them (the rendered world's truth)."""
+@dataclass(frozen=True, eq=False)
+class Thing:
+    """What a variant is about: something in the picture whose sound is known."""
+
+    waveform: np.ndarray
+    """(160000,) its sound in the clip."""
+    material: np.ndarray | None
+    """(160000,) its sound without a pause; None where the source has none."""
+    words: list[str]
+    """Texts that ask for it, at least one."""
+    boxes: np.ndarray | None
+    """(V, 4) where it is; None where that is unknown."""
+
+
+def things(key: str, upstream: dict[str, ShardReader]) -> list[Thing]:
+    """What the clip's caption is about, and after it every other thing of which the source knows sound, place and words."""
     from drawaudio_model.media import decode_flac
 
-    members = raw.members(key) if key in raw else []
-    material = decode_flac(raw.member(key, "material.flac")) if "material.flac" in members else None
-    truth = json.loads(raw.member(key, "truth.json")) if "truth.json" in members else {}
-    return material, list(truth.get("wordings", ()))
+    raw = upstream["raw_clips"]
+    members = set(raw.members(key)) if key in raw else set()
+    truth = json.loads(raw.member(key, "truth.json")) if "truth.json" in members else {"objects": [], "target": None}
+
+    def sound(name: str) -> np.ndarray | None:
+        return decode_flac(raw.member(key, name)) if name in members else None
+
+    target = truth["objects"][truth["target"]] if truth["objects"] else {}
+    caption = read_caption(upstream["captions"], key)["caption"]
+    found = [
+        Thing(
+            read_waveform(upstream["clip_media"], key),
+            sound(f"material{target.get('stem')}.flac"),
+            [caption, *target.get("wordings", ())],
+            surest_boxes(read_boxes(upstream["object_masks"], key)),
+        )
+    ]
+    for number, thing in enumerate(truth["objects"]):
+        own = sound(f"stem{thing['stem']}.flac")
+        if number != truth["target"] and own is not None and thing.get("wordings"):
+            material, boxes = sound(f"material{thing['stem']}.flac"), np.array(thing["boxes"])
+            found.append(Thing(own, material, thing["wordings"], boxes))
+    return found
 
 
 def show(reader: ShardReader) -> dict[str, Any]:

@@ -34,7 +34,8 @@ from pipelines.sources.youtube.shards import fill_shards
 def raw_clips(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     """One tar a shard: media of 10 s as `mp4` (or a reference to the user's own file) and its facts as `json`.
 
-    The demo world adds its ground truth: `truth.json` (objects, boxes, onsets) and each object's stem as `flac`.
+    The demo world adds its ground truth: `truth.json` (objects, boxes, onsets), and as `flac` the sound of each thing that moves
+    (`stem<i>`) and the same without a pause (`material<i>`).
     Beside it `ledger/<shard>.parquet` holds one row for every clip of the list, kept or not.
     """
     root = Path(data_root.path)
@@ -111,7 +112,7 @@ def _render(keys: list[str], clips: dict[str, Any]) -> Iterator[tuple[str, Membe
     for key, clip in zip(keys, rendered, strict=True):
         facts = {"path": "", "start_s": 0, "bytes": len(clip.media), "sha256": hashlib.sha256(clip.media).hexdigest()}
         sounds = {f"stem{i}.flac": encode_flac(stem) for i, stem in enumerate(clip.stems)}
-        sounds["material.flac"] = encode_flac(clip.material)
+        sounds |= {f"material{i}.flac": encode_flac(material) for i, material in enumerate(clip.materials)}
         truth = json.dumps(clip.truth, sort_keys=True).encode()
         yield key, {"json": json.dumps(facts).encode(), "mp4": clip.media, "truth.json": truth, **sounds}
 

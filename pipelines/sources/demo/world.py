@@ -58,6 +58,8 @@ class DemoClip:
     backdrop_seed: int
     wordings: tuple[str, ...]
     """Other wordings of what the caption means, all distinct."""
+    other_wordings: tuple[str, ...] = ()
+    """Wordings for the sound of the second thing that moves, all distinct; none where there is none."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,11 @@ class RenderedClip:
     media: bytes
     """mp4: H.264, FRAME_SIZE square, RENDER_FPS; AAC, the target's stem."""
     truth: dict[str, object]
-    """JSON-able: key, kind, caption, wordings, target (index), objects (see `render_clip`)."""
+    """JSON-able: key, kind, caption, target (index), objects (see `render_clip`)."""
     stems: list[np.ndarray]
     """Sound of each active object, in the order of the objects: float32 (SOURCE_SAMPLES,)."""
-    material: np.ndarray
-    """The target's sound without a pause: what curves drawn by hand shape (drawn_instructions)."""
+    materials: list[np.ndarray]
+    """The same objects' sounds without a pause: what curves drawn by hand shape (drawn_instructions)."""
 
 
 def list_clips(*, train: int, val: int, test: int, seed: int) -> list[DemoClip]:
@@ -117,6 +119,7 @@ def _sample_clip(seed: int, split: str, index: int) -> DemoClip:
         objects=objects,
         backdrop_seed=int(rng.integers(2**31)),
         wordings=sample_wordings(target, objects[0].phrase, words, also_not=sentence),
+        other_wordings=sample_wordings(kinds[1], objects[1].phrase, words) if active > 1 else (),
     )
 
 
@@ -169,14 +172,14 @@ def _fit(
 def render_clip(clip: DemoClip) -> RenderedClip:
     """Draw, synthesise and encode one clip; equal clips give equal bytes.
 
-    The truth's objects are dicts with kind, phrase, names (all that may name it), colour, active, target, stem (index into
-    `stems`, or null), boxes ([x0, y0, x1, y1] in [0, 1] for each of the SOURCE_VIDEO_FRAMES moments i / VIDEO_FPS),
-    onsets_seconds and onset_levels (in (0, 1], 1 the strongest).
+    The truth's objects are dicts with kind, phrase, names (all that may name it), wordings (of its sound, where it makes
+    one), colour, active, target, stem (index into `stems` and `materials`, or null), boxes ([x0, y0, x1, y1] in [0, 1] for
+    each of the SOURCE_VIDEO_FRAMES moments i / VIDEO_FPS), onsets_seconds and onset_levels (in (0, 1], 1 the strongest).
     """
     frames, boxes = draw_clip(clip)
     sounding = [thing for thing in clip.objects if thing.active]
     stems = [render_stem(thing) for thing in sounding]
-    objects = []
+    objects, wordings = [], (clip.wordings, clip.other_wordings)
     for place, thing in enumerate(clip.objects):
         starts = onsets(thing)
         objects.append(
@@ -184,6 +187,7 @@ def render_clip(clip: DemoClip) -> RenderedClip:
                 "kind": thing.kind,
                 "phrase": thing.phrase,
                 "names": names_of(thing.kind, thing.colour),
+                "wordings": list(wordings[place]) if thing.active else [],
                 "colour": thing.colour,
                 "active": thing.active,
                 "target": place == 0,
@@ -197,12 +201,11 @@ def render_clip(clip: DemoClip) -> RenderedClip:
         "key": clip.key,
         "kind": clip.label,
         "caption": clip.caption,
-        "wordings": list(clip.wordings),
         "target": 0,
         "objects": objects,
     }
-    material = render_material(clip.objects[0])
-    return RenderedClip(media=encode_mp4(frames, stems[0]), truth=truth, stems=stems, material=material)
+    materials = [render_material(thing) for thing in sounding]
+    return RenderedClip(media=encode_mp4(frames, stems[0]), truth=truth, stems=stems, materials=materials)
 
 
 _CLIPS_PER_PROCESS = 4

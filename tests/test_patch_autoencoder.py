@@ -1,0 +1,86 @@
+"""The patch autoencoder: its directions are the best linear ones, its calls are AutoencoderKL's, and bad input is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+
+from drawaudio_model.mel import SILENCE
+from drawaudio_model.patch_autoencoder import (
+    DEVIATION,
+    PatchAutoencoder,
+    compression,
+    fit_patches,
+    joined,
+    load_autoencoder,
+    patches,
+)
+
+
+@pytest.fixture(scope="module")
+def mels() -> torch.Tensor:
+    """(6, 80, 64) smooth log-mels with a tilt over the bins."""
+    rng = np.random.default_rng(0)
+    rough = torch.from_numpy(rng.normal(0, 3, (6, 1, 20, 16))).float()
+    smooth = torch.nn.functional.interpolate(rough, size=(80, 64), mode="bilinear")[:, 0]
+    return (smooth - 4 - torch.linspace(0, 3, 64)).clamp_min(SILENCE)
+
+
+def test_patches_come_back_where_they_were(mels: torch.Tensor) -> None:
+    cut = patches(mels[:, None], 8)
+    assert cut.shape == (6, 10, 8, 64)
+    torch.testing.assert_close(cut[2, 3, 5].reshape(8, 8), mels[2, 24:32, 40:48])
+    torch.testing.assert_close(joined(cut, 8)[:, 0], mels)
+
+
+def test_its_error_is_that_of_the_principal_components(mels: torch.Tensor) -> None:
+    model = fit_patches(mels, patch=8, latent_channels=5)
+    rebuilt = model.decode(model.encode(mels[:, None]).latent_dist.mean).sample[:, 0]
+    cut = patches((mels - mels.mean(dim=(0, 1)))[:, None], 8).reshape(-1, 64).double()
+    left = torch.linalg.svdvals(cut)[5:].square().sum() / cut.numel()
+    assert float((rebuilt - mels).square().mean()) == pytest.approx(float(left), rel=0.02)  # the floor is clamped
+
+
+def test_with_all_directions_nothing_is_lost(mels: torch.Tensor) -> None:
+    model = fit_patches(mels, patch=8, latent_channels=64)
+    rebuilt = model.decode(model.encode(mels[:, None]).latent_dist.mean).sample[:, 0]
+    torch.testing.assert_close(rebuilt, mels, atol=1e-3, rtol=0)
+
+
+def test_latents_have_the_scale_that_the_factor_says_and_the_first_channel_leads(mels: torch.Tensor) -> None:
+    model = fit_patches(mels, patch=8, latent_channels=8)
+    posterior = model.encode(mels[:, None]).latent_dist
+    assert float(posterior.mean.std()) * model.config.scaling_factor == pytest.approx(1, rel=1e-3)
+    spreads = posterior.mean.std(dim=(0, 2, 3))
+    assert all(spreads[:-1] >= spreads[1:] - 1e-3)
+    assert float(posterior.std.mean()) * model.config.scaling_factor == pytest.approx(DEVIATION, rel=1e-3)
+
+
+def test_nothing_is_below_silence(mels: torch.Tensor) -> None:
+    model = fit_patches(mels, patch=8, latent_channels=2)
+    assert model.decode(torch.full((1, 2, 10, 8), -50.0)).sample.min() == SILENCE
+
+
+def test_equal_sounds_give_equal_folders_and_either_class_loads(mels: torch.Tensor, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        fit_patches(mels, patch=8, latent_channels=4).save_pretrained(tmp_path / name)
+    weights = "diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "a" / weights).read_bytes() == (tmp_path / "b" / weights).read_bytes()
+    model = load_autoencoder(tmp_path / "a")
+    assert isinstance(model, PatchAutoencoder) and compression(model) == 8 and not model.training
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
+    other = AutoencoderKL(1, 1, **kinds, block_out_channels=(4, 4, 8), latent_channels=4, norm_num_groups=2)
+    other.save_pretrained(tmp_path / "kl")
+    assert isinstance(load_autoencoder(tmp_path / "kl"), AutoencoderKL) and compression(other) == 4
+
+
+def test_what_does_not_fit_is_named(mels: torch.Tensor) -> None:
+    model = fit_patches(mels, patch=8, latent_channels=4)
+    with pytest.raises(ValueError, match=r"log-mels have shape \(6, 1, 77, 64\), expected \(B, 1, T, 64\) with T a multiple"):
+        model.encode(mels[:, None, :77])
+    with pytest.raises(ValueError, match="latent_channels is 65, expected 1 to 64 with patches of 8 x 8"):
+        fit_patches(mels, patch=8, latent_channels=65)
+    with pytest.raises(ValueError, match="8 patches are too few for 9 channels"):
+        fit_patches(mels[:1, :8], patch=8, latent_channels=9)
