@@ -29,7 +29,7 @@ import torch
 from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS
-from drawaudio_model.drawn_curves import draw_signal
+from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.evaluation import control_page, sound_classifier
 from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
 from drawaudio_model.evaluation.control_rows import (

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, HOP_LENGTH, MEL_BINS, MEL_FRAMES
-from drawaudio_model.drawn_curves import draw_signal
-from drawaudio_model.drawn_sounds import LOUDEST
+from drawaudio_model.drawn.curves import draw_signal
+from drawaudio_model.drawn.sounds import LOUDEST
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import SILENCE, log_mel, normalize_waveform
 from drawaudio_model.progress import Reporter
