@@ -29,10 +29,11 @@ from transformers.generation import GenerationMixin
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.shard import ShardReader, ShardWriter
+from pipelines import clip_rows
 from pipelines.annotation.caption_models import CaptionModelFolders, CaptionModels
 from pipelines.annotation.label_sentences import label_sentence
 from pipelines.annotation.settings import AnnotationSettings
-from pipelines.assets import captions, clip_list
+from pipelines.assets import captions
 from pipelines.shard_work import make_shard
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "realdata" / "csv"
@@ -197,7 +198,7 @@ def write_list(root: Path, labels: dict[str, str], caption: str | None = None) -
         | {"caption": caption, "media": "", "shard": SHARD}
         for key, label in labels.items()
     ]
-    clip_list.write_clip_list(root / "clip_list.parquet", rows)
+    clip_rows.write_clip_list(root / "clip_list.parquet", rows)
 
 
 def test_three_sources_propose_and_clap_s_order_decides(folders, inputs):
@@ -304,9 +305,9 @@ def test_a_clip_that_was_taken_back_ends_here(root):
 
 def test_a_change_elsewhere_in_the_list_leaves_a_shard_as_it_is(root):
     before = make_shard(root, SHARD, captions.recipe(root))
-    rows = list(clip_list.read_clip_list(root).values())
+    rows = list(clip_rows.read_clip_list(root).values())
     rows.append({**rows[0], "key": "other_000000", "shard": "train-000001"})
-    clip_list.write_clip_list(root / "clip_list.parquet", rows)
+    clip_rows.write_clip_list(root / "clip_list.parquet", rows)
     assert make_shard(root, SHARD, captions.recipe(root)).inputs == before.inputs
 
 

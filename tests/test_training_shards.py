@@ -16,7 +16,8 @@ from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel
 from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.training_sample import decode_sample
-from pipelines.assets import audio_latents, clip_list, loudness_curves, training_shards
+from pipelines import clip_rows
+from pipelines.assets import audio_latents, loudness_curves, training_shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
 
@@ -115,7 +116,7 @@ def test_each_feature_stands_under_its_own_name_and_who_was_taken_back_is_missin
         | {"caption": f"about {key}", "media": "", "shard": SHARD}
         for key in KEYS
     ]
-    clip_list.write_clip_list(root / "clip_list.parquet", rows)
+    clip_rows.write_clip_list(root / "clip_list.parquet", rows)
     manifest = make_shard(root, SHARD, training_shards.recipe(root))
     assert [(row.key, row.reason) for row in manifest.rejected] == [(GONE, "not_listed")]
     reader = ShardReader(root / "training_shards", SHARD)

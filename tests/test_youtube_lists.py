@@ -15,6 +15,7 @@ import pytest
 from drawaudio_model.dataset import TrainingShards
 from drawaudio_model.evaluation.sample_sounds import read_samples
 from drawaudio_model.shard import EXCLUDE_FILE, is_excluded, read_exclude_list
+from pipelines import clip_rows
 from pipelines.assets import clip_list
 from pipelines.profiles import PROFILES
 from pipelines.sources.youtube.lists import ClipLists, list_files, lists_folder, read_lists
@@ -286,11 +287,11 @@ def test_the_asset_writes_list_report_and_exclude_list(tmp_path, monkeypatch):
     result = clip_list.clip_list(DataRoot(path=str(root)))
     assert result.metadata["dagster/row_count"] == 2
     assert result.metadata["left_out"].data == {"excluded": 1, "bad_row": 1}
-    rows = clip_list.read_clip_list(root)
+    rows = clip_rows.read_clip_list(root)
     assert list(rows) == ["goodgoodgo1_000001", "ok_ok_ok_ok_000002"]
     row = rows["goodgoodgo1_000001"]
     assert (row["source"], row["label"], row["caption"], row["media"]) == ("vggsound", "y", None, "")
-    assert list(clip_list.read_clip_list(root, row["shard"])) == ["goodgoodgo1_000001"]
+    assert list(clip_rows.read_clip_list(root, row["shard"])) == ["goodgoodgo1_000001"]
     report = list(csv.DictReader((root / "clip_list_left_out.csv").open(newline="")))
     assert [(row["reason"], row["key"]) for row in report] == [("excluded", "takendown_1_000001"), ("bad_row", "")]
     assert report[1]["place"].endswith("vggsound.csv, line 3")

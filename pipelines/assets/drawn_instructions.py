@@ -50,7 +50,9 @@ def drawn_instructions(context: dg.AssetExecutionContext, data_root: DataRoot) -
     """One tar a train shard: of every clip some variants `<n>.*.npy`, 8 s each, that the trainer draws besides the clip itself.
 
     A variant has other words, a mask drawn by hand over the detector's boxes, and a sound whose level follows a curve drawn
-    by hand (`drawn/sounds.py`). Val and test shards are empty: reports draw their own.
+    by hand (`drawn/sounds.py`). Where the source knows the sound of a second thing in the picture (the rendered world),
+    every other variant is about that one: the same video with another mask has another sound, which no clip by itself
+    can teach. Val and test shards are empty: reports draw their own.
     """
     make_shards(context, Path(data_root.path), recipe(data_root), show)
 
