@@ -13,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from drawaudio_model.command_line import add_command
+from drawaudio_model.defaults import SAMPLING_STEPS
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -42,8 +45,8 @@ MIX_EXAMPLE = """example:
   The stems stay in a folder beside OUT: after a change of gains or mutes only the mix is made again."""
 
 
-def add_commands(commands: "argparse._SubParsersAction", add_command: Any) -> None:
-    """`generate` and `mix`; `add_command` makes a parser with an example."""
+def add_commands(commands: "argparse._SubParsersAction") -> None:
+    """`generate` and `mix`."""
     generate = add_command(commands, "generate", "make the sound of a video", GENERATE_EXAMPLE, run_generate)
     generate.add_argument("video", type=Path, metavar="VIDEO")
     generate.add_argument("--text", help="what should sound")
@@ -66,7 +69,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cavp", type=Path, help="CAVP checkpoint, with --adapters onto AudioLDM2's folder")
     parser.add_argument("--detector", type=Path, help="folder for masks by text (default: backbones beside the model)")
     parser.add_argument("--seconds", type=float, help="only this much from the start (default: the whole video)")
-    parser.add_argument("--steps", type=int, default=25, help="sampling steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=SAMPLING_STEPS, help="sampling steps (default: %(default)s)")
     parser.add_argument("--guidance-text", type=float, help="default: the model's")
     parser.add_argument("--guidance-video", type=float, help="default: the model's")
     parser.add_argument(
@@ -207,14 +210,11 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     import torch
 
     from drawaudio_model.adapters import load_adapters
+    from drawaudio_model.device_choice import named_device
     from drawaudio_model.model_folder import check_model_folder
     from drawaudio_model.pipeline import DrawAudioPipeline
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+    device = named_device(options.device)
     if options.adapters is not None:
         pipe = load_adapters(options.model, options.adapters, cavp=options.cavp)
         pipe = pipe.to(torch.bfloat16) if options.bf16 else pipe
