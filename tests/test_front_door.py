@@ -43,7 +43,7 @@ COMMANDS = list(leaves(build_parser()))
 
 
 def test_the_commands_are_these() -> None:
-    dataset = {("dataset", name) for name in ("plan", "layout", "range", "command", "verify", "publish")}
+    dataset = {("dataset", name) for name in ("plan", "layout", "range", "command", "card", "verify", "publish")}
     drawing = {("generate",), ("mix",), ("curve",), ("mask",), ("info",), ("completion",)}
     assert {*COMMANDS} == dataset | drawing | {(name,) for name in PROGRAMS}
 
@@ -144,8 +144,12 @@ def test_the_dataset_builder_answers_both_commands_alike(
     (tmp_path / "model").mkdir()
     codes = [main(["dataset", what]), pipelines.main([what])]
     shown = capsys.readouterr()
-    if what == "plan":
-        assert codes == [2, 2] and shown.err.count("drawaudio: profile tiny fetches nothing") == 2
+    refused = {
+        "plan": "profile tiny fetches nothing",
+        "card": f"no finished shard in {tmp_path}/training_shards; run: ",
+    }
+    if what in refused:
+        assert codes == [2, 2] and shown.err.count(f"drawaudio: {refused[what]}") == 2
         return
     lines = shown.out.splitlines()
     assert codes == [0, 0] and lines[: len(lines) // 2] == lines[len(lines) // 2 :] != []

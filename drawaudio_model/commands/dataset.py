@@ -12,6 +12,7 @@ ANSWERS = {
     "layout": "say what lies where under the data root",
     "range": "name the shards of the profile, as --partition-range wants them",
     "command": "name the command that makes everything up to the trained model",
+    "card": "write the card of the finished shards: README.md, index, Croissant, notices",
 }
 """What `python -m pipelines` answers, too."""
 _ANSWER_EXAMPLE = """example:
@@ -47,7 +48,7 @@ def add_commands(commands: "argparse._SubParsersAction") -> None:
 
 
 def run_answer(options: argparse.Namespace) -> None:
-    """`drawaudio dataset plan`, `layout`, `range` and `command`.
+    """`drawaudio dataset plan`, `layout`, `range`, `command` and `card`.
 
     Raises:
         ValueError: when the dataset builder is not there, or the profile is wrong.
