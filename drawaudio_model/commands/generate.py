@@ -5,11 +5,9 @@ Heavy libraries are imported inside the commands, so that `drawaudio --help` ans
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +113,8 @@ def run_generate(options: argparse.Namespace) -> None:
 
 def sound_of(pipe: "DrawAudioPipeline", *instructions: Any, **settings: Any) -> "DrawAudioOutput":
     """The pipeline's answer, its notices printed for whoever asked."""
+    import logging
+
     logging.getLogger("drawaudio_model.pipeline").setLevel(logging.ERROR)  # they are said once, here
     result = pipe(*instructions, **settings)
     for sentence in result.notices:
@@ -142,6 +142,8 @@ def run_mix(options: argparse.Namespace) -> None:
 
 def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Sequence[int]) -> "dict[int, np.ndarray]":
     """Number of each heard track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
+    from dataclasses import replace
+
     import soundfile
 
     from drawaudio_model.atomic_files import fingerprint
