@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from drawaudio_model.dataset import NullRates, ScoreLimits
+from drawaudio_model.defaults import RUN_NAMES
 from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
 from drawaudio_model.levels.matching import MAX_BOOST_DB
 
@@ -334,9 +335,6 @@ class TrainConfig:
             audio_samples=1,
             audio_sample_steps=1,
         )
-
-
-RUN_NAMES = ("demo", "control", "tiny", "paper", "improved")
 
 
 def changed(config: TrainConfig, settings: Sequence[str]) -> TrainConfig:

@@ -19,7 +19,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,11 @@ import torch
 from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS
+from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.device_choice import named_device
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.evaluation import control_page, sound_classifier
+from drawaudio_model.evaluation.arguments import CONTROL_EXAMPLE, CONTROL_PURPOSE, add_control_arguments
 from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
 from drawaudio_model.evaluation.control_rows import (
     ROWS,
@@ -180,27 +183,31 @@ class Table:
     """Key -> metric -> value."""
 
 
+def run(options: argparse.Namespace) -> None:
+    """Does what the parsed command line asks for; what it leaves open is as Settings has it.
+
+    Raises:
+        ValueError: when the input is wrong.
+    """
+    given = {field.name: getattr(options, field.name) for field in fields(Settings)}
+    run_benchmark(
+        {"": options.model, **dict(_named_folder(text) for text in options.beside)},
+        shards=options.shards,
+        raw_clips=options.raw_clips,
+        media=options.media,
+        wordings=options.wordings,
+        output=options.output,
+        settings=Settings(**{name: value for name, value in given.items() if value is not None}),
+        device=named_device(options.device),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code: 2 with one sentence on bad input."""
-    options = _parser().parse_args(arguments)
-    settings = Settings(**{name: getattr(options, name) for name in asdict(Settings())})
-    try:
-        beside = dict(_named_folder(text) for text in options.beside)
-        device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        run_benchmark(
-            {"": options.model, **beside},
-            shards=options.shards,
-            raw_clips=options.raw_clips,
-            media=options.media,
-            wordings=options.wordings,
-            output=options.output,
-            settings=settings,
-            device=device,
-        )
-    except (ValueError, FileNotFoundError) as error:
-        sys.stderr.write(f"control: {error}\n")
-        return 2
-    return 0
+    parser = program("control", CONTROL_PURPOSE, CONTROL_EXAMPLE)
+    add_control_arguments(parser)
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: run(options))
 
 
 def run_benchmark(
@@ -476,35 +483,6 @@ def _named_folder(text: str) -> tuple[str, Path]:
     if not (name and equals and folder):
         raise ValueError(f"--beside is {text!r}, expected NAME=FOLDER such as additive=data/demo/model_additive")
     return name, Path(folder)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m drawaudio_model.control",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add, usual = parser.add_argument, Settings()
-    add("--model", type=Path, required=True, help="folder of a DrawAudioPipeline")
-    add("--beside", action="append", default=[], metavar="NAME=FOLDER", help="another model, measured on a few rows")
-    add("--shards", type=Path, required=True, help="folder of training shards (with sound)")
-    add("--raw-clips", type=Path, required=True, help="the demo world's clips, with truth and stems")
-    add("--media", type=Path, required=True, help="clip_media: their pictures")
-    add("--wordings", type=Path, required=True, help=".json of kind -> wordings that no clip has")
-    add("--output", type=Path, required=True, help="folder for figures, sounds and page")
-    add("--repetitions", type=int, default=usual.repetitions, help="of rows with drawn instructions, each with others")
-    add("--split", default=usual.split)
-    add("--limit", type=int, help="at most this many clips, drawn with the seed")
-    add("--seed", type=int, default=usual.seed, help="of the noise, the shuffled curves, the classifier, the intervals")
-    add("--batch", type=int, default=usual.batch, help="clips sampled together")
-    add("--steps", type=int, default=usual.steps, help="sampling steps")
-    add("--guidance-text", type=float, help="s_text of Eq. (12) (default: the model's)")
-    add("--guidance-video", type=float, help="s_video of Eq. (12) (default: the model's)")
-    add("--guidance-loudness", type=float, help="s_loudness (default: the model's)")
-    add("--classifier-steps", type=int, default=usual.classifier_steps, help="training steps of the classifier")
-    add("--page-clips", type=int, default=usual.page_clips, help="clips on the page")
-    add("--device", help="cuda, cpu, ...; default: a GPU where there is one")
-    return parser
 
 
 if __name__ == "__main__":

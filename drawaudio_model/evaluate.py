@@ -34,11 +34,14 @@ from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, SOURCE_SECONDS
+from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.device_choice import named_device
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.drawn.sounds import LOUDEST
 from drawaudio_model.evaluation import listening_page
-from drawaudio_model.evaluation.paper_tables import PAPER, beside_the_paper, table_html
-from drawaudio_model.evaluation.published_metrics import DEFAULT_FOLDER, Clip, published_metrics
+from drawaudio_model.evaluation.arguments import EVALUATE_EXAMPLE, EVALUATE_PURPOSE, add_evaluate_arguments
+from drawaudio_model.evaluation.paper_tables import beside_the_paper, table_html
+from drawaudio_model.evaluation.published_metrics import Clip, published_metrics
 from drawaudio_model.evaluation.sample_sounds import (
     Evaluation,
     batch_conditions,
@@ -58,7 +61,7 @@ from drawaudio_model.evaluation.sample_sounds import (
 )
 from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.model_folder import model_sha256
-from drawaudio_model.pipeline import STEPS, Conditions, DrawAudioPipeline
+from drawaudio_model.pipeline import Conditions, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.training_sample import TrainingSample
 
@@ -92,34 +95,40 @@ FRECHET = "Frechet distance (the model's own CAVP audio tower)"
 """Not comparable with any published FD: another extractor."""
 
 
+def run(options: argparse.Namespace) -> None:
+    """Does what the parsed command line asks for.
+
+    Raises:
+        ValueError: when the input is wrong.
+    """
+    evaluate(
+        model=options.model,
+        shards=options.shards,
+        output=options.output,
+        split=options.split,
+        media=options.media,
+        limit=options.limit,
+        seed=options.seed,
+        batch=options.batch,
+        steps=options.steps,
+        guidance_text=options.guidance_text,
+        guidance_video=options.guidance_video,
+        guidance_loudness=options.guidance_loudness,
+        page_clips=options.page_clips,
+        device=named_device(options.device),
+        weights=options.weights,
+        fetch_weights=options.fetch_weights,
+        dataset=options.dataset,
+        part=_part(options.part),
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the evaluation; returns the exit code: 2 with one sentence on bad input."""
-    options = _parser().parse_args(arguments)
-    try:
-        evaluate(
-            model=options.model,
-            shards=options.shards,
-            output=options.output,
-            split=options.split,
-            media=options.media,
-            limit=options.limit,
-            seed=options.seed,
-            batch=options.batch,
-            steps=options.steps,
-            guidance_text=options.guidance_text,
-            guidance_video=options.guidance_video,
-            guidance_loudness=options.guidance_loudness,
-            page_clips=options.page_clips,
-            device=torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu")),
-            weights=options.weights,
-            fetch_weights=options.fetch_weights,
-            dataset=options.dataset,
-            part=_part(options.part),
-        )
-    except (ValueError, FileNotFoundError) as error:
-        sys.stderr.write(f"evaluate: {error}\n")
-        return 2
-    return 0
+    parser = program("evaluate", EVALUATE_PURPOSE, EVALUATE_EXAMPLE)
+    add_evaluate_arguments(parser)
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: run(options))
 
 
 def evaluate(
@@ -379,45 +388,6 @@ def _part(text: str) -> tuple[int, int]:
 def _figures(row: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Metric -> value."""
     return {metric: entry["value"] for metric, entry in row.items()}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m drawaudio_model.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", type=Path, required=True, help="folder of a DrawAudioPipeline")
-    parser.add_argument("--shards", type=Path, required=True, help="folder of training shards (with sound)")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--output", type=Path, required=True, help="folder for figures, sounds and page")
-    parser.add_argument("--media", type=Path, help="shards with the pictures for the page: clip_media or raw_clips")
-    parser.add_argument("--limit", type=int, help="at most this many clips, drawn with the seed")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise and of --limit's draw")
-    parser.add_argument("--batch", type=int, default=8, help="clips sampled together")
-    parser.add_argument("--steps", type=int, default=STEPS, help="sampling steps")
-    parser.add_argument("--guidance-text", type=float, help="s_text of Eq. (12) (default: the model's)")
-    parser.add_argument("--guidance-video", type=float, help="s_video of Eq. (12) (default: the model's)")
-    parser.add_argument("--guidance-loudness", type=float, help="s_loudness (default: the model's)")
-    parser.add_argument("--page-clips", type=int, default=40, help="clips on the page")
-    parser.add_argument("--dataset", choices=sorted(PAPER), help="test set of the paper whose table is ours to fill")
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        default=DEFAULT_FOLDER,
-        help="folder of extractor weights for the paper's metrics; what is missing is named (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--fetch-weights", action="store_true", help="download missing weights where they are published"
-    )
-    parser.add_argument(
-        "--part",
-        default="1/1",
-        metavar="I/N",
-        help="only generate the I-th of N parts; run once more without it to measure",
-    )
-    parser.add_argument("--device", help="cuda, cpu, ...; default: a GPU where there is one")
-    return parser
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ from drawaudio_model.clip_format import (
     SAMPLE_RATE,
     VIDEO_FPS,
 )
+from drawaudio_model.defaults import SAMPLING_STEPS
 from drawaudio_model.generation import windows
 from drawaudio_model.generation.candidates import clap_score, curve_score, rank
 from drawaudio_model.generation.freed_memory import return_freed_memory
@@ -89,8 +90,7 @@ logger = logging.getLogger(__name__)
 
 StepCallback = Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any]
 
-STEPS = 25
-"""Sampling steps of the paper."""
+STEPS = SAMPLING_STEPS
 
 
 class DrawAudioPipeline(DiffusionPipeline):

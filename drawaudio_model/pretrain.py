@@ -11,6 +11,7 @@ that two runs differ in the last bits (thread_choice.py).
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 import torch
 
 from drawaudio_model.atomic_files import replaced_folder
+from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.pretraining.arguments import ALIASES, BACKBONES, EXAMPLE, PURPOSE, RUNS, add_arguments
 from drawaudio_model.pretraining.loop import pick_device
 from drawaudio_model.progress import Reporter
 from drawaudio_model.thread_choice import threads_setting
@@ -72,11 +75,6 @@ def load_backbone(name: str) -> Backbone:
     else:
         raise ValueError(f"backbone is {name!r}, expected one of {', '.join(BACKBONES)}")
     return Backbone(train, {run: getattr(Config, run) for run in RUNS}, fields, pictures)
-
-
-RUNS = ("demo", "control", "tiny")
-BACKBONES = ("audio_autoencoder", "text_encoders", "cavp_backbone", "object_detector", "vocoder")
-ALIASES = {"cavp": "cavp_backbone"}
 
 
 def share_steps(config: Any, fields: Sequence[str], steps: int) -> Any:
@@ -142,30 +140,33 @@ def pretrain(
     return record
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m drawaudio_model.pretrain", description=__doc__.splitlines()[0])
-    parser.add_argument("backbone", choices=(*BACKBONES, *ALIASES))
-    parser.add_argument("--data", type=Path, required=True, help="data root with the shards of the train partitions")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--run", choices=RUNS, default="demo", help="sizes and steps (default: demo)")
-    parser.add_argument("--steps", type=int, help="optimiser steps of all stages together (default: the run's)")
-    parser.add_argument("--seconds", type=float, help="stop training after this wall time (default: no limit)")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
+def run(options: argparse.Namespace) -> None:
+    """Does what the parsed command line asks for.
+
+    Raises:
+        ValueError: when the input is wrong.
+    """
     # Nothing here comes from a hub; without this, a missing file would become minutes of retries.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     torch.use_deterministic_algorithms(True, warn_only=True)
     pretrain(
-        ALIASES.get(given.backbone, given.backbone),
-        given.data,
-        given.output,
-        run=given.run,
-        steps=given.steps,
-        seconds=given.seconds,
-        seed=given.seed,
+        ALIASES.get(options.backbone, options.backbone),
+        options.data,
+        options.output,
+        run=options.run,
+        steps=options.steps,
+        seconds=options.seconds,
+        seed=options.seed,
     )
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code: 2 with one sentence on bad input."""
+    parser = program("pretrain", PURPOSE, EXAMPLE)
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: run(options))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

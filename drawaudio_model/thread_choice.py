@@ -19,8 +19,9 @@ from typing import Literal
 
 import torch
 
-SETTING = "DRAWAUDIO_THREADS"
-"""Environment variable: auto, or a number of threads; a command's --threads comes first."""
+from drawaudio_model.defaults import THREADS_VARIABLE
+
+SETTING = THREADS_VARIABLE
 PROBES = 3
 """Timed steps with each number of threads: their median counts."""
 HOPELESS = 2.0

@@ -23,13 +23,15 @@ from accelerate import Accelerator
 
 from drawaudio_model.adapters import PARTS, save_adapters
 from drawaudio_model.atomic_files import replaced_folder
-from drawaudio_model.config import RUN_NAMES, TrainConfig, changed, differences, named_run
+from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.config import TrainConfig, changed, differences, named_run
 from drawaudio_model.dataset import DrawnInstructions, TrainingShards
 from drawaudio_model.model_folder import read_json
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import count_clips, finished_shards
-from drawaudio_model.thread_choice import SETTING, threads_setting
+from drawaudio_model.thread_choice import threads_setting
+from drawaudio_model.training.arguments import EXAMPLE, PURPOSE, add_arguments
 from drawaudio_model.training.checkpoint import newest_checkpoint, set_aside
 from drawaudio_model.training.curves import plot_learning_curves, read_rows
 from drawaudio_model.training.denoiser import build_denoiser
@@ -185,77 +187,29 @@ def print_estimate(arguments: argparse.Namespace, config: TrainConfig) -> None:
     sys.stdout.write("\n".join(found.lines()) + "\n")
 
 
-_EXAMPLE = """example:
-  drawaudio train --run demo --shards data/demo/training_shards --backbones data/demo/backbones --output data/demo/model
-  drawaudio train --run demo --set loudness_mode=additive --shards ... --backbones ... --output data/demo/model_additive
-  drawaudio train --run paper --dataset mixed --estimate --devices 4
-  accelerate launch -m drawaudio_model.train --run paper ...       several processes or machines"""
+def run(arguments: argparse.Namespace) -> None:
+    """Does what the parsed command line asks for: trains, or says what a training will take.
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="drawaudio train",
-        description=__doc__.split("\n")[0],
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--shards", type=Path, help="folder of training shards; its train-* are learnt from")
-    add("--val-shards", type=Path, help="folder whose val-* shards validate (default: --shards)")
-    add(
-        "--drawn",
-        type=Path,
-        help="folder of variants drawn by hand (default: drawn_instructions beside --shards, if used)",
-    )
-    add("--backbones", type=Path, help="folder of audio_autoencoder, text_encoders, cavp_backbone, vocoder")
-    add("--output", type=Path, help="DrawAudioPipeline folder to write")
-    add(
-        "--state",
-        type=Path,
-        help="folder of checkpoints and logs (default: beside --output: training, or NAME.training)",
-    )
-    add("--run", choices=RUN_NAMES, required=True, help="named settings (config.py)")
-    add("--dataset", default="vggsound_caption", help="audiocaps, vggsound_caption or mixed: steps of paper, improved")
-    add("--steps", type=int, help="optimiser steps instead of the run's")
-    add("--batch-size", type=int, help="samples of one optimiser step over all processes")
-    add("--micro-batch-size", type=int, help="samples of one forward pass in one process")
-    add("--seed", type=int, help="of everything that is random")
-    add("--workers", type=int, help="loader processes; changes no result")
-    add(
-        "--threads",
-        metavar="auto|N",
-        help="of a step on a CPU: auto measures what is faster, and again when steps slow down, but then no two runs are "
-        f"equal bit for bit (default: ${SETTING}, or a fixed number)",
-    )
-    add("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of config.py, VALUE as JSON")
-    add("--estimate", action="store_true", help="only print steps, samples, disk and hours, from a short measured run")
-    add("--devices", type=int, default=1, help="devices like this one that will train, for --estimate")
-    add(
-        "--resume",
-        choices=("auto", "must", "never"),
-        default="auto",
-        help="auto continues the same run and starts another anew; the old state folder is renamed, not deleted",
-    )
-    return parser
+    Raises:
+        ValueError: when the input is wrong.
+        FloatingPointError: when the loss is no number.
+    """
+    missing = [name for name in ("shards", "backbones", "output") if getattr(arguments, name) is None]
+    if missing and not arguments.estimate:
+        raise ValueError(f"these arguments are required: {', '.join(f'--{name}' for name in missing)}")
+    config = run_settings(arguments)
+    if arguments.estimate:
+        print_estimate(arguments, config)
+    else:
+        train(arguments, config)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: with one sentence, 2 when the input is wrong and 1 when the loss is no number."""
-    parser = _parser()
+    parser = program("train", PURPOSE, EXAMPLE)
+    add_arguments(parser)
     arguments = parser.parse_args(argv)
-    missing = [name for name in ("shards", "backbones", "output") if getattr(arguments, name) is None]
-    if missing and not arguments.estimate:
-        parser.error(f"these arguments are required: {', '.join(f'--{name}' for name in missing)}")
-    try:
-        config = run_settings(arguments)
-        if arguments.estimate:
-            print_estimate(arguments, config)
-        else:
-            train(arguments, config)
-    except (ValueError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2 if isinstance(error, ValueError) else 1
-    return 0
+    return exit_code(lambda: run(arguments))
 
 
 if __name__ == "__main__":

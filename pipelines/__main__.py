@@ -1,27 +1,28 @@
 """`python -m pipelines`: what the profile in force means, as a line or a page for people and for shell scripts."""
 
-import argparse
 import sys
+from collections.abc import Callable, Mapping, Sequence
 
+from drawaudio_model.command_line import Parser, exit_code
 from pipelines.profiles import current_profile, data_root, materialize_command
 from pipelines.sources.youtube.plan import plan
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Print the current profile's shard range, layout or command, or plan what a build from YouTube will take."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines", description=main.__doc__)
-    parser.add_argument("what", choices=("range", "layout", "command", "plan"))
-    what = parser.parse_args(argv).what
-    answers = {
-        "range": lambda: current_profile().shard_range,
-        "layout": layout,
-        "command": materialize_command,
-        "plan": lambda: plan(current_profile()),
-    }
-    try:
-        sys.stdout.write(answers[what]() + "\n")
-    except ValueError as error:
-        parser.error(str(error))
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the current profile's shard range, layout or command, plan a build from YouTube, or write the dataset's card."""
+    parser = Parser(prog="python -m pipelines", description=main.__doc__)
+    parser.add_argument("what", choices=tuple(ANSWERS))
+    what = parser.parse_args(arguments).what
+    return exit_code(lambda: sys.stdout.write(answer(what) + "\n"))
+
+
+def answer(what: str) -> str:
+    """A line or a page on the profile in force, for `card` after writing it; `what` is one of ANSWERS.
+
+    Raises:
+        ValueError: when the environment names no profile, or the profile has no such answer.
+    """
+    return ANSWERS[what]()
 
 
 def layout() -> str:
@@ -41,5 +42,34 @@ def layout() -> str:
     return "\n".join(lines)
 
 
+def card() -> str:
+    """Write the card of the finished shards, as the asset `dataset_card` does, and say where it lies.
+
+    Raises:
+        ValueError: when there is no finished shard.
+    """
+    # Dagster takes longer to load than the other answers take altogether.
+    import dagster as dg
+
+    from pipelines.assets.dataset_card import dataset_card
+    from pipelines.resources import DataRoot
+
+    try:
+        metadata = dataset_card(DataRoot(path=str(data_root()))).metadata
+    except dg.Failure as error:
+        raise ValueError(error.description) from error
+    return f"{metadata['folder'].value}: {metadata['dagster/row_count']} clips, {metadata['megabytes']} MB"
+
+
+ANSWERS: Mapping[str, Callable[[], str]] = {
+    "range": lambda: current_profile().shard_range,
+    "layout": layout,
+    "command": materialize_command,
+    "plan": lambda: plan(current_profile()),
+    "card": card,
+}
+"""What can be asked, here and by `drawaudio dataset`."""
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -817,6 +817,28 @@ MUTATIONS = (
         "a mix is not limited",
         "tests/test_mixing.py",
     ),
+    # The command line
+    Mutation(
+        "drawaudio_model/command_line.py",
+        "return 1 if isinstance(error, FloatingPointError) else 2",
+        "return 1",
+        "wrong input ends as a training that diverged",
+        "tests/test_front_door.py -k 'mistake and folder'",
+    ),
+    Mutation(
+        "drawaudio_model/evaluation/arguments.py",
+        "import argparse",
+        "import torch, argparse",
+        "every help waits for torch",
+        "tests/test_front_door.py -k no_help",
+    ),
+    Mutation(
+        "drawaudio_model/commands/completion.py",
+        "action.complete = shtab.FILE",
+        "action.complete = None",
+        "a shell completes no file",
+        "tests/test_front_door.py -k bash",
+    ),
 )
 
 

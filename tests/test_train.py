@@ -21,6 +21,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from drawaudio_model.adapters import load_adapters
 from drawaudio_model.cavp import CAVP
+from drawaudio_model.cli import build_parser
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards, fixed_batches
 from drawaudio_model.generation.sampling import sampling_solver
@@ -28,7 +29,7 @@ from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import ShardWriter
 from drawaudio_model.text import build_text_conditioner, train_tokenizers
-from drawaudio_model.train import _parser, main, train
+from drawaudio_model.train import main, train
 from drawaudio_model.training.denoiser import (
     NOISE_SCHEDULE,
     Denoiser,
@@ -310,7 +311,7 @@ def test_a_run_from_audioldm2_leaves_its_adapters_and_its_licence(world: Path, t
         cross_attention_dim=[[None, 16, 16]] * 2,
     )
     base.save_pretrained(backbones / "unet")
-    options = _parser().parse_args(arguments(world, tmp_path / "model"))
+    options = build_parser().parse_args(["train", *arguments(world, tmp_path / "model")])
     options.backbones = backbones
     settings = {"unet_channels": None, "trainable": "adapters", "loudness_branches": "video", "null_video": "skip"}
     config = replace(CONFIG, steps=2, drawn_share=0, gradient_checkpointing=True, mask_bias=False, **settings)
@@ -431,7 +432,7 @@ def test_a_loss_that_is_no_number_ends_the_command_with_one_sentence(
     wild = [f"--set={name}=1e30" for name in ("learning_rate", "final_learning_rate", "gradient_clip")]
     assert main(arguments(world, tmp_path / "model", *wild, "--set", "audio_samples=0")) == 1
     told = capsys.readouterr().err.splitlines()
-    assert told[-1].startswith("error: step 2 has loss") and "Traceback" not in "".join(told)
+    assert told[-1].startswith("drawaudio: step 2 has loss") and "Traceback" not in "".join(told)
 
 
 def test_wrong_input_ends_with_one_sentence(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

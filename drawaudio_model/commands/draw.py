@@ -7,8 +7,9 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from drawaudio_model.command_line import add_command
 from drawaudio_model.commands.generate import write_sound
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ MASK_EXAMPLE = """example:
   drawaudio generate street.mp4 --text "a car passes" --mask car.json -o out.mp4"""
 
 
-def add_commands(commands: "argparse._SubParsersAction", add_command: Any) -> None:
-    """`curve` and `mask`; `add_command` makes a parser with an example."""
+def add_commands(commands: "argparse._SubParsersAction") -> None:
+    """`curve` and `mask`."""
     curve = add_command(commands, "curve", "turn a sound into a loudness curve, and back", CURVE_EXAMPLE, run_curve)
     curve.add_argument("source", type=Path, metavar="IN", help="audio or video file, or a .csv or .json curve")
     curve.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".csv, .json, .wav or .flac")

@@ -5,13 +5,14 @@ Heavy libraries are imported inside the commands, so that `drawaudio --help` ans
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from drawaudio_model.command_line import add_command
+from drawaudio_model.defaults import SAMPLING_STEPS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +43,8 @@ MIX_EXAMPLE = """example:
   The stems stay in a folder beside OUT: after a change of gains or mutes only the mix is made again."""
 
 
-def add_commands(commands: "argparse._SubParsersAction", add_command: Any) -> None:
-    """`generate` and `mix`; `add_command` makes a parser with an example."""
+def add_commands(commands: "argparse._SubParsersAction") -> None:
+    """`generate` and `mix`."""
     generate = add_command(commands, "generate", "make the sound of a video", GENERATE_EXAMPLE, run_generate)
     generate.add_argument("video", type=Path, metavar="VIDEO")
     generate.add_argument("--text", help="what should sound")
@@ -66,7 +67,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cavp", type=Path, help="CAVP checkpoint, with --adapters onto AudioLDM2's folder")
     parser.add_argument("--detector", type=Path, help="folder for masks by text (default: backbones beside the model)")
     parser.add_argument("--seconds", type=float, help="only this much from the start (default: the whole video)")
-    parser.add_argument("--steps", type=int, default=25, help="sampling steps (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=SAMPLING_STEPS, help="sampling steps (default: %(default)s)")
     parser.add_argument("--guidance-text", type=float, help="default: the model's")
     parser.add_argument("--guidance-video", type=float, help="default: the model's")
     parser.add_argument(
@@ -112,6 +113,8 @@ def run_generate(options: argparse.Namespace) -> None:
 
 def sound_of(pipe: "DrawAudioPipeline", *instructions: Any, **settings: Any) -> "DrawAudioOutput":
     """The pipeline's answer, its notices printed for whoever asked."""
+    import logging
+
     logging.getLogger("drawaudio_model.pipeline").setLevel(logging.ERROR)  # they are said once, here
     result = pipe(*instructions, **settings)
     for sentence in result.notices:
@@ -139,6 +142,8 @@ def run_mix(options: argparse.Namespace) -> None:
 
 def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Sequence[int]) -> "dict[int, np.ndarray]":
     """Number of each heard track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
+    from dataclasses import replace
+
     import soundfile
 
     from drawaudio_model.atomic_files import fingerprint
@@ -207,14 +212,11 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     import torch
 
     from drawaudio_model.adapters import load_adapters
+    from drawaudio_model.device_choice import named_device
     from drawaudio_model.model_folder import check_model_folder
     from drawaudio_model.pipeline import DrawAudioPipeline
 
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from error
+    device = named_device(options.device)
     if options.adapters is not None:
         pipe = load_adapters(options.model, options.adapters, cavp=options.cavp)
         pipe = pipe.to(torch.bfloat16) if options.bf16 else pipe

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from drawaudio_model import metrics
+from drawaudio_model.defaults import WEIGHTS_FOLDER
 from drawaudio_model.extractors import clap, clip_image, panns, passt, vggish, wav2clip
 from drawaudio_model.extractors.weights import MissingWeights, Weights, find, read_state, weights_sha256
 
@@ -24,7 +25,7 @@ SPLIT_SEED = 2020
 """Shuffles the clips before they are split, as audioldm_eval does."""
 SET_RESAMPLES = 100
 """Bootstrap draws of the metrics that need a decomposition each."""
-DEFAULT_FOLDER = Path("data/weights")
+DEFAULT_FOLDER = WEIGHTS_FOLDER
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,8 +21,8 @@ from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import Profile, current_profile, materialize_command
 from pipelines.resources import DataRoot
 
-CARDS = Path(__file__).parent.parent.parent / "datasets_cards"
-"""Where the cards are written unless DRAWAUDIO_CARDS says otherwise."""
+CARDS = Path("datasets_cards")
+"""Where the cards are written, seen from the working folder as the data is, unless DRAWAUDIO_CARDS says otherwise."""
 ABOUT_CODE = ("the code that made it", "AGPL-3.0 (with ultralytics, AGPL-3.0)")
 ABOUT_DEMO = About(
     pretty_name="Draw an Audio: rendered demo clips",
@@ -99,7 +99,7 @@ def dataset_card(data_root: DataRoot) -> dg.MaterializeResult:
     manifests = [manifest for shard in finished_shards(folder) if (manifest := read_manifest(folder, shard))]
     if not manifests:
         raise dg.Failure(f"no finished shard in {folder}; run: {materialize_command()}", allow_retries=False)
-    cards = Path(os.environ.get("DRAWAUDIO_CARDS") or CARDS)
+    cards = Path(os.environ.get("DRAWAUDIO_CARDS") or CARDS).absolute()
     statistics = write_card(
         cards,
         profile.name,

@@ -1,0 +1,66 @@
+"""How every command reads its line and how it ends, typed as `drawaudio <command>` or as `python -m drawaudio_model.<command>`.
+
+A person's mistake ends with exit code 2 and one sentence after "drawaudio: ". Nothing here imports more than the standard
+library: the parsers are built for every `--help`, and must be there at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors read like those of the commands themselves."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(2, f"drawaudio: {message}\n")
+
+
+def add_command(
+    commands: "argparse._SubParsersAction", name: str, purpose: str, example: str, run: Callable[[Any], None]
+) -> argparse.ArgumentParser:
+    """The parser of a command; `run` gets the parsed options."""
+    parser = commands.add_parser(name, help=purpose, **_texts(purpose, example))
+    parser.set_defaults(command=run)
+    return parser
+
+
+def program(name: str, purpose: str, example: str) -> argparse.ArgumentParser:
+    """The parser of a command that is started as a module of its own; it calls itself `drawaudio <name>`."""
+    return Parser(prog=f"drawaudio {name}", **_texts(purpose, example))
+
+
+def count(text: str) -> int:
+    """The value of an argument that counts something: a whole number of at least 1.
+
+    Raises:
+        argparse.ArgumentTypeError: when it is none; the parser names the argument.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def exit_code(run: Callable[[], object]) -> int:
+    """Runs a command; returns 0, 2 for wrong input, 1 for a training that diverged, or 130 when interrupted.
+
+    Wrong input is a ValueError or an OSError, divergence a FloatingPointError; each is told in one line on stderr.
+    """
+    try:
+        run()
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.stderr.write(f"drawaudio: {' '.join(str(error).split())}\n")
+        return 1 if isinstance(error, FloatingPointError) else 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _texts(purpose: str, example: str) -> dict[str, Any]:
+    return {
+        "description": purpose[0].upper() + purpose[1:] + ".",
+        "epilog": example,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }

@@ -1,0 +1,12 @@
+"""Defaults and names that a command's help shows, apart from what computes with them: this imports no library."""
+
+from pathlib import Path
+
+RUN_NAMES = ("demo", "control", "tiny", "paper", "improved")
+"""Named settings of a training (config.py)."""
+SAMPLING_STEPS = 25
+"""Sampling steps of the paper."""
+WEIGHTS_FOLDER = Path("data/weights")
+"""Where the weights of the metrics' extractors lie, seen from the repository's root."""
+THREADS_VARIABLE = "DRAWAUDIO_THREADS"
+"""Environment variable: auto, or a number of threads; a command's --threads comes first."""
