@@ -281,7 +281,6 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["mask", "gone.mp4", "--text", "bell", "-o", "mask.json"], "gone.mp4 does not exist"),
         (["info", "no-model"], "is no model folder"),
         (["dataset", "verify", "no-folder"], "has no finished shard"),
-        (["generate", "VIDEO"], "the following arguments are required: -o/--output"),
     ],
 )
 def test_bad_input_is_one_sentence_and_code_2(
