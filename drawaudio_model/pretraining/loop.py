@@ -22,6 +22,7 @@ from PIL import Image
 
 from drawaudio_model.media import decode_flac
 from drawaudio_model.progress import Reporter
+from drawaudio_model.scene_truth import SceneTruth, read_truth
 from drawaudio_model.shard import ShardReader, finished_shards
 from drawaudio_model.thread_choice import chosen_threads, threads_setting
 
@@ -78,6 +79,11 @@ class TrainClips:
     def json(self, asset: str, key: str, extension: str = "json") -> Any:
         """One JSON member, parsed."""
         return json.loads(self.member(asset, key, extension))
+
+    def truth(self, key: str) -> SceneTruth | None:
+        """The truth of the clip; None where its source knows none, or raw_clips was not asked for."""
+        reader = self._readers.get(("raw_clips", key))
+        return None if reader is None else read_truth(reader, key)
 
     def materials(self, key: str) -> list[np.ndarray]:
         """(samples,) float32 of the clip's things sounding without a pause, which curves drawn by hand shape; none where the

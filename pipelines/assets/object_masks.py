@@ -1,6 +1,5 @@
 """Boxes of the things that a caption names, on every frame."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from drawaudio_model.scene_truth import TrueBox, read_truth
 from drawaudio_model.shard import ShardReader
 from pipelines.annotation.settings import AnnotationSettings
 from pipelines.assets.backbones import backbone_sha256, object_detector
@@ -96,16 +96,18 @@ def mean_truth_iou(root: Path, shard: str) -> list[float]:
     masks, raw, texts = (ShardReader(root / name, shard) for name in ("object_masks", "raw_clips", "noun_phrases"))
     scores = []
     for key in masks.keys:
-        truth = json.loads(raw.member(key, "truth.json"))
-        target = next(thing for thing in truth["objects"] if thing["target"])
-        noun = target["phrase"].split()[-1]
+        truth = read_truth(raw, key)
+        if truth is None:
+            raise ValueError(f"clip {key} of raw_clips has no truth.json; its boxes cannot be checked")
+        target = truth.target_object
+        noun = target.phrase.split()[-1]
         # A chunker may leave an adjective out; the noun names the thing.
         own = {number for number, phrase in enumerate(read_phrases(texts, key)) if phrase.split()[-1] == noun}
         surest: dict[int, Any] = {}
         for box in read_boxes(masks, key):
             if box.phrase_index in own and (box.frame not in surest or box.confidence > surest[box.frame].confidence):
                 surest[box.frame] = box
-        overlaps = [_iou(true, surest[frame]) if frame in surest else 0.0 for frame, true in enumerate(target["boxes"])]
+        overlaps = [_iou(true, surest[frame]) if frame in surest else 0.0 for frame, true in enumerate(target.boxes)]
         scores.append(float(np.mean(overlaps)))
     for reader in (masks, raw, texts):
         reader.close()
@@ -134,7 +136,7 @@ def _boxes_match_truth(root: Path, names: list[str]) -> dg.AssetCheckResult:
     )
 
 
-def _iou(true: list[float], box: Any) -> float:
+def _iou(true: TrueBox, box: Any) -> float:
     x0, y0, x1, y1 = true
     width = min(x1, box.x1) - max(x0, box.x0)
     height = min(y1, box.y1) - max(y0, box.y0)

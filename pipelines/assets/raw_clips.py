@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint
+from drawaudio_model.scene_truth import TRUTH_MEMBER
 from drawaudio_model.shard import Rejection, ShardReader
 from pipelines.assets.clip_list import clip_list, demo_clips
 from pipelines.clip_rows import read_clip_list
@@ -113,8 +114,8 @@ def _render(keys: list[str], clips: dict[str, Any]) -> Iterator[tuple[str, Membe
         facts = {"path": "", "start_s": 0, "bytes": len(clip.media), "sha256": hashlib.sha256(clip.media).hexdigest()}
         sounds = {f"stem{i}.flac": encode_flac(stem) for i, stem in enumerate(clip.stems)}
         sounds |= {f"material{i}.flac": encode_flac(material) for i, material in enumerate(clip.materials)}
-        truth = json.dumps(clip.truth, sort_keys=True).encode()
-        yield key, {"json": json.dumps(facts).encode(), "mp4": clip.media, "truth.json": truth, **sounds}
+        facts_json, truth = json.dumps(facts).encode(), clip.truth.to_json()
+        yield key, {"json": facts_json, "mp4": clip.media, TRUTH_MEMBER: truth, **sounds}
 
 
 def _renderer_sha256() -> str:
