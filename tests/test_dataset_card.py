@@ -13,38 +13,15 @@ import pytest
 import yaml
 
 from drawaudio_model.release import card as cards
+from drawaudio_model.release.ledger_row import LedgerRow
 from pipelines import pictures
 from pipelines.assets import dataset_card
 from tests.tiny_shards import COUNTS, write_tiny_shards
 
 LEDGER = [
-    {
-        "key": "a_000000",
-        "source": "demo",
-        "source_id": "a",
-        "status": "dropped",
-        "stage": "raw_clips",
-        "reason": "silent",
-        "message": "no sound",
-    },
-    {
-        "key": "b_000000",
-        "source": "demo",
-        "source_id": "b",
-        "status": "dropped",
-        "stage": "raw_clips",
-        "reason": "silent",
-        "message": "no sound",
-    },
-    {
-        "key": "c_000000",
-        "source": "demo",
-        "source_id": "c",
-        "status": "kept",
-        "stage": "training_shards",
-        "reason": "",
-        "message": "",
-    },
+    LedgerRow("a_000000", "demo", "a", "dropped", stage="raw_clips", reason="silent", message="no sound"),
+    LedgerRow("b_000000", "demo", "b", "dropped", stage="raw_clips", reason="silent", message="no sound"),
+    LedgerRow("c_000000", "demo", "c", "kept", stage="training_shards", reason="", message=""),
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from drawaudio_model.atomic_files import encode_array
 from drawaudio_model.boxes import Box, boxes_to_json
+from drawaudio_model.caption import Caption
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import DrawnInstructions, NullRates, TrainingShards, training_batches, training_sample
 from drawaudio_model.media import encode_flac
@@ -123,7 +124,7 @@ def test_every_thing_whose_sound_is_known_is_asked_for_with_its_own_words_place_
     detected = boxes_to_json([Box(3, 0, 0.9, 0.1, 0.1, 0.3, 0.3)])
     folders = {
         "clip_media": {"flac": encode_flac(sounds["own"])},
-        "captions": {"json": json.dumps({"caption": "a bell", "caption_source": "given"}).encode()},
+        "captions": {"json": Caption("a bell", "given").to_json()},
         "object_masks": {"boxes.json": detected.encode()},
         "raw_clips": {
             TRUTH_MEMBER: truth.to_json(),

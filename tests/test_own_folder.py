@@ -45,4 +45,4 @@ def test_a_folder_without_training_clips_is_refused_at_once(tmp_path: Path, monk
     with pytest.raises(ValueError, match="none of the 1 clips of DRAWAUDIO_CLIPS is in the split train; add a column"):
         list_clips(PROFILES["folder"])
     captions.write_text("file,caption,split\ndog.mp4,A dog barks.,train\n")
-    assert [row["split"] for row in list_clips(PROFILES["folder"])] == ["train"]
+    assert [row.split for row in list_clips(PROFILES["folder"])] == ["train"]

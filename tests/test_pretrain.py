@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from drawaudio_model.caption import Caption
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, letterbox, suppress
@@ -52,7 +53,7 @@ def root(tmp_path_factory):
             pictures = {f"{i:03d}.jpg": encode_jpeg(frame) for i, frame in enumerate(frames)}
             sound = encode_flac(tone.astype(np.float32))
             media.add(key, {"json": b"{}", "flac": sound, **pictures})
-            captions.add(key, {"json": json.dumps({"caption": f"a {colour} square beeps, take {number}"}).encode()})
+            captions.add(key, {"json": Caption(f"a {colour} square beeps, take {number}", "test").to_json()})
             thing = TrueObject("square", f"{colour} square", colour, active=True, stem=0, boxes=tuple(map(tuple, boxes)))
             facts = SceneTruth(key, "square", f"a {colour} square beeps", target=0, objects=(thing,))
             truth.add(key, {TRUTH_MEMBER: facts.to_json(), "stem0.flac": sound})

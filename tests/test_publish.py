@@ -22,6 +22,7 @@ from drawaudio_model.cli import main
 from drawaudio_model.dataset import TrainingShards
 from drawaudio_model.release import publish as publishing
 from drawaudio_model.release.card import CARD_LINK, write_card
+from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.release.publish import publish
 from drawaudio_model.release.verify import verify_shards
 from drawaudio_model.shard import EXCLUDE_FILE, ShardReader, ShardWriter, read_manifest
@@ -32,8 +33,7 @@ from tests.tiny_shards import COUNTS, tiny_sample, write_tiny_shards
 
 ROOT = Path(__file__).parent.parent
 LEDGER = [
-    {"key": "x_000000", "source": "demo", "source_id": "x", "status": "dropped", "stage": "raw_clips"}
-    | {"reason": "private", "message": "Private video"}
+    LedgerRow("x_000000", "demo", "x", "dropped", stage="raw_clips", reason="private", message="Private video"),
 ]
 
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
+from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.drawn.masks import drawn_mask
 from drawaudio_model.drawn.sounds import LOUDEST
 from drawaudio_model.evaluation.sample_sounds import stacked, text_embeddings
 from drawaudio_model.masks import apply_mask, rasterize
-from drawaudio_model.media import decode_jpeg
 from drawaudio_model.pipeline import Conditions, DrawAudioPipeline
 from drawaudio_model.scene_truth import SceneTruth, TrueObject, read_truth
 from drawaudio_model.shard import ShardReader, finished_shards
@@ -314,6 +314,5 @@ class _Frames:
         """(V, H, W, 3) uint8."""
         for reader in self._readers:
             if key in reader:
-                names = sorted(name for name in reader.members(key) if name.endswith("jpg"))
-                return np.stack([decode_jpeg(reader.member(key, name)) for name in names])
+                return read_frames(reader, key)
         raise ValueError(f"no shard of clip_media has the pictures of {key}; materialize clip_media")

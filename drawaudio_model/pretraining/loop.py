@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from drawaudio_model.caption import Caption, read_caption
+from drawaudio_model.clip_frames import frame_members
 from drawaudio_model.media import decode_flac
 from drawaudio_model.progress import Reporter
 from drawaudio_model.scene_truth import SceneTruth, read_truth
@@ -80,6 +82,10 @@ class TrainClips:
         """One JSON member, parsed."""
         return json.loads(self.member(asset, key, extension))
 
+    def caption(self, key: str) -> Caption:
+        """The caption of the clip."""
+        return read_caption(self._readers["captions", key], key)
+
     def truth(self, key: str) -> SceneTruth | None:
         """The truth of the clip; None where its source knows none, or raw_clips was not asked for."""
         reader = self._readers.get(("raw_clips", key))
@@ -95,8 +101,7 @@ class TrainClips:
     def frames(self, key: str, size: int, *, step: int = 1) -> np.ndarray:
         """Every step-th frame of the clip, (V, size, size, 3) uint8 RGB, squeezed to a square as CAVP and detector see it."""
         reader = self._readers["clip_media", key]
-        names = sorted(name for name in reader.members(key) if name.endswith(".jpg"))
-        contents = [reader.member(key, name) for name in names[::step]]
+        contents = [reader.member(key, name) for name in frame_members(reader, key)[::step]]
         return np.stack(list(self._decoders.map(partial(read_jpeg, size=size), contents)))
 
 

@@ -119,7 +119,7 @@ def read_pairs(clips: TrainClips, keys: list[str]) -> Pairs:
     """Captions, sounds, and what the truth adds where there is one (kind, the target's wordings)."""
     truths = [clips.truth(key) for key in keys]
     return Pairs(
-        captions=[clips.json("captions", key)["caption"] for key in keys],
+        captions=[clips.caption(key).text for key in keys],
         wordings=[truth.target_object.wordings if truth else () for truth in truths],
         kinds=[truth.kind if truth else None for truth in truths],
         mels=read_log_mels(clips, keys),

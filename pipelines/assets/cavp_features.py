@@ -9,9 +9,10 @@ import numpy as np
 
 from drawaudio_model.atomic_files import decode_array, encode_array
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
+from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.shard import ShardReader
 from pipelines.assets.backbones import backbone_sha256, cavp_backbone
-from pipelines.assets.clip_media import clip_media, read_frames
+from pipelines.assets.clip_media import clip_media
 from pipelines.assets.object_masks import object_masks, read_boxes
 from pipelines.devices import autocast, clips_at_once, device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards

@@ -8,8 +8,7 @@ import dagster as dg
 
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.shard import EXCLUDE_FILE, SPLITS, read_exclude_list
-from pipelines.clip_rows import write_clip_list
-from pipelines.partitions import shard_of
+from pipelines.clip_rows import ClipRow, clip_row, write_clip_list
 from pipelines.profiles import Profile, current_profile
 from pipelines.resources import DataRoot
 
@@ -32,7 +31,7 @@ def clip_list(data_root: DataRoot) -> dg.MaterializeResult:
         rows = list_clips(profile)
     tails = dropped_tails() if profile.source == "folder" else []
     write_clip_list(root / "clip_list.parquet", rows)
-    per_split = {split: sum(row["split"] == split for row in rows) for split in SPLITS}
+    per_split = {split: sum(row.split == split for row in rows) for split in SPLITS}
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(rows),
@@ -42,11 +41,11 @@ def clip_list(data_root: DataRoot) -> dg.MaterializeResult:
             **left_out,
             "first_rows": dg.MetadataValue.md(_markdown(rows[:8])),
         },
-        data_version=dg.DataVersion(fingerprint(rows)),
+        data_version=dg.DataVersion(fingerprint([vars(row) for row in rows])),
     )
 
 
-def list_clips(profile: Profile) -> list[dict[str, Any]]:
+def list_clips(profile: Profile) -> list[ClipRow]:
     """Rows of the profile's clips, sorted by key.
 
     Raises:
@@ -54,32 +53,20 @@ def list_clips(profile: Profile) -> list[dict[str, Any]]:
     """
     if profile.source == "youtube":
         return youtube_rows(profile, _read_lists(profile))
-    rows = [_demo_row(clip) for clip in demo_clips(profile)] if profile.source == "demo" else _folder_rows()
-    for row in rows:
-        row["shard"] = shard_of(profile, row["split"], row["source_id"])
-    keys = [row["key"] for row in rows]
+    if profile.source == "demo":
+        rows = [clip_row(profile, clip, source="demo") for clip in demo_clips(profile)]
+    else:
+        rows = _folder_rows(profile)
+    keys = [row.key for row in rows]
     twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
     if twice:
         raise ValueError(f"{len(twice)} keys stand twice in the clip list, the first is {twice[0]}; rename the media")
-    return sorted(rows, key=lambda row: row["key"])
+    return sorted(rows, key=lambda row: row.key)
 
 
-def youtube_rows(profile: Profile, lists: "ClipLists") -> list[dict[str, Any]]:
+def youtube_rows(profile: Profile, lists: "ClipLists") -> list[ClipRow]:
     """Rows of the official lists' clips, sorted by key."""
-    return [
-        {
-            "key": clip.key,
-            "source": clip.source,
-            "source_id": clip.source_id,
-            "start_s": clip.start_s,
-            "label": clip.label,
-            "split": clip.split,
-            "caption": clip.caption,
-            "media": "",
-            "shard": shard_of(profile, clip.split, clip.source_id),
-        }
-        for clip in lists.clips
-    ]
+    return [clip_row(profile, clip, source=clip.source) for clip in lists.clips]
 
 
 def demo_clips(profile: Profile) -> list[Any]:
@@ -96,7 +83,7 @@ def _read_lists(profile: Profile, also_excluded: frozenset[str] = frozenset()) -
     return youtube_lists.read_lists(youtube_lists.lists_folder(), profile.lists, also_excluded)
 
 
-def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[ClipRow], dict[str, Any]]:
     """The rows, and metadata of what was left out; writes `clip_list_left_out.csv` and the loader's exclude list."""
     import csv
     import io
@@ -125,19 +112,6 @@ def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, 
     }
 
 
-def _demo_row(clip: Any) -> dict[str, Any]:
-    return {
-        "key": clip.key,
-        "source": "demo",
-        "source_id": clip.source_id,
-        "start_s": clip.start_s,
-        "label": clip.label,
-        "split": clip.split,
-        "caption": clip.caption,
-        "media": "",
-    }
-
-
 def dropped_tails() -> list[dict[str, Any]]:
     """Ends of the user's media that are too short for a clip of their own: file, start, seconds."""
     from pipelines.sources import folder
@@ -146,7 +120,7 @@ def dropped_tails() -> list[dict[str, Any]]:
     return [{"file": tail.path.name, "start_s": tail.start_s, "seconds": round(tail.seconds, 2)} for tail in tails]
 
 
-def _folder_rows() -> list[dict[str, Any]]:
+def _folder_rows(profile: Profile) -> list[ClipRow]:
     from pipelines.sources import folder
 
     clips = folder.list_media(*_folder_paths())
@@ -155,19 +129,7 @@ def _folder_rows() -> list[dict[str, Any]]:
             f"none of the {len(clips)} clips of DRAWAUDIO_CLIPS is in the split train; add a column `split` to "
             "DRAWAUDIO_CAPTIONS that says train for those to learn from"
         )
-    return [
-        {
-            "key": clip.key,
-            "source": "folder",
-            "source_id": clip.source_id,
-            "start_s": clip.start_s,
-            "label": clip.label,
-            "split": clip.split,
-            "caption": clip.caption,
-            "media": str(clip.path.absolute()),
-        }
-        for clip in clips
-    ]
+    return [clip_row(profile, clip, source="folder", media=str(clip.path.absolute())) for clip in clips]
 
 
 def _folder_paths() -> tuple[Path, Path]:
@@ -187,7 +149,9 @@ def _folder_paths() -> tuple[Path, Path]:
     return clips, captions
 
 
-def _markdown(rows: list[dict[str, Any]]) -> str:
+def _markdown(rows: list[ClipRow]) -> str:
     from drawaudio_model.release.markdown import table
 
-    return table([{name: row[name] or "" for name in ("key", "split", "shard", "label", "caption")} for row in rows])
+    return table(
+        [{name: getattr(row, name) or "" for name in ("key", "split", "shard", "label", "caption")} for row in rows]
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from drawaudio_model.atomic_files import decode_array, fingerprint
+from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.release.card import CARD_LINK, About, link_folder, write_card
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
@@ -133,7 +134,6 @@ def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes
     from drawaudio_model.media import decode_flac
     from drawaudio_model.mel import log_mel, normalize_waveform
     from pipelines import pictures
-    from pipelines.assets.clip_media import read_frames
 
     samples, media = ShardReader(root / "training_shards", shard), ShardReader(root / "clip_media", shard)
     found: dict[str, bytes] = {}

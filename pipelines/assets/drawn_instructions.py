@@ -10,12 +10,14 @@ import dagster as dg
 import numpy as np
 
 from drawaudio_model.atomic_files import decode_array, encode_array, fingerprint
+from drawaudio_model.caption import read_caption
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES, VIDEO_FPS, VIDEO_FRAMES
+from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.scene_truth import read_truth
 from drawaudio_model.shard import ShardReader
 from pipelines.assets.backbones import audio_autoencoder, backbone_sha256, cavp_backbone, text_encoders
-from pipelines.assets.captions import captions, read_caption
-from pipelines.assets.clip_media import clip_media, read_frames, read_waveform
+from pipelines.assets.captions import captions
+from pipelines.assets.clip_media import clip_media, read_waveform
 from pipelines.assets.object_masks import object_masks, read_boxes
 from pipelines.assets.raw_clips import raw_clips
 from pipelines.devices import autocast, device
@@ -210,7 +212,7 @@ def things(key: str, upstream: dict[str, ShardReader]) -> list[Thing]:
     def sound(name: str | None) -> np.ndarray | None:
         return decode_flac(raw.member(key, name)) if name in members else None
 
-    caption = read_caption(upstream["captions"], key)["caption"]
+    caption = read_caption(upstream["captions"], key).text
     found = [
         Thing(
             read_waveform(upstream["clip_media"], key),

@@ -7,8 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from drawaudio_model.caption import read_caption
 from drawaudio_model.shard import ShardReader
-from pipelines.assets.captions import captions, read_caption
+from pipelines.assets.captions import captions
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -53,6 +54,6 @@ def show(reader: ShardReader) -> dict[str, Any]:
 def _work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
     from pipelines.annotation.phrases import noun_phrases as chunk
 
-    texts = [read_caption(upstream["captions"], key)["caption"] for key in keys]
+    texts = [read_caption(upstream["captions"], key).text for key in keys]
     for key, phrases in zip(keys, chunk(texts), strict=True):
         yield key, {"json": json.dumps({"phrases": phrases}).encode()}

@@ -7,11 +7,12 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.scene_truth import TrueBox, read_truth
 from drawaudio_model.shard import ShardReader
 from pipelines.annotation.settings import AnnotationSettings
 from pipelines.assets.backbones import backbone_sha256, object_detector
-from pipelines.assets.clip_media import clip_media, read_frames
+from pipelines.assets.clip_media import clip_media
 from pipelines.assets.noun_phrases import noun_phrases, read_phrases
 from pipelines.devices import autocast, device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards

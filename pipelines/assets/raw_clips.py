@@ -1,7 +1,5 @@
 """Media of every clip that could be had, and a ledger row for every clip."""
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +11,11 @@ from drawaudio_model.atomic_files import file_sha256, fingerprint
 from drawaudio_model.scene_truth import TRUTH_MEMBER
 from drawaudio_model.shard import Rejection, ShardReader
 from pipelines.assets.clip_list import clip_list, demo_clips
-from pipelines.clip_rows import read_clip_list
-from pipelines.parquet_rows import write_rows
+from pipelines.clip_rows import ClipRow, read_clip_list
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import Profile, current_profile
+from pipelines.raw_ledger import write_raw_ledger
+from pipelines.raw_media import members_of_file, members_of_media
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 from pipelines.sources.youtube.settings import DownloadSettings
@@ -43,7 +42,7 @@ def raw_clips(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     if current_profile().source == "youtube":
         fill_shards(context, root, DownloadSettings.from_environment())
         return
-    make_shards(context, root, recipe(current_profile(), root), show, lambda shard, _: write_ledger(root, shard))
+    make_shards(context, root, recipe(current_profile(), root), show, lambda shard, _: write_raw_ledger(root, shard))
 
 
 def recipe(profile: Profile, root: Path) -> ShardRecipe:
@@ -74,48 +73,15 @@ def show(reader: ShardReader) -> dict[str, Any]:
     return {"hours": round(len(reader) * 10 / 3600, 3)}
 
 
-def write_ledger(root: Path, shard: str) -> None:
-    """Write `raw_clips/ledger/<shard>.parquet`: key, status, reason, message, bytes, sha256 of every clip."""
-    reader = ShardReader(root / "raw_clips", shard)
-    rows = []
-    for key in reader.keys:
-        facts = json.loads(reader.member(key, "json"))
-        rows.append(
-            {
-                "key": key,
-                "status": "kept",
-                "reason": "",
-                "message": "",
-                "bytes": facts["bytes"],
-                "sha256": facts["sha256"],
-            }
-        )
-    for row in reader.manifest.rejected:
-        rows.append(
-            {"key": row.key, "status": "failed", "reason": row.reason, "message": row.message, "bytes": 0, "sha256": ""}
-        )
-    reader.close()
-    kinds = dict.fromkeys(("key", "status", "reason", "message"), "string") | {"bytes": "int64", "sha256": "string"}
-    write_rows(root / "raw_clips" / "ledger" / f"{shard}.parquet", rows, kinds)
-
-
-def media_of(reader: ShardReader, key: str) -> Path | bytes:
-    """A raw clip's media: the bytes in the tar, or the path of the user's own file."""
-    facts = json.loads(reader.member(key, "json"))
-    return Path(facts["path"]) if facts["path"] else reader.member(key, "mp4")
-
-
 def _render(keys: list[str], clips: dict[str, Any]) -> Iterator[tuple[str, Members]]:
     from drawaudio_model.media import encode_flac
     from pipelines.sources.demo import world
 
     rendered = world.render_clips([clips[key] for key in keys], processes=os.cpu_count() or 1)
     for key, clip in zip(keys, rendered, strict=True):
-        facts = {"path": "", "start_s": 0, "bytes": len(clip.media), "sha256": hashlib.sha256(clip.media).hexdigest()}
         sounds = {f"stem{i}.flac": encode_flac(stem) for i, stem in enumerate(clip.stems)}
         sounds |= {f"material{i}.flac": encode_flac(material) for i, material in enumerate(clip.materials)}
-        facts_json, truth = json.dumps(facts).encode(), clip.truth.to_json()
-        yield key, {"json": facts_json, "mp4": clip.media, TRUTH_MEMBER: truth, **sounds}
+        yield key, {**members_of_media(clip.media), TRUTH_MEMBER: clip.truth.to_json(), **sounds}
 
 
 def _renderer_sha256() -> str:
@@ -123,26 +89,20 @@ def _renderer_sha256() -> str:
     return fingerprint([file_sha256(path) for path in sorted((Path(__file__).parent.parent / "sources" / "demo").glob("*.py"))])
 
 
-def _refer(keys: list[str], rows: dict[str, dict[str, Any]]) -> Iterator[tuple[str, Members | Rejection]]:
+def _refer(keys: list[str], rows: dict[str, ClipRow]) -> Iterator[tuple[str, Members | Rejection]]:
     for key in keys:
-        path = Path(rows[key]["media"])
+        path = Path(rows[key].media)
         if not path.is_file():
             yield (
                 key,
                 Rejection(key, "missing_file", f"{path} does not exist; put it back or take it out of the captions"),
             )
             continue
-        facts = {
-            "path": str(path),
-            "start_s": rows[key]["start_s"],
-            "bytes": path.stat().st_size,
-            "sha256": file_sha256(path),
-        }
-        yield key, {"json": json.dumps(facts).encode()}
+        yield key, members_of_file(path, rows[key].start_s)
 
 
 def _media_state(root: Path) -> str:
     """Changes when a file of the user's changes, so that the shard is made again."""
-    paths = sorted({row["media"] for row in read_clip_list(root).values()})
+    paths = sorted({row.media for row in read_clip_list(root).values()})
     states = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths if os.path.exists(path)]
     return fingerprint(paths, states)
