@@ -4,7 +4,6 @@ import argparse
 import sys
 
 from pipelines.profiles import current_profile, data_root, materialize_command
-from pipelines.sources.youtube.plan import plan
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -16,12 +15,19 @@ def main(argv: list[str] | None = None) -> None:
         "range": lambda: current_profile().shard_range,
         "layout": layout,
         "command": materialize_command,
-        "plan": lambda: plan(current_profile()),
+        "plan": plan,
     }
     try:
         sys.stdout.write(answers[what]() + "\n")
     except ValueError as error:
         parser.error(str(error))
+
+
+def plan() -> str:
+    """What the profile's source says of fetching its clips."""
+    from pipelines.sources.registry import current_source  # loads Dagster, which the other answers need not wait for
+
+    return current_source().plan(current_profile())
 
 
 def layout() -> str:

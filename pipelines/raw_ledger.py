@@ -44,3 +44,14 @@ def read_raw_ledger(root: Path, shard: str) -> list[RawLedgerRow]:
     """The rows of a partition's ledger, whichever source wrote it; none where it was not written."""
     path = raw_ledger_path(root, shard)
     return read_rows(path, RawLedgerRow) if path.exists() else []
+
+
+def clips_in(root: Path, shards: list[str]) -> dict[str, str]:
+    """Key -> shard of every clip in these finished tars of raw_clips, by their index."""
+    import pyarrow.parquet as pq
+
+    found: dict[str, str] = {}
+    for shard in shards:
+        index = pq.read_table(root / "raw_clips" / "index" / f"{shard}.parquet", columns=["key"])
+        found |= dict.fromkeys(index["key"].to_pylist(), shard)
+    return found

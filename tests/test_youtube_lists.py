@@ -19,6 +19,7 @@ from pipelines.assets import clip_list
 from pipelines.clip_rows import read_clip_list
 from pipelines.profiles import PROFILES
 from pipelines.sources.youtube.lists import ClipLists, list_files, lists_folder, read_lists
+from pipelines.sources.youtube.source import youtube_rows
 from tests.tiny_shards import write_tiny_shards
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "realdata" / "csv"
@@ -350,7 +351,7 @@ def test_the_official_tables_give_every_clip_once_in_shards_of_about_a_thousand(
     assert Counter(clip.split for clip in captions.clips) == {"train": 49_838, "val": 495, "test": 975}
     # Five captions of each val and test clip; 95 of them repeat another word for word.
     assert captions.reasons == {"further_caption": 4 * (495 + 975) - 95, "duplicate": 95}
-    rows = clip_list.youtube_rows(profile, captions)
+    rows = youtube_rows(profile, captions)
     sizes = Counter(row.shard for row in rows)
     assert len(sizes) == 52 and all(850 < size < 1150 for shard, size in sizes.items() if shard.startswith("train"))
     videos: dict[str, set[str]] = {}

@@ -24,10 +24,9 @@ from pipelines.assets.text_embeddings import text_embeddings
 from pipelines.clip_rows import ClipRow, read_clip_list
 from pipelines.parquet_rows import write_rows
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shard_family, shards
-from pipelines.raw_ledger import read_raw_ledger
+from pipelines.raw_ledger import clips_in, read_raw_ledger
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
-from pipelines.sources.youtube.ledger import clips_in
 
 UPSTREAM = (
     "clip_media",

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.clip_rows import ClipRow
 from pipelines.parquet_rows import write_rows
-from pipelines.raw_ledger import raw_ledger_path
+from pipelines.raw_ledger import clips_in, raw_ledger_path
 from pipelines.sources.youtube.errors import CLASSES, Kind, worth_another_try
 from pipelines.sources.youtube.settings import DownloadSettings
 
@@ -110,17 +110,6 @@ def open_keys(keys: list[str], log: AttemptLog, published: Mapping[str, str], se
             continue
         if not tried or not tried[-1].error or worth_another_try(tried[-1].error, used, tried[-1].access, settings):
             found.append(key)
-    return found
-
-
-def clips_in(root: Path, shards: list[str]) -> dict[str, str]:
-    """Key -> shard of every clip in these finished tars of raw_clips, by their index."""
-    import pyarrow.parquet as pq
-
-    found: dict[str, str] = {}
-    for shard in shards:
-        index = pq.read_table(root / "raw_clips" / "index" / f"{shard}.parquet", columns=["key"])
-        found |= dict.fromkeys(index["key"].to_pylist(), shard)
     return found
 
 

@@ -9,17 +9,17 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_manifest
 from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import base_shard, next_overflow, shard_family
-from pipelines.raw_ledger import raw_ledger_path
+from pipelines.raw_ledger import clips_in, raw_ledger_path
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+from pipelines.sources.source import show_hours
 from pipelines.sources.youtube.download import download
-from pipelines.sources.youtube.ledger import AttemptLog, FetchLedgerRow, clips_in, open_keys, write_ledger
+from pipelines.sources.youtube.ledger import AttemptLog, FetchLedgerRow, open_keys, write_ledger
 from pipelines.sources.youtube.settings import DownloadSettings
 
 
@@ -37,7 +37,7 @@ def fill_shards(context: dg.AssetExecutionContext, root: Path, settings: Downloa
             close_round(root, shard, manifest)
 
     try:
-        make_shards(context, root, recipe(root, settings), _show, finish, names)
+        make_shards(context, root, recipe(root, settings), show_hours, finish, names)
     finally:
         for shard in context.partition_keys:
             rows = publish_ledger(root, shard)
@@ -117,7 +117,3 @@ def _finished(root: Path, shard: str) -> list[str]:
     """The partition's own shard and its overflow, those that are finished."""
     folder = root / "raw_clips"
     return [name for name in shard_family(folder, shard) if read_manifest(folder, name) is not None]
-
-
-def _show(reader: ShardReader) -> dict[str, Any]:
-    return {"hours": round(len(reader) * 10 / 3600, 3)}
