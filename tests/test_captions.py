@@ -31,6 +31,7 @@ from drawaudio_model.caption import Caption, read_caption
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.shard import ShardReader, ShardWriter
+from pipelines.annotation.annotators import PublishedCaptioner
 from pipelines.annotation.caption_models import CaptionModelFolders, CaptionModels
 from pipelines.annotation.label_sentences import label_sentence
 from pipelines.annotation.settings import AnnotationSettings
@@ -256,7 +257,7 @@ def test_a_captioner_that_says_nothing_proposes_nothing(folders, inputs, monkeyp
 def test_the_asset_records_all_candidates_and_their_scores(root, folders, monkeypatch):
     for name in ("audio_captioner", "image_captioner", "caption_scorer"):
         monkeypatch.setenv(f"DRAWAUDIO_{name.upper()}", getattr(SETTINGS, name))
-    manifest = make_shard(root, SHARD, captions.recipe(root, folders))
+    manifest = make_shard(root, SHARD, captions.recipe(root, PublishedCaptioner(folders, SETTINGS.audio_prompt)))
     assert [(row.key, row.reason) for row in manifest.rejected] == [("clip2_000000", "no_caption")]
     reader = ShardReader(root / "captions", SHARD)
     for key in reader.keys:
@@ -273,7 +274,7 @@ def test_without_weights_the_label_is_the_caption_and_marked(root, tmp_path, mon
     monkeypatch.setenv("DRAWAUDIO_MODELS", str(tmp_path / "nothing"))
     warnings = []
     context = SimpleNamespace(log=SimpleNamespace(warning=warnings.append))
-    assert captions.find_models(context) is None
+    assert captions.find_captioner(context) is None
     (text,) = warnings
     assert "labels become captions without candidates" in text and "nothing" in text
     make_shard(root, SHARD, captions.recipe(root))
@@ -286,10 +287,10 @@ def test_without_weights_the_label_is_the_caption_and_marked(root, tmp_path, mon
 
 def test_captions_that_came_with_the_clip_are_kept_and_weights_make_labels_anew(root, folders):
     labels_only = make_shard(root, SHARD, captions.recipe(root))
-    with_models = make_shard(root, SHARD, captions.recipe(root, folders))
+    with_models = make_shard(root, SHARD, captions.recipe(root, PublishedCaptioner(folders, SETTINGS.audio_prompt)))
     assert labels_only.inputs != with_models.inputs
     write_list(root, dict.fromkeys(LABELS, "dog barking"), caption="A person wrote this")
-    make_shard(root, SHARD, captions.recipe(root, folders))
+    make_shard(root, SHARD, captions.recipe(root, PublishedCaptioner(folders, SETTINGS.audio_prompt)))
     reader = ShardReader(root / "captions", SHARD)
     assert len(reader) == 3
     for key in reader.keys:

@@ -11,8 +11,9 @@ from drawaudio_model.caption import Caption, read_caption
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.clip_frames import read_frame
 from drawaudio_model.shard import Rejection, ShardReader
+from pipelines.annotation.annotators import Captioner, pick_captioner
 from pipelines.annotation.label_sentences import label_sentence
-from pipelines.annotation.settings import AnnotationSettings, models_folder
+from pipelines.annotation.settings import AnnotationSettings
 from pipelines.assets.clip_media import clip_media, read_waveform
 from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
@@ -38,33 +39,36 @@ def captions(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     candidate that CLAP finds nearest to its sound: the label as a sentence, an audio captioner's or an image captioner's.
     """
     root = Path(data_root.path)
-    folders = None
+    captioner = None
     if any(row.caption is None and row.label for row in read_clip_list(root).values()):
-        folders = find_models(context)
-    make_shards(context, root, recipe(root, folders), show)
+        captioner = find_captioner(context)
+    make_shards(context, root, recipe(root, captioner), show)
 
 
-def find_models(context: dg.AssetExecutionContext) -> Any:
-    """The models' folders (caption_models.CaptionModelFolders), or None where they are not there and not to be had."""
-    from pipelines.annotation.caption_models import CaptionModelFolders
+def find_captioner(context: dg.AssetExecutionContext) -> Captioner | None:
+    """The captioner in force, or None where the published models are not there and not to be had.
 
+    Raises:
+        ValueError: when another captioner is named and cannot be made.
+    """
+    settings = AnnotationSettings.from_environment()
     try:
-        return CaptionModelFolders.find(AnnotationSettings.from_environment(), models_folder())
+        return pick_captioner(settings)
     except ValueError as error:
+        if settings.captioner:
+            raise
         context.log.warning(f"labels become captions without candidates: {error}")
         return None
 
 
-def recipe(root: Path, folders: Any = None) -> ShardRecipe:
+def recipe(root: Path, captioner: Captioner | None = None) -> ShardRecipe:
     """Captions of the clip list, or chosen ones where it has labels only; a clip without either is rejected.
 
     Args:
         root: the data root.
-        folders: caption_models.CaptionModelFolders, or None: a label's sentence is then its caption, and marked so.
+        captioner: None: a label's sentence is its caption, and marked so.
     """
     rows = read_clip_list(root)
-    settings = AnnotationSettings.from_environment()
-    models: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         chosen: list[str] = []
@@ -78,7 +82,7 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
             given, label = (rows[key].caption or "").strip(), rows[key].label
             if given:
                 yield key, _members(Caption(given, rows[key].source))
-            elif label and folders is None:
+            elif label and captioner is None:
                 yield key, _members(Caption(label_sentence(label), LABEL_ONLY))
             elif label:
                 chosen.append(key)
@@ -89,11 +93,7 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
             yield from propose(chosen, upstream["clip_media"])
 
     def propose(keys: list[str], media: ShardReader) -> Iterator[tuple[str, Members]]:
-        from pipelines.annotation.caption_models import CaptionModels
-
-        if not models:
-            models.append(CaptionModels(folders, settings.audio_prompt))
-        found = models[0].candidates(
+        found = captioner.candidates(
             [label_sentence(rows[key].label) for key in keys],
             [read_waveform(media, key) for key in keys],
             [read_frame(media, key, SOURCE_VIDEO_FRAMES // 2) for key in keys],
@@ -104,7 +104,7 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
 
     def shard_settings(shard: str) -> dict[str, str]:
         own = {key: (row.caption, row.label) for key, row in rows.items() if row.shard == base_shard(shard)}
-        used = None if folders is None else [folders.sha256, settings.audio_prompt]
+        used = None if captioner is None else captioner.identity
         return {"captions": fingerprint(own), "models": fingerprint(used)}
 
     return ShardRecipe(
@@ -113,7 +113,7 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
         work,
         shard_settings=shard_settings,
         group=CLIPS_AT_ONCE,
-        batched=folders is not None,
+        batched=captioner is not None,
     )
 
 

@@ -26,6 +26,7 @@ from pipelines.sources.registry import current_source
 CARDS = Path(__file__).parent.parent.parent / "datasets_cards"
 """Where the cards are written unless DRAWAUDIO_CARDS says otherwise."""
 
+
 @dg.asset(
     deps=[dg.AssetDep(training_shards, partition_mapping=ALL_SHARDS)],
     backfill_policy=dg.BackfillPolicy.single_run(),

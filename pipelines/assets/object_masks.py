@@ -10,11 +10,12 @@ import numpy as np
 from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.scene_truth import TrueBox, read_truth
 from drawaudio_model.shard import ShardReader
+from pipelines.annotation.annotators import WorldDetector, pick_detector
 from pipelines.annotation.settings import AnnotationSettings
 from pipelines.assets.backbones import backbone_sha256, object_detector
 from pipelines.assets.clip_media import clip_media
 from pipelines.assets.noun_phrases import noun_phrases, read_phrases
-from pipelines.devices import autocast, device
+from pipelines.devices import device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot
@@ -41,27 +42,27 @@ def object_masks(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.M
 
 
 def recipe(data_root: DataRoot) -> ShardRecipe:
-    """Detect with the profile's object detector; the frames of several clips go through it in one batch.
+    """Detect with the detector in force; the frames of several clips go through it in one batch.
 
     A phrase is encoded once for all shards and runs: its feature stays in `object_masks/.text_features/`.
     """
     folder = data_root.backbone("object_detector")
-    confidence, sha256 = AnnotationSettings.from_environment().detector_confidence, backbone_sha256(folder)
-    settings = {"detector": sha256, "confidence": confidence}
-    features = data_root.folder("object_masks") / ".text_features" / sha256[:16]
+    annotation = AnnotationSettings.from_environment()
+
+    def backbone() -> WorldDetector:
+        sha256 = backbone_sha256(folder)
+        return WorldDetector(folder, sha256, data_root.folder("object_masks") / ".text_features" / sha256[:16])
+
+    detector, confidence = pick_detector(annotation, backbone), annotation.detector_confidence
+    settings = {"detector": detector.identity, "confidence": confidence}
     clips, frames_at_once = (16, 320) if device() == "cuda" else (4, 64)
-    detectors: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
         from drawaudio_model.boxes import boxes_to_json
-        from drawaudio_model.detector import ObjectDetector
 
-        if not detectors:
-            detectors.append(ObjectDetector.from_pretrained(folder, device=device(), features=features))
         frames = [read_frames(upstream["clip_media"], key) for key in keys]
         phrases = [read_phrases(upstream["noun_phrases"], key) for key in keys]
-        with autocast(float16_is_enough=True):
-            found = detectors[0].detect(frames, phrases, confidence=confidence, batch_frames=frames_at_once)
+        found = detector.detect(frames, phrases, confidence=confidence, batch_frames=frames_at_once)
         for key, boxes in zip(keys, found, strict=True):
             yield key, {"boxes.json": boxes_to_json(boxes).encode()}
 
