@@ -88,7 +88,7 @@ def test_a_source_of_another_package_fills_the_shards(outside: Path) -> None:
     assert listed.success
     rows = read_clip_list(outside)
     assert list(rows) == ["a_000000", "b_000000"] and rows["a_000000"].source == "letters"
-    assert "alphabet, line 3,c_000000,bad_row,no c today" in (outside / "clip_list_left_out.csv").read_text()
+    assert '"alphabet, line 3",c_000000,bad_row,no c today' in (outside / "clip_list_left_out.csv").read_text()
     for shard in sorted({row.shard for row in rows.values()}):
         assert dg.materialize([raw_clips], partition_key=shard, resources=resources).success
     shard = rows["a_000000"].shard
@@ -133,6 +133,7 @@ def test_every_profile_has_a_source_of_the_registry(monkeypatch: pytest.MonkeyPa
 
 def test_small_backbones_need_rendered_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRAWAUDIO_PROFILE", "audiocaps")
+    monkeypatch.setenv("DRAWAUDIO_RUN", "demo")
     monkeypatch.setenv("DRAWAUDIO_BACKBONES", "trained")
     with pytest.raises(ValueError, match="small backbones learn from rendered truth that profile audiocaps has not"):
         current_profile()
