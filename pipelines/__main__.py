@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from drawaudio_model.command_line import Parser, exit_code
 from pipelines.profiles import current_profile, data_root, materialize_command
-from pipelines.sources.youtube.plan import plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +22,13 @@ def answer(what: str) -> str:
         ValueError: when the environment names no profile, or the profile has no such answer.
     """
     return ANSWERS[what]()
+
+
+def plan() -> str:
+    """What the profile's source says of fetching its clips."""
+    from pipelines.sources.registry import current_source  # loads Dagster, which the other answers need not wait for
+
+    return current_source().plan(current_profile())
 
 
 def layout() -> str:
@@ -65,7 +71,7 @@ ANSWERS: Mapping[str, Callable[[], str]] = {
     "range": lambda: current_profile().shard_range,
     "layout": layout,
     "command": materialize_command,
-    "plan": lambda: plan(current_profile()),
+    "plan": plan,
     "card": card,
 }
 """What can be asked, here and by `drawaudio dataset`."""

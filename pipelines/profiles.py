@@ -18,7 +18,7 @@ class Profile:
 
     name: str
     source: str
-    """"demo": rendered clips; "folder": the user's own media; "youtube": clips of the official lists."""
+    """Name of one in sources/registry.py, or the factory of another package's, `package.module:factory`."""
     clips: tuple[int, int, int]
     """Train, val and test clips to render; zeros where the source decides."""
     shards: tuple[int, int, int]
@@ -104,7 +104,9 @@ PROFILES: Mapping[str, Profile] = {
 
 
 def current_profile() -> Profile:
-    """The profile that DRAWAUDIO_PROFILE names, with DRAWAUDIO_RUN and DRAWAUDIO_BACKBONES in force where they are set.
+    """The profile that DRAWAUDIO_PROFILE names.
+
+    DRAWAUDIO_RUN, DRAWAUDIO_BACKBONES and DRAWAUDIO_SOURCE take the place of its run, backbones and source where they are set.
 
     Raises:
         ValueError: when no profile, run or kind of backbones has that name, or the run needs other backbones.
@@ -125,12 +127,14 @@ def current_profile() -> Profile:
         raise ValueError(
             f"DRAWAUDIO_RUN is {run!r}, which starts from AudioLDM2; set DRAWAUDIO_BACKBONES=published as well"
         )
-    if profile.source == "youtube" and backbones != "published":
+    if not any(profile.clips) and not profile.world_clips and backbones != "published":
         raise ValueError(
             f"DRAWAUDIO_BACKBONES is {backbones!r}, but small backbones learn from rendered truth that profile {name} has "
             "not; unset it"
         )
-    return replace(profile, run=run, backbones=backbones, world_clips=min(profile.world_clips, RUNS[run]))
+    source = os.environ.get("DRAWAUDIO_SOURCE") or profile.source
+    world_clips = min(profile.world_clips, RUNS[run])
+    return replace(profile, source=source, run=run, backbones=backbones, world_clips=world_clips)
 
 
 def data_root() -> Path:

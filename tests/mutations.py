@@ -357,8 +357,8 @@ MUTATIONS = (
     ),
     Mutation(
         "pipelines/assets/captions.py",
-        "_members(label_sentence(label), LABEL_ONLY, [])",
-        '_members(label_sentence(label), rows[key]["source"], [])',
+        "Caption(label_sentence(label), LABEL_ONLY)",
+        "Caption(label_sentence(label), rows[key].source)",
         "a label's sentence passes as a caption that came with the clip",
         "tests/test_captions.py -k without_weights",
     ),

@@ -16,6 +16,7 @@ from transformers import SpeechT5HifiGan
 from drawaudio_model import media
 from drawaudio_model.adapters import from_audioldm2
 from drawaudio_model.atomic_files import decode_array
+from drawaudio_model.caption import Caption
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, import_world_model
@@ -30,12 +31,12 @@ from pipelines.assets import (
     audio_latents,
     backbones,
     cavp_features,
-    clip_list,
     loudness_curves,
     object_masks,
     text_embeddings,
     training_shards,
 )
+from pipelines.clip_rows import ClipRow, write_clip_list
 from pipelines.published import AUDIOLDM2, CAVP_FILE, CLIP, DIFF_FOLEY, fetch, yolo_world
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
@@ -113,17 +114,15 @@ def root(tmp_path_factory, models, published_profile):
             facts = {"flags": [], "scores": {"rms": 0.1}}
             pictures = {f"{i:03d}.jpg": encode_jpeg(frame) for i, frame in enumerate(frames)}
             clips.add(key, {"json": json.dumps(facts).encode(), "flac": sound, **pictures})
-            said = {"caption": caption, "caption_source": "folder", "candidates": []}
-            captions.add(key, {"json": json.dumps(said).encode()})
+            captions.add(key, {"json": Caption(caption, "folder").to_json()})
             phrases.add(key, {"json": json.dumps({"phrases": own}).encode()})
         for writer in (clips, captions, phrases):
             writer.commit()
     rows = [
-        {"key": key, "source": "folder", "source_id": key[:5], "start_s": 0, "label": "", "split": "train"}
-        | {"caption": caption, "media": "", "shard": SHARD}
+        ClipRow(key, "folder", key[:5], 0, "", "train", caption, media="", shard=SHARD)
         for key, caption in zip(KEYS, CAPTIONS, strict=True)
     ]
-    clip_list.write_clip_list(folder / "clip_list.parquet", rows)
+    write_clip_list(folder / "clip_list.parquet", rows)
     for name in ("audio_autoencoder", "text_encoders", "object_detector", "vocoder"):
         make_backbone(folder, name)
     small = CAVP(video_width=4, video_blocks=(1, 1, 1, 1), audio_width=2, embed_dim=16, image_size=32).eval()

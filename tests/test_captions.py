@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,14 +27,16 @@ from transformers import (
 )
 from transformers.generation import GenerationMixin
 
+from drawaudio_model.caption import Caption, read_caption
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.shard import ShardReader, ShardWriter
-from pipelines import clip_rows
+from pipelines.annotation.annotators import PublishedCaptioner
 from pipelines.annotation.caption_models import CaptionModelFolders, CaptionModels
 from pipelines.annotation.label_sentences import label_sentence
 from pipelines.annotation.settings import AnnotationSettings
 from pipelines.assets import captions
+from pipelines.clip_rows import ClipRow, read_clip_list, write_clip_list
 from pipelines.shard_work import make_shard
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "realdata" / "csv"
@@ -194,11 +197,10 @@ def root(tmp_path, inputs, monkeypatch):
 
 def write_list(root: Path, labels: dict[str, str], caption: str | None = None) -> None:
     rows = [
-        {"key": key, "source": "vggsound", "source_id": key[:5], "start_s": 0, "label": label, "split": "train"}
-        | {"caption": caption, "media": "", "shard": SHARD}
+        ClipRow(key, "vggsound", key[:5], 0, label, "train", caption, media="", shard=SHARD)
         for key, label in labels.items()
     ]
-    clip_rows.write_clip_list(root / "clip_list.parquet", rows)
+    write_clip_list(root / "clip_list.parquet", rows)
 
 
 def test_three_sources_propose_and_clap_s_order_decides(folders, inputs):
@@ -255,16 +257,16 @@ def test_a_captioner_that_says_nothing_proposes_nothing(folders, inputs, monkeyp
 def test_the_asset_records_all_candidates_and_their_scores(root, folders, monkeypatch):
     for name in ("audio_captioner", "image_captioner", "caption_scorer"):
         monkeypatch.setenv(f"DRAWAUDIO_{name.upper()}", getattr(SETTINGS, name))
-    manifest = make_shard(root, SHARD, captions.recipe(root, folders))
+    manifest = make_shard(root, SHARD, captions.recipe(root, PublishedCaptioner(folders, SETTINGS.audio_prompt)))
     assert [(row.key, row.reason) for row in manifest.rejected] == [("clip2_000000", "no_caption")]
     reader = ShardReader(root / "captions", SHARD)
     for key in reader.keys:
-        chosen, rows = captions.read_caption(reader, key), captions.read_candidates(reader, key)
-        assert set(chosen) == {"caption", "caption_source"}
-        assert {row["source"] for row in rows} >= {"label", "audio_model"}
-        assert label_sentence(LABELS[key]) in {row["text"] for row in rows}
-        best = max(rows, key=lambda row: row["score"])
-        assert chosen == {"caption": best["text"], "caption_source": best["source"]}
+        chosen = read_caption(reader, key)
+        rows = chosen.candidates
+        assert {row.source for row in rows} >= {"label", "audio_model"}
+        assert label_sentence(LABELS[key]) in {row.text for row in rows}
+        best = max(rows, key=lambda row: row.score)
+        assert (chosen.text, chosen.source) == (best.text, best.source)
     assert captions.show(reader)["sources"].data
 
 
@@ -272,28 +274,27 @@ def test_without_weights_the_label_is_the_caption_and_marked(root, tmp_path, mon
     monkeypatch.setenv("DRAWAUDIO_MODELS", str(tmp_path / "nothing"))
     warnings = []
     context = SimpleNamespace(log=SimpleNamespace(warning=warnings.append))
-    assert captions.find_models(context) is None
+    assert captions.find_captioner(context) is None
     (text,) = warnings
     assert "labels become captions without candidates" in text and "nothing" in text
     make_shard(root, SHARD, captions.recipe(root))
     reader = ShardReader(root / "captions", SHARD)
-    assert [captions.read_caption(reader, key) for key in reader.keys] == [
-        {"caption": "A dog is barking.", "caption_source": "label_only"},
-        {"caption": "Someone is playing the violin.", "caption_source": "label_only"},
+    assert [read_caption(reader, key) for key in reader.keys] == [
+        Caption("A dog is barking.", "label_only"),
+        Caption("Someone is playing the violin.", "label_only"),
     ]
-    assert [captions.read_candidates(reader, key) for key in reader.keys] == [[], []]
 
 
 def test_captions_that_came_with_the_clip_are_kept_and_weights_make_labels_anew(root, folders):
     labels_only = make_shard(root, SHARD, captions.recipe(root))
-    with_models = make_shard(root, SHARD, captions.recipe(root, folders))
+    with_models = make_shard(root, SHARD, captions.recipe(root, PublishedCaptioner(folders, SETTINGS.audio_prompt)))
     assert labels_only.inputs != with_models.inputs
     write_list(root, dict.fromkeys(LABELS, "dog barking"), caption="A person wrote this")
-    make_shard(root, SHARD, captions.recipe(root, folders))
+    make_shard(root, SHARD, captions.recipe(root, PublishedCaptioner(folders, SETTINGS.audio_prompt)))
     reader = ShardReader(root / "captions", SHARD)
     assert len(reader) == 3
     for key in reader.keys:
-        assert captions.read_caption(reader, key) == {"caption": "A person wrote this", "caption_source": "vggsound"}
+        assert read_caption(reader, key) == Caption("A person wrote this", "vggsound")
 
 
 def test_a_clip_that_was_taken_back_ends_here(root):
@@ -305,9 +306,9 @@ def test_a_clip_that_was_taken_back_ends_here(root):
 
 def test_a_change_elsewhere_in_the_list_leaves_a_shard_as_it_is(root):
     before = make_shard(root, SHARD, captions.recipe(root))
-    rows = list(clip_rows.read_clip_list(root).values())
-    rows.append({**rows[0], "key": "other_000000", "shard": "train-000001"})
-    clip_rows.write_clip_list(root / "clip_list.parquet", rows)
+    rows = list(read_clip_list(root).values())
+    rows.append(replace(rows[0], key="other_000000", shard="train-000001"))
+    write_clip_list(root / "clip_list.parquet", rows)
     assert make_shard(root, SHARD, captions.recipe(root)).inputs == before.inputs
 
 

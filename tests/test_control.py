@@ -87,9 +87,9 @@ def test_the_other_caption_names_the_other_thing_with_its_own_phrase(root: Path)
     truths = read_truths(KEYS, root / "raw_clips")
     truth = truths[KEYS[1]]
     # Clip 2 is the next that is about a drum; its caption gets this scene's phrase, and the article that it wants.
-    assert other_caption(truth["objects"][1], truth, truths) == "an orange drum makes itself heard"
+    assert other_caption(truth.objects[1], truth, truths) == "an orange drum makes itself heard"
     alone = {KEYS[1]: truth}
-    assert other_caption(truth["objects"][1], truth, alone) == "an orange drum makes itself heard"
+    assert other_caption(truth.objects[1], truth, alone) == "an orange drum makes itself heard"
 
 
 def test_each_row_gives_what_its_name_says_and_withholds_the_rest(

@@ -13,42 +13,20 @@ import pytest
 import yaml
 
 from drawaudio_model.release import card as cards
+from drawaudio_model.release.ledger_row import LedgerRow
 from pipelines import pictures
-from pipelines.assets import dataset_card
+from pipelines.sources import folder as folder_source
+from pipelines.sources import rendered
 from tests.tiny_shards import COUNTS, write_tiny_shards
 
 LEDGER = [
-    {
-        "key": "a_000000",
-        "source": "demo",
-        "source_id": "a",
-        "status": "dropped",
-        "stage": "raw_clips",
-        "reason": "silent",
-        "message": "no sound",
-    },
-    {
-        "key": "b_000000",
-        "source": "demo",
-        "source_id": "b",
-        "status": "dropped",
-        "stage": "raw_clips",
-        "reason": "silent",
-        "message": "no sound",
-    },
-    {
-        "key": "c_000000",
-        "source": "demo",
-        "source_id": "c",
-        "status": "kept",
-        "stage": "training_shards",
-        "reason": "",
-        "message": "",
-    },
+    LedgerRow("a_000000", "demo", "a", "dropped", stage="raw_clips", reason="silent", message="no sound"),
+    LedgerRow("b_000000", "demo", "b", "dropped", stage="raw_clips", reason="silent", message="no sound"),
+    LedgerRow("c_000000", "demo", "c", "kept", stage="training_shards", reason="", message=""),
 ]
 
 
-def write(base: Path, about: cards.About = dataset_card.ABOUT_DEMO) -> cards.CardStatistics:
+def write(base: Path, about: cards.About = rendered.ABOUT) -> cards.CardStatistics:
     """A card over tiny shards, in a folder laid out like the repository."""
     folder, shards = base / "cards", base / "data" / "training_shards"
     manifests = write_tiny_shards(shards)
@@ -135,7 +113,7 @@ def test_shard_list_and_checksums_describe_the_tars(card: cards.CardStatistics) 
         assert digest == hashlib.sha256((card.folder / path).read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("about", [dataset_card.ABOUT_DEMO, dataset_card.ABOUT_FOLDER])
+@pytest.mark.parametrize("about", [rendered.ABOUT, folder_source.ABOUT])
 def test_croissant_validates_and_its_records_are_the_clips(about: cards.About, tmp_path: Path) -> None:
     folder = write(tmp_path, replace(about, published="2026-11-22")).folder
     program = f"""
@@ -168,15 +146,15 @@ def test_the_same_shards_give_the_same_card(card: cards.CardStatistics, tmp_path
 
 def test_a_second_card_replaces_the_first(tmp_path: Path) -> None:
     write(tmp_path)
-    other = replace(dataset_card.ABOUT_FOLDER, pretty_name="Another name")
+    other = replace(folder_source.ABOUT, pretty_name="Another name")
     assert "pretty_name: Another name" in (write(tmp_path, other).folder / "README.md").read_text()
 
 
 def test_nothing_to_describe_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no clip in the 0 shards"):
-        cards.write_card(tmp_path, "none", tmp_path, [], dataset_card.ABOUT_DEMO)
+        cards.write_card(tmp_path, "none", tmp_path, [], rendered.ABOUT)
     manifests = write_tiny_shards(tmp_path / "shards")
     with pytest.raises(ValueError, match=r"other\.md does not exist"):
         cards.write_card(
-            tmp_path, "none", tmp_path / "shards", manifests, dataset_card.ABOUT_DEMO, template=tmp_path / "other.md"
+            tmp_path, "none", tmp_path / "shards", manifests, rendered.ABOUT, template=tmp_path / "other.md"
         )

@@ -262,7 +262,7 @@ def test_adding_clips_moves_none_to_another_shard() -> None:
 
     small = PROFILES["tiny"]
     more = replace(small, clips=(20, 4, 6))
-    before = {row["key"]: (row["shard"], row["caption"]) for row in list_clips(small)}
-    after = {row["key"]: (row["shard"], row["caption"]) for row in list_clips(more)}
+    before = {row.key: (row.shard, row.caption) for row in list_clips(small)}
+    after = {row.key: (row.shard, row.caption) for row in list_clips(more)}
     assert len(after) > len(before)
     assert {key: after[key] for key in before} == before

@@ -123,7 +123,7 @@ def test_same_bytes_in_this_and_in_other_processes(
     there = list(demo.render_clips(corpus[:5], processes=2))
     for ours, theirs in zip(here, there, strict=True):
         assert ours.media == theirs.media
-        assert json.dumps(ours.truth) == json.dumps(theirs.truth)
+        assert ours.truth.to_json() == theirs.truth.to_json()
         assert all(np.array_equal(a, b) for a, b in zip(ours.stems, theirs.stems, strict=True))
 
 
@@ -276,8 +276,8 @@ def test_sound_of_a_pair_is_the_targets_alone(pair: demo.DemoClip, rendered_pair
 
 def test_decoded_thuds_are_within_20_ms_of_the_truth(rendered_pair: demo.RenderedClip) -> None:
     heard = np.abs(_decode_audio(rendered_pair.media))
-    truth = rendered_pair.truth["objects"][0]
-    for seconds, level in zip(truth["onsets_seconds"], truth["onset_levels"], strict=True):
+    truth = rendered_pair.truth.objects[0]
+    for seconds, level in zip(truth.onsets_seconds, truth.onset_levels, strict=True):
         start = round((seconds - 0.1) * SAMPLE_RATE)
         around = heard[start : start + SAMPLE_RATE // 5]
         first = start + int(np.argmax(around > 0.3 * around.max()))
@@ -285,7 +285,8 @@ def test_decoded_thuds_are_within_20_ms_of_the_truth(rendered_pair: demo.Rendere
 
 
 def test_truth_is_json_and_silent_objects_stay_silent(pair: demo.DemoClip, rendered_pair: demo.RenderedClip) -> None:
-    truth = json.loads(json.dumps(rendered_pair.truth))
+    truth = json.loads(rendered_pair.truth.to_json())
+    assert truth["target"] == 0
     assert [thing["target"] for thing in truth["objects"]] == [True] + [False] * (len(truth["objects"]) - 1)
     assert len(rendered_pair.stems) == sum(thing["active"] for thing in truth["objects"]) == 2
     assert [thing["wordings"] for thing in truth["objects"][:2]] == [list(pair.wordings), list(pair.other_wordings)]

@@ -8,9 +8,11 @@ import pytest
 
 from drawaudio_model.atomic_files import encode_array
 from drawaudio_model.boxes import Box, boxes_to_json
+from drawaudio_model.caption import Caption
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import DrawnInstructions, NullRates, TrainingShards, training_batches, training_sample
 from drawaudio_model.media import encode_flac
+from drawaudio_model.scene_truth import TRUTH_MEMBER, SceneTruth, TrueObject
 from drawaudio_model.shard import ShardReader, ShardWriter
 from pipelines.assets.drawn_instructions import surest_boxes, things
 from tests.counting_shards import write_shards
@@ -114,22 +116,18 @@ def test_a_frame_without_a_box_has_the_surest_box_of_the_nearest_frame() -> None
 
 def test_every_thing_whose_sound_is_known_is_asked_for_with_its_own_words_place_and_sound(tmp_path: Path) -> None:
     sounds = {name: np.full(160_000, level, np.float32) for name, level in (("own", 0.1), ("other", 0.2), ("long", 0.3))}
-    other_boxes = [[0.5, 0.5, 0.9, 0.9]] * 40
-    truth = {
-        "target": 0,
-        "objects": [
-            {"stem": 0, "wordings": ["ding"], "boxes": [[0, 0, 0.2, 0.2]] * 40},
-            {"stem": 1, "wordings": ["woof", "a bark"], "boxes": other_boxes},
-            {"stem": None, "wordings": [], "boxes": other_boxes},
-        ],
-    }
+    other_boxes = ((0.5, 0.5, 0.9, 0.9),) * 40
+    bell = TrueObject("bell", "bell", "red", True, 0, ((0, 0, 0.2, 0.2),) * 40, wordings=("ding",))
+    dog = TrueObject("dog", "dog", "red", True, 1, other_boxes, wordings=("woof", "a bark"))
+    car = TrueObject("car", "car", "red", False, None, other_boxes)
+    truth = SceneTruth("clip", "bell", "a bell", target=0, objects=(bell, dog, car))
     detected = boxes_to_json([Box(3, 0, 0.9, 0.1, 0.1, 0.3, 0.3)])
     folders = {
         "clip_media": {"flac": encode_flac(sounds["own"])},
-        "captions": {"json": json.dumps({"caption": "a bell", "caption_source": "given"}).encode()},
+        "captions": {"json": Caption("a bell", "given").to_json()},
         "object_masks": {"boxes.json": detected.encode()},
         "raw_clips": {
-            "truth.json": json.dumps(truth).encode(),
+            TRUTH_MEMBER: truth.to_json(),
             "stem0.flac": encode_flac(sounds["own"]),
             "stem1.flac": encode_flac(sounds["other"]),
             "material1.flac": encode_flac(sounds["long"]),

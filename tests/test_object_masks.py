@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from drawaudio_model.boxes import Box, boxes_to_json
+from drawaudio_model.scene_truth import TRUTH_MEMBER, SceneTruth, TrueObject
 from drawaudio_model.shard import ShardWriter
 from pipelines.annotation.phrases import noun_phrases
 from pipelines.assets.object_masks import mean_truth_iou
@@ -21,12 +22,11 @@ FRAMES = 4
 
 def overlap(root: Path, phrases: list[str], boxes: list[Box]) -> float:
     """`mean_truth_iou` of one clip whose target is a red bell."""
-    things = [
-        {"phrase": "ball", "target": False, "boxes": [ELSEWHERE] * FRAMES},
-        {"phrase": "red bell", "target": True, "boxes": [TRUE] * FRAMES},
-    ]
+    ball = TrueObject("ball", "ball", "", active=False, stem=None, boxes=(tuple(ELSEWHERE),) * FRAMES)
+    bell = TrueObject("bell", "red bell", "red", active=True, stem=0, boxes=(tuple(TRUE),) * FRAMES)
+    truth = SceneTruth("clip_000000", "bell", "a red bell rings", target=1, objects=(ball, bell))
     members = {
-        "raw_clips": {"truth.json": json.dumps({"objects": things}).encode()},
+        "raw_clips": {TRUTH_MEMBER: truth.to_json()},
         "noun_phrases": {"json": json.dumps({"phrases": phrases}).encode()},
         "object_masks": {"boxes.json": boxes_to_json(boxes).encode()},
     }

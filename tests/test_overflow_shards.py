@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from drawaudio_model.shard import ShardReader, ShardWriter, finished_shards
 from pipelines.assets.training_shards import _keys_match, ledger_rows
+from pipelines.parquet_rows import write_rows
 from pipelines.partitions import base_shard, next_overflow, shard_family
+from pipelines.raw_ledger import RawLedgerRow, raw_ledger_path
 from pipelines.shard_work import ShardRecipe, make_shards
 from tests.youtube_site import SHARD, write_list
 
@@ -27,10 +27,8 @@ def write_shard(folder: Path, shard: str, keys: list[str], failed: dict[str, str
 
 
 def write_ledger(root: Path, shard: str, failed: dict[str, str]) -> None:
-    rows = {"key": list(failed), "reason": list(failed.values()), "message": ["" for _ in failed]}
-    path = root / "raw_clips" / "ledger" / f"{shard}.parquet"
-    path.parent.mkdir(parents=True)
-    pq.write_table(pa.table(rows), path)
+    rows = [RawLedgerRow(key, "failed", reason, "", 0, "") for key, reason in failed.items()]
+    write_rows(raw_ledger_path(root, shard), RawLedgerRow, rows)
 
 
 def test_a_clip_that_was_taken_back_since_fails_no_check(tmp_path: Path) -> None:
@@ -75,13 +73,13 @@ def test_late_clips_go_through_the_assets_and_into_one_ledger(tmp_path: Path) ->
             return dict(done.asset_materializations_for_node("copied")[0].metadata)
 
     assert run()["dagster/partition_row_count"].value == 1
-    ends = {row["key"]: (row["status"], row["reason"]) for row in ledger_rows(tmp_path, SHARD)}
+    ends = {row.key: (row.status, row.reason) for row in ledger_rows(tmp_path, SHARD)}
     assert ends == {early: ("kept", ""), late: ("dropped", "network"), gone: ("dropped", "private")}
     first = (tmp_path / "training_shards" / f"{SHARD}.tar").stat().st_mtime_ns
 
     # A later round met another reason, which its ledger knows and the manifest of the first round does not.
     write_ledger(tmp_path, SHARD, {late: "removed", gone: "private"})
-    ends = {row["key"]: row["reason"] for row in ledger_rows(tmp_path, SHARD)}
+    ends = {row.key: row.reason for row in ledger_rows(tmp_path, SHARD)}
     assert ends == {early: "", late: "removed", gone: "private"}
 
     write_shard(raw, "train-100000", [late], {})
@@ -91,5 +89,5 @@ def test_late_clips_go_through_the_assets_and_into_one_ledger(tmp_path: Path) ->
     assert finished_shards(tmp_path / "training_shards") == [SHARD, "train-100000"]
     assert (tmp_path / "training_shards" / f"{SHARD}.tar").stat().st_mtime_ns == first
     rows = [row for shard in (SHARD, "train-100000") for row in ledger_rows(tmp_path, shard)]
-    assert {row["key"]: row["status"] for row in rows} == {early: "kept", late: "kept", gone: "dropped"}
+    assert {row.key: row.status for row in rows} == {early: "kept", late: "kept", gone: "dropped"}
     assert len(rows) == 3

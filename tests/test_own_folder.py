@@ -8,6 +8,7 @@ from drawaudio_model.shard import ShardWriter
 from pipelines.assets.clip_list import list_clips
 from pipelines.assets.evaluation import evaluated_split, fetches_weights
 from pipelines.profiles import PROFILES
+from pipelines.sources.registry import SOURCES
 
 
 def write_shard(root: Path, name: str, clips: int) -> None:
@@ -20,13 +21,13 @@ def write_shard(root: Path, name: str, clips: int) -> None:
 def test_a_folder_without_test_clips_is_evaluated_on_what_it_has(tmp_path: Path) -> None:
     for name, clips in (("train-000000", 2), ("val-000000", 0), ("test-000000", 0)):
         write_shard(tmp_path, name, clips)
-    assert evaluated_split(tmp_path, "folder") == "train"
+    assert evaluated_split(tmp_path, SOURCES["folder"].evaluated_splits) == "train"
     # What is missing of a rendered or fetched set is to be made, not replaced.
-    assert evaluated_split(tmp_path, "demo") == "test"
+    assert evaluated_split(tmp_path, SOURCES["demo"].evaluated_splits) == "test"
     write_shard(tmp_path, "val-000001", 1)
-    assert evaluated_split(tmp_path, "folder") == "val"
+    assert evaluated_split(tmp_path, SOURCES["folder"].evaluated_splits) == "val"
     write_shard(tmp_path, "test-000001", 1)
-    assert evaluated_split(tmp_path, "folder") == "test"
+    assert evaluated_split(tmp_path, SOURCES["folder"].evaluated_splits) == "test"
 
 
 def test_extractor_weights_are_fetched_where_the_backbones_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,4 +46,4 @@ def test_a_folder_without_training_clips_is_refused_at_once(tmp_path: Path, monk
     with pytest.raises(ValueError, match="none of the 1 clips of DRAWAUDIO_CLIPS is in the split train; add a column"):
         list_clips(PROFILES["folder"])
     captions.write_text("file,caption,split\ndog.mp4,A dog barks.,train\n")
-    assert [row["split"] for row in list_clips(PROFILES["folder"])] == ["train"]
+    assert [row.split for row in list_clips(PROFILES["folder"])] == ["train"]

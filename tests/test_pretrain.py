@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from drawaudio_model.caption import Caption
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, letterbox, suppress
@@ -28,6 +29,7 @@ from drawaudio_model.pretraining.cavp import (
 from drawaudio_model.pretraining.detector import DetectorConfig, Thing, ask_for, choose_name, names_of_thing
 from drawaudio_model.pretraining.loop import TrainClips, fit
 from drawaudio_model.pretraining.text import Pairs, drop_tokens, kinds_told, mean_states
+from drawaudio_model.scene_truth import TRUTH_MEMBER, SceneTruth, TrueObject, read_truth
 from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.text import TextConditioner, build_text_conditioner, train_tokenizers
 
@@ -51,10 +53,10 @@ def root(tmp_path_factory):
             pictures = {f"{i:03d}.jpg": encode_jpeg(frame) for i, frame in enumerate(frames)}
             sound = encode_flac(tone.astype(np.float32))
             media.add(key, {"json": b"{}", "flac": sound, **pictures})
-            captions.add(key, {"json": json.dumps({"caption": f"a {colour} square beeps, take {number}"}).encode()})
-            thing = {"kind": "square", "phrase": f"{colour} square", "colour": colour, "active": True, "stem": 0}
-            facts = {"target": 0, "objects": [thing | {"boxes": boxes}]}
-            truth.add(key, {"truth.json": json.dumps(facts).encode(), "stem0.flac": sound})
+            captions.add(key, {"json": Caption(f"a {colour} square beeps, take {number}", "test").to_json()})
+            thing = TrueObject("square", f"{colour} square", colour, active=True, stem=0, boxes=tuple(map(tuple, boxes)))
+            facts = SceneTruth(key, "square", f"a {colour} square beeps", target=0, objects=(thing,))
+            truth.add(key, {TRUTH_MEMBER: facts.to_json(), "stem0.flac": sound})
         for writer in (media, captions, truth):
             writer.commit()
     return folder
@@ -328,11 +330,10 @@ def test_text_encoders_learn_wordings_where_the_truth_tells_them(root, tmp_path)
     reader = ShardReader(root / "raw_clips", "train-000000")
     with ShardWriter(tmp_path / "raw_clips", "train-000000", inputs={}) as writer:
         for key in reader.keys:
-            truth = json.loads(reader.member(key, "truth.json"))
-            colour = truth["objects"][0]["colour"]
-            truth["kind"] = colour
-            truth["objects"][0]["wordings"] = [f"hooting {colour} thing", f"{colour} hoots"]
-            writer.add(key, {"truth.json": json.dumps(truth).encode()})
+            truth = read_truth(reader, key)
+            colour = truth.target_object.colour
+            thing = replace(truth.target_object, wordings=(f"hooting {colour} thing", f"{colour} hoots"))
+            writer.add(key, {TRUTH_MEMBER: replace(truth, kind=colour, objects=(thing,)).to_json()})
         writer.commit()
     measured = pretrain("text_encoders", tmp_path, tmp_path / "text", run="tiny", steps=12)
     assert {"kinds_told_by_clap", "kinds_told_by_t5", "kinds_told_by_gpt"} < measured.keys()
@@ -343,9 +344,10 @@ def test_text_encoders_learn_wordings_where_the_truth_tells_them(root, tmp_path)
 
 
 def test_the_names_of_a_thing_are_the_truths_or_those_of_its_kind():
-    thing, nouns = {"kind": "car", "colour": "red"}, {"car": ["car", "van"]}
+    thing = TrueObject("car", "red car", "red", active=False, stem=None, boxes=())
+    nouns = {"car": ["car", "van"]}
     assert names_of_thing(thing, nouns) == ["car", "red car", "van", "red van"]
-    assert names_of_thing(thing | {"names": ["vehicle"]}, nouns) == ["vehicle"]
+    assert names_of_thing(replace(thing, names=("vehicle",)), nouns) == ["vehicle"]
 
 
 @pytest.fixture(scope="module")

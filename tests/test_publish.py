@@ -22,18 +22,18 @@ from drawaudio_model.cli import main
 from drawaudio_model.dataset import TrainingShards
 from drawaudio_model.release import publish as publishing
 from drawaudio_model.release.card import CARD_LINK, write_card
+from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.release.publish import publish
 from drawaudio_model.release.verify import verify_shards
 from drawaudio_model.shard import EXCLUDE_FILE, ShardReader, ShardWriter, read_manifest
 from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_sample, encode_sample
 from pipelines import pictures
-from pipelines.assets import dataset_card
+from pipelines.sources import rendered
 from tests.tiny_shards import COUNTS, tiny_sample, write_tiny_shards
 
 ROOT = Path(__file__).parent.parent
 LEDGER = [
-    {"key": "x_000000", "source": "demo", "source_id": "x", "status": "dropped", "stage": "raw_clips"}
-    | {"reason": "private", "message": "Private video"}
+    LedgerRow("x_000000", "demo", "x", "dropped", stage="raw_clips", reason="private", message="Private video"),
 ]
 
 
@@ -45,7 +45,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifests = write_tiny_shards(shards)
     levels = {"Loudness": 0.1, "clip01_000001: a bird sings": 0.2}
     shown = {text: pictures.curves({"clip": [level] * 100}) for text, level in levels.items()}
-    write_card(root / "cards", "tiny", shards, manifests, dataset_card.ABOUT_DEMO, ledger=LEDGER, pictures=shown)
+    write_card(root / "cards", "tiny", shards, manifests, rendered.ABOUT, ledger=LEDGER, pictures=shown)
     (root / "data" / CARD_LINK).symlink_to(root / "cards" / "tiny")
     return root / "data"
 
@@ -318,7 +318,7 @@ def test_what_was_taken_back_is_not_published(built: Path, tmp_path: Path) -> No
     assert len(keys) == 9 and "clip01_000001" not in keys
     # The card beside the source leaves it out of its index as well.
     manifests = [read_manifest(shards, shard) for shard in COUNTS]
-    statistics = write_card(tmp_path / "cards", "tiny", shards, manifests, dataset_card.ABOUT_DEMO)
+    statistics = write_card(tmp_path / "cards", "tiny", shards, manifests, rendered.ABOUT)
     assert statistics.clips == 9 and statistics.clips_per_split["train"] == 7
 
 

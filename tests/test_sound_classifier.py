@@ -1,6 +1,5 @@
 """The classifier of the control benchmark: it learns from stems, is judged on others, and is trained once."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from drawaudio_model.evaluation.sound_classifier import (
 )
 from drawaudio_model.media import encode_flac
 from drawaudio_model.mel import log_mel
+from drawaudio_model.scene_truth import TRUTH_MEMBER, SceneTruth, TrueObject
 from drawaudio_model.shard import ShardWriter
 
 STEPS = 30
@@ -43,26 +43,18 @@ def write_raw_clips(folder: Path, split: str, numbers: range) -> list[str]:
     with ShardWriter(folder, f"{split}-000000", inputs={}) as shard:
         for number in numbers:
             kinds = ["horn", "drum"][:: 1 if number % 2 else -1][: 1 + (number % 4 > 0)]
-            boxes = [[[0.1, 0.1, 0.4, 0.8]] * 40, [[0.6, 0.2, 0.9, 0.9]] * 40]
+            boxes = [((0.1, 0.1, 0.4, 0.8),) * 40, ((0.6, 0.2, 0.9, 0.9),) * 40]
+            colours = ("red", "orange")
             things = [
-                {
-                    "kind": kind,
-                    "phrase": f"{'red' if place == 0 else 'orange'} {kind}",
-                    "active": True,
-                    "target": place == 0,
-                    "stem": place,
-                    "boxes": boxes[place],
-                }
-                for place, kind in enumerate(kinds)
+                TrueObject(kind, f"{colour} {kind}", colour, active=True, stem=place, boxes=boxes[place])
+                for place, (kind, colour) in enumerate(zip(kinds, colours, strict=False))
             ]
-            things.append(
-                {"kind": "car", "phrase": "car", "active": False, "target": False, "stem": None, "boxes": boxes[0]}
-            )
+            things.append(TrueObject("car", "car", "grey", active=False, stem=None, boxes=boxes[0]))
             key = f"scene{number}_000000"
             caption = f"a red {kinds[0]} makes itself heard"
-            truth = {"key": key, "kind": kinds[0], "caption": caption, "target": 0, "objects": things}
+            truth = SceneTruth(key, kinds[0], caption, target=0, objects=tuple(things))
             stems = {f"stem{i}.flac": encode_flac(tone_or_noise(kind, 10 * number + i)) for i, kind in enumerate(kinds)}
-            shard.add(key, {"json": b"{}", "truth.json": json.dumps(truth).encode(), **stems})
+            shard.add(key, {"json": b"{}", TRUTH_MEMBER: truth.to_json(), **stems})
             keys.append(key)
         shard.commit()
     return keys

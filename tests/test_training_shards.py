@@ -10,14 +10,15 @@ from diffusers import AutoencoderKL
 
 from drawaudio_model.atomic_files import decode_array, encode_array
 from drawaudio_model.boxes import Box, boxes_to_json
+from drawaudio_model.caption import Caption
 from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_SECONDS, SOURCE_VIDEO_FRAMES
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.media import decode_flac, encode_flac
 from drawaudio_model.mel import log_mel
 from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.training_sample import decode_sample
-from pipelines import clip_rows
 from pipelines.assets import audio_latents, loudness_curves, training_shards
+from pipelines.clip_rows import ClipRow, write_clip_list
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
 
@@ -96,7 +97,7 @@ def test_each_feature_stands_under_its_own_name_and_who_was_taken_back_is_missin
     }
     boxes = {KEYS[0]: [Box(3, 0, 0.5, 0.1, 0.2, 0.3, 0.4)], KEYS[1]: [], GONE: []}
     members = {
-        "captions": lambda key: {"json": json.dumps({"caption": f"about {key}", "caption_source": "folder"}).encode()},
+        "captions": lambda key: {"json": Caption(f"about {key}", "folder").to_json()},
         "noun_phrases": lambda key: {"json": json.dumps({"phrases": [f"phrase of {key}"]}).encode()},
         "object_masks": lambda key: {"boxes.json": boxes_to_json(boxes[key]).encode()},
     }
@@ -112,11 +113,9 @@ def test_each_feature_stands_under_its_own_name_and_who_was_taken_back_is_missin
                 shard.add(key, made(key))
             shard.commit()
     rows = [
-        {"key": key, "source": "folder", "source_id": key.split("_")[0], "start_s": 0, "label": "", "split": "train"}
-        | {"caption": f"about {key}", "media": "", "shard": SHARD}
-        for key in KEYS
+        ClipRow(key, "folder", key.split("_")[0], 0, "", "train", f"about {key}", media="", shard=SHARD) for key in KEYS
     ]
-    clip_rows.write_clip_list(root / "clip_list.parquet", rows)
+    write_clip_list(root / "clip_list.parquet", rows)
     manifest = make_shard(root, SHARD, training_shards.recipe(root))
     assert [(row.key, row.reason) for row in manifest.rejected] == [(GONE, "not_listed")]
     reader = ShardReader(root / "training_shards", SHARD)

@@ -15,10 +15,11 @@ import pytest
 from drawaudio_model.dataset import TrainingShards
 from drawaudio_model.evaluation.sample_sounds import read_samples
 from drawaudio_model.shard import EXCLUDE_FILE, is_excluded, read_exclude_list
-from pipelines import clip_rows
 from pipelines.assets import clip_list
+from pipelines.clip_rows import read_clip_list
 from pipelines.profiles import PROFILES
 from pipelines.sources.youtube.lists import ClipLists, list_files, lists_folder, read_lists
+from pipelines.sources.youtube.source import youtube_rows
 from tests.tiny_shards import write_tiny_shards
 
 REAL = Path(__file__).parent.parent.parent / "shared" / "realdata" / "csv"
@@ -287,11 +288,11 @@ def test_the_asset_writes_list_report_and_exclude_list(tmp_path, monkeypatch):
     result = clip_list.clip_list(DataRoot(path=str(root)))
     assert result.metadata["dagster/row_count"] == 2
     assert result.metadata["left_out"].data == {"excluded": 1, "bad_row": 1}
-    rows = clip_rows.read_clip_list(root)
+    rows = read_clip_list(root)
     assert list(rows) == ["goodgoodgo1_000001", "ok_ok_ok_ok_000002"]
     row = rows["goodgoodgo1_000001"]
-    assert (row["source"], row["label"], row["caption"], row["media"]) == ("vggsound", "y", None, "")
-    assert list(clip_rows.read_clip_list(root, row["shard"])) == ["goodgoodgo1_000001"]
+    assert (row.source, row.label, row.caption, row.media) == ("vggsound", "y", None, "")
+    assert list(read_clip_list(root, row.shard)) == ["goodgoodgo1_000001"]
     report = list(csv.DictReader((root / "clip_list_left_out.csv").open(newline="")))
     assert [(row["reason"], row["key"]) for row in report] == [("excluded", "takendown_1_000001"), ("bad_row", "")]
     assert report[1]["place"].endswith("vggsound.csv, line 3")
@@ -350,12 +351,12 @@ def test_the_official_tables_give_every_clip_once_in_shards_of_about_a_thousand(
     assert Counter(clip.split for clip in captions.clips) == {"train": 49_838, "val": 495, "test": 975}
     # Five captions of each val and test clip; 95 of them repeat another word for word.
     assert captions.reasons == {"further_caption": 4 * (495 + 975) - 95, "duplicate": 95}
-    rows = clip_list.youtube_rows(profile, captions)
-    sizes = Counter(row["shard"] for row in rows)
+    rows = youtube_rows(profile, captions)
+    sizes = Counter(row.shard for row in rows)
     assert len(sizes) == 52 and all(850 < size < 1150 for shard, size in sizes.items() if shard.startswith("train"))
     videos: dict[str, set[str]] = {}
     for row in rows:
-        videos.setdefault(row["source_id"], set()).add(row["shard"])
+        videos.setdefault(row.source_id, set()).add(row.shard)
     assert all(len(shards) == 1 for shards in videos.values())
 
     mixed = read_lists(tmp_path, PROFILES["mixed"].lists)

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 
-from pipelines.clip_rows import write_clip_list
+from pipelines.clip_rows import ClipRow, write_clip_list
 from pipelines.sources.youtube.settings import DownloadSettings
 from pipelines.sources.youtube.shards import fill_shards
 from tests.youtube_server import YouTubeServer
@@ -19,24 +19,24 @@ def video_id(behaviour: str, number: int = 0) -> str:
     return f"{'-_a-A'[number % 5]}{behaviour.replace('_', '')[:7]}{number:02d}".ljust(11, "-")
 
 
-def clip_row(video: str, start: int) -> dict[str, Any]:
-    return {
-        "key": f"{video}_{start:06d}",
-        "source": "vggsound",
-        "source_id": video,
-        "start_s": start,
-        "label": "dog barking",
-        "split": "train",
-        "caption": None,
-        "media": "",
-        "shard": SHARD,
-    }
+def clip_row(video: str, start: int) -> ClipRow:
+    return ClipRow(
+        key=f"{video}_{start:06d}",
+        source="vggsound",
+        source_id=video,
+        start_s=start,
+        label="dog barking",
+        split="train",
+        caption=None,
+        media="",
+        shard=SHARD,
+    )
 
 
 def write_list(root: Path, clips: list[tuple[str, int]]) -> None:
     """The clip list of (video, start)."""
     rows = [clip_row(video, start) for video, start in clips]
-    write_clip_list(root / "clip_list.parquet", sorted(rows, key=lambda row: row["key"]))
+    write_clip_list(root / "clip_list.parquet", sorted(rows, key=lambda row: row.key))
 
 
 def settings(server: YouTubeServer, state: Path, **more: Any) -> DownloadSettings:

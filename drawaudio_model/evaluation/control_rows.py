@@ -6,24 +6,24 @@ other one is what swapped instructions ask for: its own box as mask, or a captio
 Legend: V video frames, D CAVP width, P loudness points.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
+from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.drawn.masks import drawn_mask
 from drawaudio_model.drawn.sounds import LOUDEST
 from drawaudio_model.evaluation.sample_sounds import stacked, text_embeddings
 from drawaudio_model.masks import apply_mask, rasterize
-from drawaudio_model.media import decode_jpeg
 from drawaudio_model.pipeline import Conditions, DrawAudioPipeline
+from drawaudio_model.scene_truth import SceneTruth, TrueObject, read_truth
 from drawaudio_model.shard import ShardReader, finished_shards
 from drawaudio_model.text import TextEmbeddings
 from drawaudio_model.training_sample import TrainingSample
@@ -178,12 +178,12 @@ def read_scenes(
     scenes = []
     for number, sample in enumerate(samples):
         truth = truths[sample.key]
-        target, others = truth["objects"][truth["target"]], other_things(truth)
-        kind, rng = target["kind"], np.random.default_rng([seed, 3, number, repetition])
+        target, others = truth.target_object, other_things(truth)
+        kind, rng = target.kind, np.random.default_rng([seed, 3, number, repetition])
         if not wordings.get(kind):
             raise ValueError(f"there is no held-out wording of {kind!r}; add some to the file of --wordings")
         pictures = frames.read(sample.key)
-        masks = [_true_mask(pictures, target), drawn_mask(rng, np.array(target["boxes"]), *pictures.shape[1:3])]
+        masks = [_true_mask(pictures, target), drawn_mask(rng, np.array(target.boxes), *pictures.shape[1:3])]
         masks += [_true_mask(pictures, thing) for thing in others[:1]]
         true, drawn, *other = (_masked_features(pipe, pictures, mask) for mask in masks)
         scenes.append(
@@ -191,7 +191,7 @@ def read_scenes(
                 sample,
                 kind,
                 donors[sample.key],
-                other_kind=others[0]["kind"] if others else None,
+                other_kind=others[0].kind if others else None,
                 other_caption=other_caption(others[0], truth, truths) if others else "",
                 true_cavp_masked=true,
                 other_cavp_masked=other[0] if other else None,
@@ -209,7 +209,7 @@ def loudest_level(pipe: DrawAudioPipeline) -> float:
     return LOUDEST if pipe.domain is None else pipe.domain.config.loudest_level
 
 
-def _true_mask(pictures: np.ndarray, thing: Mapping[str, Any]) -> np.ndarray:
+def _true_mask(pictures: np.ndarray, thing: TrueObject) -> np.ndarray:
     return rasterize(true_boxes(thing), *pictures.shape[1:3], frames=len(pictures))
 
 
@@ -218,9 +218,9 @@ def _masked_features(pipe: DrawAudioPipeline, pictures: np.ndarray, mask: np.nda
     return pipe.cavp.encode_frames(np.asarray(apply_mask(pictures, mask)))[0].cpu().numpy()[:VIDEO_FRAMES]
 
 
-def other_things(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def other_things(truth: SceneTruth) -> list[TrueObject]:
     """The things of a scene that move and are not the one that sounds."""
-    return [thing for number, thing in enumerate(truth["objects"]) if thing["active"] and number != truth["target"]]
+    return [thing for number, thing in enumerate(truth.objects) if thing.active and number != truth.target]
 
 
 def row_conditions(
@@ -259,8 +259,8 @@ def _masked(row: Row, scene: Scene) -> np.ndarray:
     }[row.mask]
 
 
-def read_truths(keys: Sequence[str], raw_clips: Path) -> dict[str, dict[str, Any]]:
-    """Key -> truth of the clips (truth.json of the demo world).
+def read_truths(keys: Sequence[str], raw_clips: Path) -> dict[str, SceneTruth]:
+    """Key -> truth of the clips.
 
     Raises:
         ValueError: when a clip has none.
@@ -269,8 +269,8 @@ def read_truths(keys: Sequence[str], raw_clips: Path) -> dict[str, dict[str, Any
     for shard in finished_shards(raw_clips):
         reader = ShardReader(raw_clips, shard)
         for key in set(keys).intersection(reader.keys):
-            if "truth.json" in reader.members(key):
-                truths[key] = json.loads(reader.member(key, "truth.json"))
+            if (truth := read_truth(reader, key)) is not None:
+                truths[key] = truth
         reader.close()
     missing = sorted(set(keys) - set(truths))
     if missing:
@@ -281,27 +281,27 @@ def read_truths(keys: Sequence[str], raw_clips: Path) -> dict[str, dict[str, Any
     return truths
 
 
-def true_boxes(thing: Mapping[str, Any]) -> list[Box]:
+def true_boxes(thing: TrueObject) -> list[Box]:
     """The boxes of one of the truth's objects, one a frame."""
-    return [Box(frame, 0, 1.0, *corners) for frame, corners in enumerate(thing["boxes"])]
+    return [Box(frame, 0, 1.0, *corners) for frame, corners in enumerate(thing.boxes)]
 
 
-def other_caption(thing: Mapping[str, Any], truth: Mapping[str, Any], truths: Mapping[str, Mapping[str, Any]]) -> str:
+def other_caption(thing: TrueObject, truth: SceneTruth, truths: Mapping[str, SceneTruth]) -> str:
     """A caption that names `thing`: that of the next clip about its kind, with its own phrase put in.
 
     Where no other clip is about that kind, it is the scene's own caption with the phrase exchanged.
     """
     keys = sorted(truths)
-    place = keys.index(truth["key"])
+    place = keys.index(truth.key)
     ring = [truths[key] for key in keys[place + 1 :] + keys[:place]]
-    donor = next((other for other in ring if other["kind"] == thing["kind"]), truth)
-    phrase = donor["objects"][donor["target"]]["phrase"]
-    article = "an" if thing["phrase"][0] in "aeiou" else "a"
-    before, _, after = donor["caption"].partition(phrase)
+    donor = next((other for other in ring if other.kind == thing.kind), truth)
+    phrase = donor.target_object.phrase
+    article = "an" if thing.phrase[0] in "aeiou" else "a"
+    before, _, after = donor.caption.partition(phrase)
     words = before.split(" ")
     if len(words) > 1 and words[-2] in ("a", "an"):
         words[-2] = article
-    return f"{' '.join(words)}{thing['phrase']}{after}"
+    return f"{' '.join(words)}{thing.phrase}{after}"
 
 
 class _Frames:
@@ -314,6 +314,5 @@ class _Frames:
         """(V, H, W, 3) uint8."""
         for reader in self._readers:
             if key in reader:
-                names = sorted(name for name in reader.members(key) if name.endswith("jpg"))
-                return np.stack([decode_jpeg(reader.member(key, name)) for name in names])
+                return read_frames(reader, key)
         raise ValueError(f"no shard of clip_media has the pictures of {key}; materialize clip_media")

@@ -27,6 +27,7 @@ from drawaudio_model import metrics
 from drawaudio_model.atomic_files import write_atomically
 from drawaudio_model.boxes import Box, boxes_from_json
 from drawaudio_model.clip_format import CLIP_SECONDS, VIDEO_FPS, VIDEO_FRAMES
+from drawaudio_model.clip_frames import frame_members, read_frames
 from drawaudio_model.levels.full_scale import fit_full_scale
 from drawaudio_model.loudness import loudness_signal, point_times
 from drawaudio_model.mel import SILENCE, log_mel
@@ -121,9 +122,7 @@ class Pictures:
                 return media_files.read_frames(
                     video, seconds=CLIP_SECONDS, fps=PICTURE_FPS, longer_side=320
                 ), PICTURE_FPS
-            names = sorted(name for name in reader.members(key) if name.endswith("jpg"))[:VIDEO_FRAMES]
-            frames = [media_files.decode_jpeg(reader.member(key, name)) for name in names]
-            return (np.stack(frames), VIDEO_FPS) if frames else None
+            return (read_frames(reader, key, most=VIDEO_FRAMES), VIDEO_FPS) if frame_members(reader, key) else None
         return None
 
     def find_one_a_second(self, key: str) -> np.ndarray | None:

@@ -27,6 +27,7 @@ from drawaudio_model.drawn.sounds import LOUDEST
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import SILENCE, log_mel, normalize_waveform
 from drawaudio_model.progress import Reporter
+from drawaudio_model.scene_truth import read_truth
 from drawaudio_model.shard import ShardReader, finished_shards, read_manifest
 
 STEPS, BATCH = 300, 16
@@ -119,12 +120,13 @@ def read_stems(raw_clips: Path, split: str) -> list[Stem]:
     for shard in finished_shards(raw_clips, split=split):
         reader = ShardReader(raw_clips, shard)
         for key in reader.keys:
-            if "truth.json" not in reader.members(key):
+            truth = read_truth(reader, key)
+            if truth is None:
                 raise ValueError(f"clip {key} of {raw_clips} has no truth.json; only the demo world's clips have stems")
-            for thing in json.loads(reader.member(key, "truth.json"))["objects"]:
-                if thing["stem"] is not None:
-                    waveform = decode_flac(reader.member(key, f"stem{thing['stem']}.flac"))
-                    stems.append(Stem(thing["kind"], normalize_waveform(waveform)))
+            for thing in truth.objects:
+                if thing.stem_member is not None:
+                    waveform = decode_flac(reader.member(key, thing.stem_member))
+                    stems.append(Stem(thing.kind, normalize_waveform(waveform)))
         reader.close()
     if not stems:
         raise ValueError(f"{raw_clips} has no finished shard of the split {split!r}; materialize raw_clips first")
@@ -137,11 +139,11 @@ def read_materials(raw_clips: Path, split: str) -> list[Stem]:
     for shard in finished_shards(raw_clips, split=split):
         reader = ShardReader(raw_clips, shard)
         for key in reader.keys:
-            for thing in json.loads(reader.member(key, "truth.json"))["objects"]:
-                name = f"material{thing['stem']}.flac"
-                if name in reader.members(key):
-                    waveform = decode_flac(reader.member(key, name))
-                    materials.append(Stem(thing["kind"], normalize_waveform(waveform), continuous=True))
+            truth = read_truth(reader, key)
+            for thing in truth.objects if truth else ():
+                if thing.material_member in reader.members(key):
+                    waveform = decode_flac(reader.member(key, thing.material_member))
+                    materials.append(Stem(thing.kind, normalize_waveform(waveform), continuous=True))
         reader.close()
     return materials
 

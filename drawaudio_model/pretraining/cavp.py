@@ -210,27 +210,25 @@ def read_corpus(clips: TrainClips, keys: list[str], image_size: int, kinds: list
     frames, spectrograms, views = [], [], []
     for clip, key in enumerate(counted(keys, "read frames and sounds")):
         frames.append(clips.frames(key, image_size))
-        known = clips.has("raw_clips", key, "truth.json")
-        truth = clips.json("raw_clips", key, "truth.json") if known else {"objects": []}
-        things = truth["objects"]
-        seen = tuple(kinds.index(thing["kind"]) for thing in things)
-        views.append(View(clip, None, len(spectrograms), seen[truth["target"]] if known else -1, seen))
+        truth = clips.truth(key)
+        things = truth.objects if truth else ()
+        seen = tuple(kinds.index(thing.kind) for thing in things)
+        views.append(View(clip, None, len(spectrograms), seen[truth.target] if truth else -1, seen))
         spectrograms.append(_spectrogram(clips.member("clip_media", key, "flac")))
         for number, thing in zip(seen, things, strict=True):
-            if thing["stem"] is None:
-                views.append(View(clip, np.array(thing["boxes"]), None, -1, (number,)))
+            if thing.stem_member is None:
+                views.append(View(clip, np.array(thing.boxes), None, -1, (number,)))
                 continue
-            views.append(View(clip, np.array(thing["boxes"]), len(spectrograms), number, (number,)))
-            spectrograms.append(_spectrogram(clips.member("raw_clips", key, f"stem{thing['stem']}.flac")))
+            views.append(View(clip, np.array(thing.boxes), len(spectrograms), number, (number,)))
+            spectrograms.append(_spectrogram(clips.member("raw_clips", key, thing.stem_member)))
     stacked = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3).contiguous()
     return Corpus(stacked, torch.stack(spectrograms), views, kinds)
 
 
 def known_kinds(clips: TrainClips) -> list[str]:
     """Kinds of things that the truth of the clips names, sorted; empty where there is no truth."""
-    with_truth = [key for key in clips.keys if clips.has("raw_clips", key, "truth.json")]
-    truths = [clips.json("raw_clips", key, "truth.json")["objects"] for key in with_truth]
-    return sorted({thing["kind"] for things in truths for thing in things})
+    truths = [clips.truth(key) for key in clips.keys]
+    return sorted({thing.kind for truth in truths if truth for thing in truth.objects})
 
 
 def coarse_spectrum(spectrograms: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torchvision.ops import box_iou, roi_align
 
 from drawaudio_model.detector import ObjectDetector, import_world_model
 from drawaudio_model.pretraining.loop import Fit, TrainClips, counted, draw_losses, fit
+from drawaudio_model.scene_truth import TrueBox, TrueObject
 
 TEXT_WIDTH = 512
 """Width of a text feature; YOLO-World's head expects it."""
@@ -105,9 +106,9 @@ def read_nouns(clips: TrainClips, keys: list[str]) -> dict[str, list[str]]:
     """Kind of object -> the nouns it goes by ("rubber ball"): the truth's phrases without their colour."""
     nouns: dict[str, set[str]] = {}
     for key in keys:
-        for thing in clips.json("raw_clips", key, "truth.json")["objects"]:
-            noun = thing["phrase"].removeprefix(f"{thing['colour']} ")
-            nouns.setdefault(thing["kind"], set()).add(noun)
+        for thing in _true_objects(clips, key):
+            noun = thing.phrase.removeprefix(f"{thing.colour} ")
+            nouns.setdefault(thing.kind, set()).add(noun)
     return {kind: sorted(own) for kind, own in nouns.items()}
 
 
@@ -117,32 +118,39 @@ def read_scenes(
     """Every `frame_step`-th frame of the clips with its ground truth.
 
     Raises:
-        ValueError: when no object is in sight anywhere.
+        ValueError: when a clip has no ground truth, or no object is in sight anywhere.
     """
     frames, things = [], []
     for key in counted(keys, "read frames"):
-        objects = clips.json("raw_clips", key, "truth.json")["objects"]
+        objects = _true_objects(clips, key)
         named = [names_of_thing(thing, nouns) for thing in objects]
         frames.append(clips.frames(key, image_size, step=frame_step))
         for frame in range(0, len(frames[-1]) * frame_step, frame_step):
             seen = [
-                (thing["phrase"], tuple(own), thing["boxes"][frame]) for thing, own in zip(objects, named, strict=True)
+                Thing(thing.phrase, tuple(own), thing.boxes[frame]) for thing, own in zip(objects, named, strict=True)
             ]
-            things.append([Thing(phrase, own, tuple(box)) for phrase, own, box in seen if _in_sight(box)])
+            things.append([thing for thing in seen if _in_sight(thing.box)])
     if not any(things):
         raise ValueError(f"the ground truth of {len(keys)} clips holds no box; check the truth asset's boxes")
     return Scenes(np.concatenate(frames), things)
 
 
-def names_of_thing(thing: dict[str, Any], nouns: dict[str, list[str]]) -> list[str]:
+def _true_objects(clips: TrainClips, key: str) -> tuple[TrueObject, ...]:
+    truth = clips.truth(key)
+    if truth is None:
+        raise ValueError(f"clip {key} has no truth.json; the object detector learns on rendered clips only")
+    return truth.objects
+
+
+def names_of_thing(thing: TrueObject, nouns: dict[str, list[str]]) -> list[str]:
     """What one of the truth's objects may be called: its `names`, else each noun of its kind alone and after its colour."""
-    return thing.get("names") or [
-        f"{colour}{noun}" for noun in nouns.get(thing["kind"], []) for colour in ("", f"{thing['colour']} ")
+    return list(thing.names) or [
+        f"{colour}{noun}" for noun in nouns.get(thing.kind, []) for colour in ("", f"{thing.colour} ")
     ]
 
 
-def _in_sight(box: list[float] | None) -> bool:
-    return box is not None and box[2] > box[0] and box[3] > box[1]
+def _in_sight(box: TrueBox) -> bool:
+    return box[2] > box[0] and box[3] > box[1]
 
 
 def train_detector(

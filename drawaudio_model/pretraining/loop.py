@@ -20,8 +20,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from drawaudio_model.caption import Caption, read_caption
+from drawaudio_model.clip_frames import frame_members
 from drawaudio_model.media import decode_flac
 from drawaudio_model.progress import Reporter
+from drawaudio_model.scene_truth import SceneTruth, read_truth
 from drawaudio_model.shard import ShardReader, finished_shards
 from drawaudio_model.thread_choice import chosen_threads, threads_setting
 
@@ -79,6 +82,15 @@ class TrainClips:
         """One JSON member, parsed."""
         return json.loads(self.member(asset, key, extension))
 
+    def caption(self, key: str) -> Caption:
+        """The caption of the clip."""
+        return read_caption(self._readers["captions", key], key)
+
+    def truth(self, key: str) -> SceneTruth | None:
+        """The truth of the clip; None where its source knows none, or raw_clips was not asked for."""
+        reader = self._readers.get(("raw_clips", key))
+        return None if reader is None else read_truth(reader, key)
+
     def materials(self, key: str) -> list[np.ndarray]:
         """(samples,) float32 of the clip's things sounding without a pause, which curves drawn by hand shape; none where the
         clip's source makes none."""
@@ -89,8 +101,7 @@ class TrainClips:
     def frames(self, key: str, size: int, *, step: int = 1) -> np.ndarray:
         """Every step-th frame of the clip, (V, size, size, 3) uint8 RGB, squeezed to a square as CAVP and detector see it."""
         reader = self._readers["clip_media", key]
-        names = sorted(name for name in reader.members(key) if name.endswith(".jpg"))
-        contents = [reader.member(key, name) for name in names[::step]]
+        contents = [reader.member(key, name) for name in frame_members(reader, key)[::step]]
         return np.stack(list(self._decoders.map(partial(read_jpeg, size=size), contents)))
 
 

@@ -116,14 +116,12 @@ class Pairs:
 
 
 def read_pairs(clips: TrainClips, keys: list[str]) -> Pairs:
-    """Captions, sounds, and what the truth adds where there is one (`raw_clips`, truth.json: kind, the target's wordings)."""
-    truths = [
-        clips.json("raw_clips", key, "truth.json") if clips.has("raw_clips", key, "truth.json") else {} for key in keys
-    ]
+    """Captions, sounds, and what the truth adds where there is one (kind, the target's wordings)."""
+    truths = [clips.truth(key) for key in keys]
     return Pairs(
-        captions=[clips.json("captions", key)["caption"] for key in keys],
-        wordings=[tuple(truth["objects"][truth["target"]].get("wordings", ())) if truth else () for truth in truths],
-        kinds=[truth.get("kind") for truth in truths],
+        captions=[clips.caption(key).text for key in keys],
+        wordings=[truth.target_object.wordings if truth else () for truth in truths],
+        kinds=[truth.kind if truth else None for truth in truths],
         mels=read_log_mels(clips, keys),
     )
 

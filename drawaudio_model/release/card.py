@@ -18,6 +18,7 @@ from typing import Any
 
 from drawaudio_model.atomic_files import decode_array, write_atomically
 from drawaudio_model.clip_format import LOUDNESS_FPS, SOURCE_SECONDS, VIDEO_FPS
+from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.release.markdown import table
 from drawaudio_model.shard import EXCLUDE_FILE, SPLITS, ShardManifest, ShardReader, is_excluded, read_exclude_list
 from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_facts
@@ -105,7 +106,7 @@ def write_card(
     manifests: Sequence[ShardManifest],
     about: About,
     *,
-    ledger: Sequence[Mapping[str, str]] = (),
+    ledger: Sequence[LedgerRow] = (),
     pictures: Mapping[str, bytes] | None = None,
     template: Path = TEMPLATE,
 ) -> CardStatistics:
@@ -117,7 +118,7 @@ def write_card(
         shards_folder: training shards; the card links to it as `data`, unless it is that folder.
         manifests: of the shards that the card covers.
         about: what the files do not say.
-        ledger: one row per clip with DROPPED_COLUMNS and `status`; rows whose status is "dropped" are counted as lost.
+        ledger: one row per clip; those that were dropped are counted as lost.
         pictures: "<key>: <caption>" of a picture -> PNG bytes; those of excluded clips are left out.
         template: Markdown with the placeholders of `_texts`.
 
@@ -136,7 +137,7 @@ def write_card(
     excluded = read_exclude_list(Path(shards_folder) / EXCLUDE_FILE)
     manifests = sorted(manifests, key=lambda manifest: (SPLITS.index(split_of(manifest)), manifest.shard))
     clips = [row for row in _index_rows(Path(shards_folder), manifests) if not is_excluded(row["key"], excluded)]
-    dropped = [row for row in ledger if row["status"] == "dropped"]
+    dropped = [asdict(row) for row in ledger if row.status == "dropped"]
     kept = [row for row in (pictures or {}).items() if not is_excluded(row[0].partition(":")[0], excluded)]
     shown = {f"pictures/{i:02d}.png": row for i, row in enumerate(kept)}
     for stale in {*(folder / "pictures").glob("*.png")} - {folder / path for path in shown}:

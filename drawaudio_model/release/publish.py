@@ -4,13 +4,12 @@ The published folder is laid out like its card (card.py): README.md and the inde
 a transaction, so a publication that was interrupted continues, and one that is complete is left as it is.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint, write_atomically
 from drawaudio_model.release.card import CARD_LINK, FACTS_FILE, read_facts, write_card
+from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.release.verify import shards_folder
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
@@ -163,13 +162,13 @@ def _write_card(card: Path, target: Path, data: Path, manifests: list[ShardManif
     import pyarrow.parquet as pq
 
     _, about, pictures = read_facts(card)
-    dropped: list[Mapping[str, Any]] = pq.read_table(card / "index" / "dropped.parquet").to_pylist()
+    dropped = pq.read_table(card / "index" / "dropped.parquet").to_pylist()
     write_card(
         target.parent,
         target.name,
         data,
         manifests,
         about,
-        ledger=[{**row, "status": "dropped"} for row in dropped],
+        ledger=[LedgerRow(**row, status="dropped") for row in dropped],
         pictures={text: (card / path).read_bytes() for path, text in pictures.items()},
     )

@@ -5,12 +5,13 @@ The audio captioner is a Whisper-format model (encoder of sound, decoder of text
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from drawaudio_model.caption import Candidate
 from drawaudio_model.clip_format import SAMPLE_RATE
 from pipelines.annotation.settings import AnnotationSettings
 from pipelines.devices import autocast, device
@@ -18,21 +19,6 @@ from pipelines.published import by_id, fetch, recorded_sha256
 
 MOST_TOKENS = 40
 """Longest caption that a model may write."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A caption that a clip might get."""
-
-    source: str
-    """label, audio_model or image_model."""
-    text: str
-    score: float
-    """Cosine of CLAP's embeddings of text and sound, -1 to 1."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in the record."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which published models annotate the clips, and how."""
+"""What annotates the clips, and how."""
 
 import os
 from collections.abc import Mapping
@@ -16,6 +16,14 @@ DETECTOR_SIZES = ("s", "m", "l", "x")
 class AnnotationSettings:
     """Each field is set by the environment variable DRAWAUDIO_<FIELD>."""
 
+    captioner: str = ""
+    """Factory of another captioner, `package.module:factory` (annotators.Captioner); empty: the three models below."""
+    phrase_finder: str = ""
+    """The same of another finder of noun phrases (annotators.PhraseFinder); empty: spaCy or the lexicon."""
+    detector: str = ""
+    """The same of another detector (annotators.Detector); empty: that of the asset object_detector."""
+    video_encoder: str = ""
+    """The same of another video encoder (annotators.VideoEncoder); empty: that of the asset cavp_backbone."""
     audio_captioner: str = "MU-NLPC/whisper-small-audio-captioning"
     """Model id of a captioner of sounds in Whisper's format, an optional revision behind "@"; empty: no such candidate."""
     audio_prompt: str = "clotho > caption: "

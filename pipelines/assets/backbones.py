@@ -16,6 +16,7 @@ from pipelines.partitions import ALL_SHARDS
 from pipelines.profiles import current_profile
 from pipelines.published_backbones import BESIDE, assemble, fetch_all
 from pipelines.resources import DataRoot, Trainer
+from pipelines.sources.registry import source_of
 
 _MARKER = "backbone.json"
 _single_run = dg.BackfillPolicy.single_run()
@@ -68,7 +69,7 @@ def object_detector(context: dg.AssetExecutionContext, data_root: DataRoot, trai
     """
     profile = current_profile()
     root = Path(data_root.path)
-    if profile.source != "demo" and profile.backbones == "trained":
+    if not source_of(profile).has_truth and profile.backbones == "trained":
         from pipelines.assets.detector_world import make_detector_world
 
         root = make_detector_world(profile, root)

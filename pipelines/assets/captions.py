@@ -1,6 +1,5 @@
 """One caption a clip, and where it came from."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,14 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.atomic_files import fingerprint
+from drawaudio_model.caption import Caption, read_caption
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
+from drawaudio_model.clip_frames import read_frame
 from drawaudio_model.shard import Rejection, ShardReader
+from pipelines.annotation.annotators import Captioner, pick_captioner
 from pipelines.annotation.label_sentences import label_sentence
-from pipelines.annotation.settings import AnnotationSettings, models_folder
-from pipelines.assets.clip_media import clip_media, read_frame, read_waveform
+from pipelines.annotation.settings import AnnotationSettings
+from pipelines.assets.clip_media import clip_media, read_waveform
 from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
 from pipelines.resources import DataRoot
@@ -37,33 +39,36 @@ def captions(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     candidate that CLAP finds nearest to its sound: the label as a sentence, an audio captioner's or an image captioner's.
     """
     root = Path(data_root.path)
-    folders = None
-    if any(row["caption"] is None and row["label"] for row in read_clip_list(root).values()):
-        folders = find_models(context)
-    make_shards(context, root, recipe(root, folders), show)
+    captioner = None
+    if any(row.caption is None and row.label for row in read_clip_list(root).values()):
+        captioner = find_captioner(context)
+    make_shards(context, root, recipe(root, captioner), show)
 
 
-def find_models(context: dg.AssetExecutionContext) -> Any:
-    """The models' folders (caption_models.CaptionModelFolders), or None where they are not there and not to be had."""
-    from pipelines.annotation.caption_models import CaptionModelFolders
+def find_captioner(context: dg.AssetExecutionContext) -> Captioner | None:
+    """The captioner in force, or None where the published models are not there and not to be had.
 
+    Raises:
+        ValueError: when another captioner is named and cannot be made.
+    """
+    settings = AnnotationSettings.from_environment()
     try:
-        return CaptionModelFolders.find(AnnotationSettings.from_environment(), models_folder())
+        return pick_captioner(settings)
     except ValueError as error:
+        if settings.captioner:
+            raise
         context.log.warning(f"labels become captions without candidates: {error}")
         return None
 
 
-def recipe(root: Path, folders: Any = None) -> ShardRecipe:
+def recipe(root: Path, captioner: Captioner | None = None) -> ShardRecipe:
     """Captions of the clip list, or chosen ones where it has labels only; a clip without either is rejected.
 
     Args:
         root: the data root.
-        folders: caption_models.CaptionModelFolders, or None: a label's sentence is then its caption, and marked so.
+        captioner: None: a label's sentence is its caption, and marked so.
     """
     rows = read_clip_list(root)
-    settings = AnnotationSettings.from_environment()
-    models: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         chosen: list[str] = []
@@ -74,11 +79,11 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
                     Rejection(key, "not_listed", f"{key} is on the clip list no more; it may have been taken back"),
                 )
                 continue
-            given, label = (rows[key]["caption"] or "").strip(), rows[key]["label"]
+            given, label = (rows[key].caption or "").strip(), rows[key].label
             if given:
-                yield key, _members(given, rows[key]["source"], [])
-            elif label and folders is None:
-                yield key, _members(label_sentence(label), LABEL_ONLY, [])
+                yield key, _members(Caption(given, rows[key].source))
+            elif label and captioner is None:
+                yield key, _members(Caption(label_sentence(label), LABEL_ONLY))
             elif label:
                 chosen.append(key)
             else:
@@ -88,22 +93,18 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
             yield from propose(chosen, upstream["clip_media"])
 
     def propose(keys: list[str], media: ShardReader) -> Iterator[tuple[str, Members]]:
-        from pipelines.annotation.caption_models import CaptionModels
-
-        if not models:
-            models.append(CaptionModels(folders, settings.audio_prompt))
-        found = models[0].candidates(
-            [label_sentence(rows[key]["label"]) for key in keys],
+        found = captioner.candidates(
+            [label_sentence(rows[key].label) for key in keys],
             [read_waveform(media, key) for key in keys],
             [read_frame(media, key, SOURCE_VIDEO_FRAMES // 2) for key in keys],
         )
         for key, candidates in zip(keys, found, strict=True):
             best = candidates[0]
-            yield key, _members(best.text, best.source, [row.to_dict() for row in candidates])
+            yield key, _members(Caption(best.text, best.source, tuple(candidates)))
 
     def shard_settings(shard: str) -> dict[str, str]:
-        own = {key: (row["caption"], row["label"]) for key, row in rows.items() if row["shard"] == base_shard(shard)}
-        used = None if folders is None else [folders.sha256, settings.audio_prompt]
+        own = {key: (row.caption, row.label) for key, row in rows.items() if row.shard == base_shard(shard)}
+        used = None if captioner is None else captioner.identity
         return {"captions": fingerprint(own), "models": fingerprint(used)}
 
     return ShardRecipe(
@@ -112,19 +113,8 @@ def recipe(root: Path, folders: Any = None) -> ShardRecipe:
         work,
         shard_settings=shard_settings,
         group=CLIPS_AT_ONCE,
-        batched=folders is not None,
+        batched=captioner is not None,
     )
-
-
-def read_caption(reader: ShardReader, key: str) -> dict[str, str]:
-    """{"caption", "caption_source"} of a clip."""
-    facts = json.loads(reader.member(key, "json"))
-    return {name: facts[name] for name in ("caption", "caption_source")}
-
-
-def read_candidates(reader: ShardReader, key: str) -> list[dict[str, Any]]:
-    """[{"source", "text", "score"}] of a clip, the best first; empty where its caption came with it."""
-    return json.loads(reader.member(key, "json"))["candidates"]
 
 
 def show(reader: ShardReader) -> dict[str, Any]:
@@ -133,11 +123,11 @@ def show(reader: ShardReader) -> dict[str, Any]:
 
     from drawaudio_model.release.markdown import table
 
-    rows = [{"key": key, **read_caption(reader, key)} for key in reader.keys[:8]]
-    sources = Counter(read_caption(reader, key)["caption_source"] for key in reader.keys)
+    found = {key: read_caption(reader, key) for key in reader.keys}
+    rows = [{"key": key, "caption": own.text, "caption_source": own.source} for key, own in list(found.items())[:8]]
+    sources = Counter(own.source for own in found.values())
     return {"first_rows": dg.MetadataValue.md(table(rows)), "sources": dg.MetadataValue.json(dict(sources))}
 
 
-def _members(caption: str, source: str, candidates: list[dict[str, Any]]) -> Members:
-    facts = {"caption": caption, "caption_source": source, "candidates": candidates}
-    return {"json": json.dumps(facts).encode()}
+def _members(caption: Caption) -> Members:
+    return {"json": caption.to_json()}

@@ -9,11 +9,14 @@ import numpy as np
 
 from drawaudio_model.atomic_files import decode_array, encode_array
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
+from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.shard import ShardReader
+from pipelines.annotation.annotators import CAVPEncoder, pick_video_encoder
+from pipelines.annotation.settings import AnnotationSettings
 from pipelines.assets.backbones import backbone_sha256, cavp_backbone
-from pipelines.assets.clip_media import clip_media, read_frames
+from pipelines.assets.clip_media import clip_media
 from pipelines.assets.object_masks import object_masks, read_boxes
-from pipelines.devices import autocast, clips_at_once, device
+from pipelines.devices import clips_at_once
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -38,29 +41,18 @@ def recipe(data_root: DataRoot, group: int | None = None) -> ShardRecipe:
     """
     folder = data_root.backbone("cavp_backbone")
     group = group or clips_at_once(8)
-    models: list[Any] = []
+    settings = AnnotationSettings.from_environment()
+    encoder = pick_video_encoder(settings, lambda: CAVPEncoder(folder, backbone_sha256(folder)))
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
-        import torch
-
-        from drawaudio_model.cavp import CAVP
-
-        if not models:
-            models.append(CAVP.from_checkpoint(folder).eval().to(device()))
-        model = models[0]
         for start in range(0, len(keys), group):
             chosen = keys[start : start + group]
-            # Clips differ in size, so each becomes a square of the model's size before they are stacked.
-            batch = torch.cat([model.preprocess(_both(upstream, key)) for key in chosen])
-            with torch.inference_mode(), autocast(float16_is_enough=True):
-                features = model.encode_video(batch.to(device()))
-            pairs = features.to(torch.float16).cpu().numpy().reshape(len(chosen), 2, *features.shape[1:])
+            pairs = encoder.encode([_both(upstream, key) for key in chosen])
             for key, (full, masked) in zip(chosen, pairs, strict=True):
                 yield key, {"cavp.npy": encode_array(full), "cavp_masked.npy": encode_array(masked)}
 
-    settings = {"cavp": backbone_sha256(folder)}
-    upstream = ("object_masks", "clip_media")
-    return ShardRecipe("cavp_features", upstream, work, settings=settings, group=max(group, 16), batched=group > 1)
+    upstream, inputs = ("object_masks", "clip_media"), {"cavp": encoder.identity}
+    return ShardRecipe("cavp_features", upstream, work, settings=inputs, group=max(group, 16), batched=group > 1)
 
 
 def _both(upstream: dict[str, ShardReader], key: str) -> np.ndarray:

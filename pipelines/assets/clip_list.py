@@ -1,193 +1,102 @@
 """The list of clips: what exists, in which split and shard, before anything is rendered, read or fetched."""
 
-import os
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.shard import EXCLUDE_FILE, SPLITS, read_exclude_list
-from pipelines.clip_rows import write_clip_list
-from pipelines.partitions import shard_of
+from pipelines.clip_rows import ClipRow, write_clip_list
 from pipelines.profiles import Profile, current_profile
 from pipelines.resources import DataRoot
-
-if TYPE_CHECKING:
-    from pipelines.sources.youtube.lists import ClipLists
-
-
-_single_run = dg.BackfillPolicy.single_run()
+from pipelines.sources.registry import source_of
+from pipelines.sources.source import LeftOut
 
 
-@dg.asset(backfill_policy=_single_run, group_name="dataset", kinds={"parquet"})
+@dg.asset(backfill_policy=dg.BackfillPolicy.single_run(), group_name="dataset", kinds={"parquet"})
 def clip_list(data_root: DataRoot) -> dg.MaterializeResult:
-    """One row a clip: key, source, id, start, label, split, caption (null where it is yet to be made), media, shard."""
-    profile = current_profile()
-    root = Path(data_root.path)
-    left_out: dict[str, Any] = {}
-    if profile.source == "youtube":
-        rows, left_out = _write_youtube_report(root, profile)
-    else:
-        rows = list_clips(profile)
-    tails = dropped_tails() if profile.source == "folder" else []
+    """One row a clip: key, source, id, start, label, split, caption (null where it is yet to be made), media, shard.
+
+    Beside it `clip_list_left_out.csv` names what the source's lists hold and could not be used, and takedowns reach the
+    exclude list of the training shards.
+    """
+    root, profile = Path(data_root.path), current_profile()
+    source = source_of(profile)
+    held = root / "training_shards" / EXCLUDE_FILE
+    present = read_exclude_list(held, source.takedowns) if source.takedowns else frozenset()
+    listing = source.list_clips(profile, present)
+    rows = checked_rows(listing.clips)
+    left_out = {} if listing.left_out is None else _write_left_out(root / "clip_list_left_out.csv", listing.left_out)
+    if source.takedowns:
+        _add_takedowns(held, listing.taken_back - present)
     write_clip_list(root / "clip_list.parquet", rows)
-    per_split = {split: sum(row["split"] == split for row in rows) for split in SPLITS}
+    per_split = {split: sum(row.split == split for row in rows) for split in SPLITS}
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(rows),
             "clips": dg.MetadataValue.json(per_split),
             "hours": round(len(rows) * 10 / 3600, 3),
-            "dropped_tails": dg.MetadataValue.json(tails),
+            **listing.metadata,
             **left_out,
             "first_rows": dg.MetadataValue.md(_markdown(rows[:8])),
         },
-        data_version=dg.DataVersion(fingerprint(rows)),
+        data_version=dg.DataVersion(fingerprint([vars(row) for row in rows])),
     )
 
 
-def list_clips(profile: Profile) -> list[dict[str, Any]]:
+def list_clips(profile: Profile) -> list[ClipRow]:
     """Rows of the profile's clips, sorted by key.
 
     Raises:
         ValueError: when the profile's source is not set up, or two clips share a key.
     """
-    if profile.source == "youtube":
-        return youtube_rows(profile, _read_lists(profile))
-    rows = [_demo_row(clip) for clip in demo_clips(profile)] if profile.source == "demo" else _folder_rows()
-    for row in rows:
-        row["shard"] = shard_of(profile, row["split"], row["source_id"])
-    keys = [row["key"] for row in rows]
-    twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+    return checked_rows(source_of(profile).list_clips(profile).clips)
+
+
+def checked_rows(clips: Sequence[ClipRow]) -> list[ClipRow]:
+    """The rows sorted by key.
+
+    Raises:
+        ValueError: when two clips share a key.
+    """
+    twice = sorted(key for key, count in Counter(row.key for row in clips).items() if count > 1)
     if twice:
         raise ValueError(f"{len(twice)} keys stand twice in the clip list, the first is {twice[0]}; rename the media")
-    return sorted(rows, key=lambda row: row["key"])
+    return sorted(clips, key=lambda row: row.key)
 
 
-def youtube_rows(profile: Profile, lists: "ClipLists") -> list[dict[str, Any]]:
-    """Rows of the official lists' clips, sorted by key."""
-    return [
-        {
-            "key": clip.key,
-            "source": clip.source,
-            "source_id": clip.source_id,
-            "start_s": clip.start_s,
-            "label": clip.label,
-            "split": clip.split,
-            "caption": clip.caption,
-            "media": "",
-            "shard": shard_of(profile, clip.split, clip.source_id),
-        }
-        for clip in lists.clips
-    ]
-
-
-def demo_clips(profile: Profile) -> list[Any]:
-    """The rendered world's clips (demo.world.DemoClip); a folder profile's are those that its object detector learns on."""
-    from pipelines.sources.demo import world
-
-    train, val, test = profile.clips if profile.source == "demo" else (profile.world_clips, 0, 0)
-    return world.list_clips(train=train, val=val, test=test, seed=profile.seed)
-
-
-def _read_lists(profile: Profile, also_excluded: frozenset[str] = frozenset()) -> "ClipLists":
-    from pipelines.sources.youtube import lists as youtube_lists
-
-    return youtube_lists.read_lists(youtube_lists.lists_folder(), profile.lists, also_excluded)
-
-
-def _write_youtube_report(root: Path, profile: Profile) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows, and metadata of what was left out; writes `clip_list_left_out.csv` and the loader's exclude list."""
-    import csv
-    import io
-
+def _write_left_out(path: Path, left_out: Sequence[LeftOut]) -> dict[str, Any]:
+    """Metadata of what was left out; writes all of it to a CSV."""
     from drawaudio_model.release.markdown import table
-    from pipelines.sources.youtube import lists as youtube_lists
 
-    held = root / "training_shards" / EXCLUDE_FILE
-    present = read_exclude_list(held, youtube_lists.EXCLUDED)
-    lists = _read_lists(profile, present)
-    path, report = root / "clip_list_left_out.csv", io.StringIO()
+    report = io.StringIO()
     writer = csv.writer(report, lineterminator="\n")
     writer.writerow(("place", "key", "reason", "message"))
-    writer.writerows((row.place, row.key, row.reason, row.message) for row in lists.left_out)
+    writer.writerows((row.place, row.key, row.reason, row.message) for row in left_out)
     write_atomically(path, report.getvalue().encode())
-    # What somebody added to the loader's own list stays: a takedown must not be lost.
-    new = read_exclude_list(youtube_lists.exclude_path(youtube_lists.lists_folder()), youtube_lists.EXCLUDED) - present
-    text = held.read_text(encoding="utf-8-sig") if held.exists() else ""
-    write_atomically(held, "".join(f"{line}\n" for line in [*text.splitlines(), *sorted(new)]).encode())
-    first = {row.reason: row for row in reversed(lists.left_out)}
+    first = {row.reason: row for row in reversed(left_out)}
     examples = [{"reason": row.reason, "place": row.place, "message": row.message} for row in first.values()]
-    return youtube_rows(profile, lists), {
-        "left_out": dg.MetadataValue.json(lists.reasons),
+    return {
+        "left_out": dg.MetadataValue.json(dict(Counter(row.reason for row in left_out).most_common())),
         "left_out_file": dg.MetadataValue.path(path),
         "first_of_each_reason": dg.MetadataValue.md(table(examples) if examples else "nothing was left out"),
     }
 
 
-def _demo_row(clip: Any) -> dict[str, Any]:
-    return {
-        "key": clip.key,
-        "source": "demo",
-        "source_id": clip.source_id,
-        "start_s": clip.start_s,
-        "label": clip.label,
-        "split": clip.split,
-        "caption": clip.caption,
-        "media": "",
-    }
+def _add_takedowns(held: Path, new: frozenset[str]) -> None:
+    """Add lines to the loader's exclude list. What somebody added to it stays: a takedown must not be lost."""
+    text = held.read_text(encoding="utf-8-sig") if held.exists() else ""
+    write_atomically(held, "".join(f"{line}\n" for line in [*text.splitlines(), *sorted(new)]).encode())
 
 
-def dropped_tails() -> list[dict[str, Any]]:
-    """Ends of the user's media that are too short for a clip of their own: file, start, seconds."""
-    from pipelines.sources import folder
-
-    _, tails = folder.cut_media(*_folder_paths())
-    return [{"file": tail.path.name, "start_s": tail.start_s, "seconds": round(tail.seconds, 2)} for tail in tails]
-
-
-def _folder_rows() -> list[dict[str, Any]]:
-    from pipelines.sources import folder
-
-    clips = folder.list_media(*_folder_paths())
-    if not any(clip.split == "train" for clip in clips):
-        raise ValueError(
-            f"none of the {len(clips)} clips of DRAWAUDIO_CLIPS is in the split train; add a column `split` to "
-            "DRAWAUDIO_CAPTIONS that says train for those to learn from"
-        )
-    return [
-        {
-            "key": clip.key,
-            "source": "folder",
-            "source_id": clip.source_id,
-            "start_s": clip.start_s,
-            "label": clip.label,
-            "split": clip.split,
-            "caption": clip.caption,
-            "media": str(clip.path.absolute()),
-        }
-        for clip in clips
-    ]
-
-
-def _folder_paths() -> tuple[Path, Path]:
-    names = ("DRAWAUDIO_CLIPS", "DRAWAUDIO_CAPTIONS")
-    missing = [name for name in names if not os.environ.get(name)]
-    if missing:
-        raise ValueError(
-            f"{missing[0]} is not set; the folder profile needs the media folder and a CSV of captions in it"
-        )
-    clips, captions = (Path(os.environ[name]).expanduser() for name in names)
-    if not clips.is_dir():
-        raise ValueError(f"DRAWAUDIO_CLIPS is {clips}, which is no folder; set it to the folder that holds your media")
-    if not captions.is_file():
-        raise ValueError(
-            f"DRAWAUDIO_CAPTIONS is {captions}, which is no file; write a CSV with the columns file,caption"
-        )
-    return clips, captions
-
-
-def _markdown(rows: list[dict[str, Any]]) -> str:
+def _markdown(rows: list[ClipRow]) -> str:
     from drawaudio_model.release.markdown import table
 
-    return table([{name: row[name] or "" for name in ("key", "split", "shard", "label", "caption")} for row in rows])
+    return table(
+        [{name: getattr(row, name) or "" for name in ("key", "split", "shard", "label", "caption")} for row in rows]
+    )

@@ -10,12 +10,14 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from drawaudio_model.clip_format import SOURCE_SECONDS, SOURCE_VIDEO_FRAMES, VIDEO_FPS
+from drawaudio_model.clip_format import SOURCE_SECONDS, VIDEO_FPS
+from drawaudio_model.clip_frames import frame_member, read_frames
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader
-from pipelines.assets.raw_clips import media_of, raw_clips
+from pipelines.assets.raw_clips import raw_clips
 from pipelines.clip_scores import SCORES_VERSION, clip_scores
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
+from pipelines.raw_media import media_of, read_media_facts
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 
@@ -50,18 +52,6 @@ def recipe() -> ShardRecipe:
     )
 
 
-def read_frames(reader: ShardReader, key: str) -> np.ndarray:
-    """(40, H, W, 3) uint8 RGB frames of a clip of this asset."""
-    return np.stack([read_frame(reader, key, number) for number in range(SOURCE_VIDEO_FRAMES)])
-
-
-def read_frame(reader: ShardReader, key: str, number: int) -> np.ndarray:
-    """(H, W, 3) uint8 RGB frame of a clip of this asset, `number` from 0 to 39."""
-    from drawaudio_model.media import decode_jpeg
-
-    return decode_jpeg(reader.member(key, f"{number:03d}.jpg"))
-
-
 def read_waveform(reader: ShardReader, key: str) -> np.ndarray:
     """(160000,) float32 waveform of a clip of this asset, as it was recorded (not normalised; see `storable`)."""
     from drawaudio_model.media import decode_flac
@@ -90,8 +80,7 @@ def _decode(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple
     raw = upstream["raw_clips"]
     sources: dict[str, list[str]] = {}
     for key in keys:
-        facts = json.loads(raw.member(key, "json"))
-        sources.setdefault(facts["path"] or key, []).append(key)
+        sources.setdefault(read_media_facts(raw, key).path or key, []).append(key)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for outcomes in pool.map(lambda group: _decode_file(raw, group), sources.values()):
             yield from outcomes
@@ -100,7 +89,7 @@ def _decode(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple
 def _decode_file(raw: ShardReader, keys: list[str]) -> list[tuple[str, Members | Rejection]]:
     from drawaudio_model.media import MediaError, encode_flac, encode_jpeg, read_clips
 
-    starts = [json.loads(raw.member(key, "json"))["start_s"] for key in keys]
+    starts = [read_media_facts(raw, key).start_s for key in keys]
     try:
         media = read_clips(media_of(raw, keys[0]), starts_seconds=starts, fps=VIDEO_FPS, longer_side=LONGER_SIDE)
     except MediaError as error:
@@ -125,7 +114,7 @@ def _decode_file(raw: ShardReader, keys: list[str]) -> list[tuple[str, Members |
             "audio_offset_seconds": media.audio_offset_seconds,
             "scores": clip_scores(clip.frames, clip.waveform),
         }
-        frames = {f"{i:03d}.jpg": encode_jpeg(frame) for i, frame in enumerate(clip.frames)}
+        frames = {frame_member(i): encode_jpeg(frame) for i, frame in enumerate(clip.frames)}
         outcomes.append((key, {"json": json.dumps(facts).encode(), "flac": encode_flac(sound), **frames}))
     return outcomes
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import dagster as dg
 
 from drawaudio_model.atomic_files import decode_array, fingerprint
-from drawaudio_model.release.card import CARD_LINK, About, link_folder, write_card
+from drawaudio_model.clip_frames import read_frames
+from drawaudio_model.release.card import CARD_LINK, link_folder, write_card
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
     ShardReader,
@@ -18,72 +19,12 @@ from drawaudio_model.shard import (
 from drawaudio_model.training_sample import decode_facts
 from pipelines.assets.training_shards import ledger_rows, training_shards
 from pipelines.partitions import ALL_SHARDS
-from pipelines.profiles import Profile, current_profile, materialize_command
+from pipelines.profiles import current_profile, materialize_command
 from pipelines.resources import DataRoot
+from pipelines.sources.registry import current_source
 
 CARDS = Path("datasets_cards")
 """Where the cards are written, seen from the working folder as the data is, unless DRAWAUDIO_CARDS says otherwise."""
-ABOUT_CODE = ("the code that made it", "AGPL-3.0 (with ultralytics, AGPL-3.0)")
-ABOUT_DEMO = About(
-    pretty_name="Draw an Audio: rendered demo clips",
-    description="Rendered scenes in which what is heard follows from what is seen, with the features that train the model.",
-    licence="cc0-1.0",
-    licence_place="https://creativecommons.org/publicdomain/zero/1.0/",
-    provenance="Pictures, sounds and captions are rendered by this project's program from a seed; nothing was recorded.",
-    notices=(("clips, captions and features", "CC0 1.0, no rights reserved"), ABOUT_CODE),
-)
-ABOUT_FOLDER = About(
-    pretty_name="Draw an Audio: own clips",
-    description="A folder of media and its captions, cut to whole clips, with the features that train the model.",
-    licence="other",
-    licence_place="NOTICE",
-    provenance="Media and captions are the user's own files; features were computed from them by this project's program.",
-    notices=(("clips and captions", "their owners'; clear the rights before you publish them"), ABOUT_CODE),
-)
-
-
-_VIDEOS = (
-    "videos and their sound",
-    "their uploaders'; no right to them is given here. A clip is taken back on request: it goes to exclude.txt",
-)
-_MODELS = (
-    "features",
-    "computed with AudioLDM2 (CC BY-NC-SA 4.0), Diff-Foley's CAVP (terms of its authors), YOLO-World v2 (AGPL-3.0) and "
-    "OpenAI's CLIP (MIT); not for commercial use",
-)
-_LISTS = {
-    "audiocaps": ("AudioCaps' captions", "MIT (Kim, Kim, Lee and Kim, NAACL 2019)"),
-    "vggsound": ("VGGSound's list and labels", "CC BY 4.0 (Chen, Xie, Vedaldi and Zisserman, ICASSP 2020)"),
-}
-_SOURCES = {
-    "audiocaps": "The clips and captions of AudioCaps.",
-    "vggsound": "The clips of VGGSound; each caption is its label as a sentence, or a captioning model's sentence, "
-    "whichever CLAP finds nearest to the sound (`caption_source` says which).",
-}
-_NAMES = {
-    "audiocaps": "Draw an Audio: AudioCaps with features",
-    "vggsound_caption": "Draw an Audio: VGGSound-Caption",
-    "mixed": "Draw an Audio: VGGSound-Caption and AudioCaps",
-}
-
-
-def about(profile: Profile) -> About:
-    """What the card of a profile says beside its numbers."""
-    if profile.source != "youtube":
-        return ABOUT_DEMO if profile.source == "demo" else ABOUT_FOLDER
-    return About(
-        pretty_name=_NAMES[profile.name],
-        description="Clips of ten seconds with captions, boxes, loudness curves and the features that train the model.",
-        licence="other",
-        licence_place="NOTICE",
-        provenance=" ".join(
-            [
-                *(_SOURCES[name] for name in profile.lists),
-                "They were fetched from YouTube; what could not be had is listed.",
-            ]
-        ),
-        notices=(*(_LISTS[name] for name in profile.lists), _VIDEOS, _MODELS, ABOUT_CODE),
-    )
 
 
 @dg.asset(
@@ -105,7 +46,7 @@ def dataset_card(data_root: DataRoot) -> dg.MaterializeResult:
         profile.name,
         folder,
         manifests,
-        about(profile),
+        current_source().about(profile),
         ledger=[row for manifest in manifests for row in ledger_rows(root, manifest.shard)],
         pictures=_example_pictures(root, manifests[-1].shard),
     )
@@ -133,7 +74,6 @@ def _example_pictures(root: Path, shard: str, clips: int = 2) -> dict[str, bytes
     from drawaudio_model.media import decode_flac
     from drawaudio_model.mel import log_mel, normalize_waveform
     from pipelines import pictures
-    from pipelines.assets.clip_media import read_frames
 
     samples, media = ShardReader(root / "training_shards", shard), ShardReader(root / "clip_media", shard)
     found: dict[str, bytes] = {}

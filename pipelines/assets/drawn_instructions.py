@@ -10,11 +10,14 @@ import dagster as dg
 import numpy as np
 
 from drawaudio_model.atomic_files import decode_array, encode_array, fingerprint
+from drawaudio_model.caption import read_caption
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES, VIDEO_FPS, VIDEO_FRAMES
+from drawaudio_model.clip_frames import read_frames
+from drawaudio_model.scene_truth import read_truth
 from drawaudio_model.shard import ShardReader
 from pipelines.assets.backbones import audio_autoencoder, backbone_sha256, cavp_backbone, text_encoders
-from pipelines.assets.captions import captions, read_caption
-from pipelines.assets.clip_media import clip_media, read_frames, read_waveform
+from pipelines.assets.captions import captions
+from pipelines.assets.clip_media import clip_media, read_waveform
 from pipelines.assets.object_masks import object_masks, read_boxes
 from pipelines.assets.raw_clips import raw_clips
 from pipelines.devices import autocast, device
@@ -206,26 +209,24 @@ def things(key: str, upstream: dict[str, ShardReader]) -> list[Thing]:
 
     raw = upstream["raw_clips"]
     members = set(raw.members(key)) if key in raw else set()
-    truth = json.loads(raw.member(key, "truth.json")) if "truth.json" in members else {"objects": [], "target": None}
+    truth = read_truth(raw, key) if key in raw else None
 
-    def sound(name: str) -> np.ndarray | None:
+    def sound(name: str | None) -> np.ndarray | None:
         return decode_flac(raw.member(key, name)) if name in members else None
 
-    target = truth["objects"][truth["target"]] if truth["objects"] else {}
-    caption = read_caption(upstream["captions"], key)["caption"]
+    caption = read_caption(upstream["captions"], key).text
     found = [
         Thing(
             read_waveform(upstream["clip_media"], key),
-            sound(f"material{target.get('stem')}.flac"),
-            [caption, *target.get("wordings", ())],
+            sound(truth.target_object.material_member) if truth else None,
+            [caption, *(truth.target_object.wordings if truth else ())],
             surest_boxes(read_boxes(upstream["object_masks"], key)),
         )
     ]
-    for number, thing in enumerate(truth["objects"]):
-        own = sound(f"stem{thing['stem']}.flac")
-        if number != truth["target"] and own is not None and thing.get("wordings"):
-            material, boxes = sound(f"material{thing['stem']}.flac"), np.array(thing["boxes"])
-            found.append(Thing(own, material, thing["wordings"], boxes))
+    for number, thing in enumerate(truth.objects if truth else ()):
+        own = sound(thing.stem_member)
+        if number != truth.target and own is not None and thing.wordings:
+            found.append(Thing(own, sound(thing.material_member), list(thing.wordings), np.array(thing.boxes)))
     return found
 
 

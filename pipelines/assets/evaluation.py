@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from drawaudio_model.shard import count_clips
 from pipelines.assets.train_model import count_samples, model_sha256, train_model
 from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot, Trainer
+from pipelines.sources.registry import current_source
 
 PAPER_TEST_SETS = ("audiocaps", "vggsound_caption")
 """Profiles whose test split is one of the paper's, so that its tables stand beside ours."""
@@ -29,7 +31,7 @@ def evaluation_report(context: dg.AssetExecutionContext, data_root: DataRoot, tr
     """
     root, profile = Path(data_root.path), current_profile()
     require_model(root)
-    split = evaluated_split(root, profile.source)
+    split = evaluated_split(root, current_source().evaluated_splits)
     samples = count_samples(root, split)
     if split != "test":
         context.log.warning(f"there is no test clip; the {samples} clips of {split} are evaluated in their place")
@@ -63,10 +65,9 @@ def fetches_weights(backbones: str) -> bool:
     return backbones == "published" and not offline
 
 
-def evaluated_split(root: Path, source: str) -> str:
-    """The split to generate: "test", but of the user's own small folder without a test clip val, or else train."""
-    wanted = ("test", "val", "train") if source == "folder" else ("test",)
-    return next((split for split in wanted if count_clips(root / "training_shards", split)), "test")
+def evaluated_split(root: Path, splits: Sequence[str]) -> str:
+    """The split to generate: the first of `splits` with a clip in the training shards, else "test"."""
+    return next((split for split in splits if count_clips(root / "training_shards", split)), "test")
 
 
 def require_model(root: Path) -> None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import dagster as dg
 
+from drawaudio_model.caption import read_caption
 from drawaudio_model.shard import ShardReader
-from pipelines.assets.captions import captions, read_caption
+from pipelines.annotation.annotators import pick_phrase_finder
+from pipelines.annotation.settings import AnnotationSettings
+from pipelines.assets.captions import captions
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
@@ -27,10 +30,15 @@ def noun_phrases(context: dg.AssetExecutionContext, data_root: DataRoot) -> None
 
 
 def recipe() -> ShardRecipe:
-    """spaCy's noun chunks where an English model is installed, else the lexicon-driven chunker."""
-    from pipelines.annotation.phrases import chunker_version
+    """Find the phrases of several captions at a time."""
+    finder = pick_phrase_finder(AnnotationSettings.from_environment())
 
-    return ShardRecipe("noun_phrases", ("captions",), _work, settings={"chunker": chunker_version()}, group=256)
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+        texts = [read_caption(upstream["captions"], key).text for key in keys]
+        for key, phrases in zip(keys, finder.phrases(texts), strict=True):
+            yield key, {"json": json.dumps({"phrases": phrases}).encode()}
+
+    return ShardRecipe("noun_phrases", ("captions",), work, settings={"chunker": finder.identity}, group=256)
 
 
 def read_phrases(reader: ShardReader, key: str) -> list[str]:
@@ -48,11 +56,3 @@ def show(reader: ShardReader) -> dict[str, Any]:
     without = sum(not read_phrases(reader, key) for key in reader.keys)
     rows = [{"phrase": phrase, "clips": count} for phrase, count in counts.most_common(12)]
     return {"phrases": dg.MetadataValue.md(table(rows)), "clips_without_phrase": without}
-
-
-def _work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
-    from pipelines.annotation.phrases import noun_phrases as chunk
-
-    texts = [read_caption(upstream["captions"], key)["caption"] for key in keys]
-    for key, phrases in zip(keys, chunk(texts), strict=True):
-        yield key, {"json": json.dumps({"phrases": phrases}).encode()}

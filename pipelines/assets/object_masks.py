@@ -1,6 +1,5 @@
 """Boxes of the things that a caption names, on every frame."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,16 +7,20 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from drawaudio_model.clip_frames import read_frames
+from drawaudio_model.scene_truth import TrueBox, read_truth
 from drawaudio_model.shard import ShardReader
+from pipelines.annotation.annotators import WorldDetector, pick_detector
 from pipelines.annotation.settings import AnnotationSettings
 from pipelines.assets.backbones import backbone_sha256, object_detector
-from pipelines.assets.clip_media import clip_media, read_frames
+from pipelines.assets.clip_media import clip_media
 from pipelines.assets.noun_phrases import noun_phrases, read_phrases
-from pipelines.devices import autocast, device
+from pipelines.devices import device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+from pipelines.sources.registry import current_source
 
 
 @dg.asset(
@@ -39,27 +42,27 @@ def object_masks(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.M
 
 
 def recipe(data_root: DataRoot) -> ShardRecipe:
-    """Detect with the profile's object detector; the frames of several clips go through it in one batch.
+    """Detect with the detector in force; the frames of several clips go through it in one batch.
 
     A phrase is encoded once for all shards and runs: its feature stays in `object_masks/.text_features/`.
     """
     folder = data_root.backbone("object_detector")
-    confidence, sha256 = AnnotationSettings.from_environment().detector_confidence, backbone_sha256(folder)
-    settings = {"detector": sha256, "confidence": confidence}
-    features = data_root.folder("object_masks") / ".text_features" / sha256[:16]
+    annotation = AnnotationSettings.from_environment()
+
+    def backbone() -> WorldDetector:
+        sha256 = backbone_sha256(folder)
+        return WorldDetector(folder, sha256, data_root.folder("object_masks") / ".text_features" / sha256[:16])
+
+    detector, confidence = pick_detector(annotation, backbone), annotation.detector_confidence
+    settings = {"detector": detector.identity, "confidence": confidence}
     clips, frames_at_once = (16, 320) if device() == "cuda" else (4, 64)
-    detectors: list[Any] = []
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
         from drawaudio_model.boxes import boxes_to_json
-        from drawaudio_model.detector import ObjectDetector
 
-        if not detectors:
-            detectors.append(ObjectDetector.from_pretrained(folder, device=device(), features=features))
         frames = [read_frames(upstream["clip_media"], key) for key in keys]
         phrases = [read_phrases(upstream["noun_phrases"], key) for key in keys]
-        with autocast(float16_is_enough=True):
-            found = detectors[0].detect(frames, phrases, confidence=confidence, batch_frames=frames_at_once)
+        found = detector.detect(frames, phrases, confidence=confidence, batch_frames=frames_at_once)
         for key, boxes in zip(keys, found, strict=True):
             yield key, {"boxes.json": boxes_to_json(boxes).encode()}
 
@@ -96,16 +99,18 @@ def mean_truth_iou(root: Path, shard: str) -> list[float]:
     masks, raw, texts = (ShardReader(root / name, shard) for name in ("object_masks", "raw_clips", "noun_phrases"))
     scores = []
     for key in masks.keys:
-        truth = json.loads(raw.member(key, "truth.json"))
-        target = next(thing for thing in truth["objects"] if thing["target"])
-        noun = target["phrase"].split()[-1]
+        truth = read_truth(raw, key)
+        if truth is None:
+            raise ValueError(f"clip {key} of raw_clips has no truth.json; its boxes cannot be checked")
+        target = truth.target_object
+        noun = target.phrase.split()[-1]
         # A chunker may leave an adjective out; the noun names the thing.
         own = {number for number, phrase in enumerate(read_phrases(texts, key)) if phrase.split()[-1] == noun}
         surest: dict[int, Any] = {}
         for box in read_boxes(masks, key):
             if box.phrase_index in own and (box.frame not in surest or box.confidence > surest[box.frame].confidence):
                 surest[box.frame] = box
-        overlaps = [_iou(true, surest[frame]) if frame in surest else 0.0 for frame, true in enumerate(target["boxes"])]
+        overlaps = [_iou(true, surest[frame]) if frame in surest else 0.0 for frame, true in enumerate(target.boxes)]
         scores.append(float(np.mean(overlaps)))
     for reader in (masks, raw, texts):
         reader.close()
@@ -115,8 +120,9 @@ def mean_truth_iou(root: Path, shard: str) -> list[float]:
 def _boxes_match_truth(root: Path, names: list[str]) -> dg.AssetCheckResult:
     profile = current_profile()
     tests = [name for name in names if name.startswith("test-")]
-    if profile.source != "demo" or not tests:
-        note = "no ground truth" if profile.source != "demo" else "no test shard in this run"
+    has_truth = current_source().has_truth
+    if not has_truth or not tests:
+        note = "no test shard in this run" if has_truth else "no ground truth"
         return dg.AssetCheckResult(
             check_name="boxes_match_truth", passed=True, metadata={"checked_clips": 0, "note": note}
         )
@@ -134,7 +140,7 @@ def _boxes_match_truth(root: Path, names: list[str]) -> dg.AssetCheckResult:
     )
 
 
-def _iou(true: list[float], box: Any) -> float:
+def _iou(true: TrueBox, box: Any) -> float:
     x0, y0, x1, y1 = true
     width = min(x1, box.x1) - max(x0, box.x0)
     height = min(y1, box.y1) - max(y0, box.y0)

@@ -7,9 +7,10 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.atomic_files import decode_array, encode_array
+from drawaudio_model.caption import read_caption
 from drawaudio_model.shard import ShardReader
 from pipelines.assets.backbones import backbone_sha256, text_encoders
-from pipelines.assets.captions import captions, read_caption
+from pipelines.assets.captions import captions
 from pipelines.devices import autocast, clips_at_once, device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
@@ -44,7 +45,7 @@ def recipe(data_root: DataRoot, group: int | None = None) -> ShardRecipe:
         for start in range(0, len(keys), group):
             chosen = keys[start : start + group]
             with torch.inference_mode(), autocast(float16_is_enough=False):
-                found = models[0]([read_caption(upstream["captions"], key)["caption"] for key in chosen])
+                found = models[0]([read_caption(upstream["captions"], key).text for key in chosen])
             for number, key in enumerate(chosen):
                 arrays = {"clap": found.clap[number], "t5": found.states(number), "gpt": found.gpt[number]}
                 half = {name: array.to(torch.float16).cpu().numpy() for name, array in arrays.items()}

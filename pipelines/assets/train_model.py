@@ -43,7 +43,7 @@ def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer:
             *(("--drawn", root / "drawn_instructions") if profile.drawn_variants else ()),
             *("--output", root / "model", "--state", root / "training"),
             *("--run", profile.run, "--seed", profile.seed),
-            *(("--dataset", profile.name) if profile.source == "youtube" else ()),
+            *(("--dataset", profile.name) if profile.lists else ()),
         ],
         watch=TrainingWatch(root / "training"),
     )

@@ -9,22 +9,24 @@ import dagster as dg
 import numpy as np
 
 from drawaudio_model.atomic_files import decode_array
+from drawaudio_model.caption import read_caption
+from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_manifest
 from drawaudio_model.training_sample import TrainingSample, decode_sample, encode_sample
 from pipelines.assets.audio_latents import audio_latents
-from pipelines.assets.captions import captions, read_caption
+from pipelines.assets.captions import captions
 from pipelines.assets.cavp_features import cavp_features
 from pipelines.assets.clip_media import clip_media
 from pipelines.assets.loudness_curves import loudness_curves
 from pipelines.assets.noun_phrases import noun_phrases, read_phrases
 from pipelines.assets.object_masks import object_masks
 from pipelines.assets.text_embeddings import text_embeddings
-from pipelines.clip_rows import read_clip_list
+from pipelines.clip_rows import ClipRow, read_clip_list
 from pipelines.parquet_rows import write_rows
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shard_family, shards
+from pipelines.raw_ledger import clips_in, read_raw_ledger
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
-from pipelines.sources.youtube.ledger import clips_in
 
 UPSTREAM = (
     "clip_media",
@@ -102,8 +104,8 @@ def show(reader: ShardReader) -> dict[str, Any]:
     return {"hours": round(len(reader) * 10 / 3600, 3), "members": dg.MetadataValue.md(table(rows))}
 
 
-def ledger_rows(root: Path, shard: str) -> list[dict[str, Any]]:
-    """Every clip of a shard: key, source, source_id, status ("kept" or "dropped"), stage, reason, message.
+def ledger_rows(root: Path, shard: str) -> list[LedgerRow]:
+    """Every clip of a shard, kept or dropped.
 
     An overflow shard's clips are those that its raw tar holds; all others are their own shard's.
     """
@@ -115,39 +117,26 @@ def ledger_rows(root: Path, shard: str) -> list[dict[str, Any]]:
         for row in manifest.rejected if manifest else ():
             ended.setdefault(row.key, (stage, row.reason, row.message))
     # A shard's manifest knows its first round only, the ledger what a later one has met.
-    for key, reason, message in _latest_losses(root, base_shard(shard)):
-        if ended.get(key, ("",))[0] == "raw_clips":
-            ended[key] = ("raw_clips", reason, message)
+    for row in read_raw_ledger(root, base_shard(shard)):
+        if row.reason and ended.get(row.key, ("",))[0] == "raw_clips":
+            ended[row.key] = ("raw_clips", row.reason, row.message)
     rows = []
     for key, clip in read_clip_list(root, shard).items():
         if late.get(key, base_shard(shard)) != shard:
             continue
         stage, reason, message = ended.get(key, ("training_shards", "", ""))
         status = "dropped" if key in ended else "kept"
-        facts = {"key": key, "source": clip["source"], "source_id": clip["source_id"], "status": status}
-        rows.append({**facts, "stage": stage, "reason": reason, "message": message})
+        rows.append(LedgerRow(key, clip.source, clip.source_id, status, stage, reason, message))
     return rows
-
-
-def _latest_losses(root: Path, shard: str) -> list[tuple[str, str, str]]:
-    """(key, reason, message) of the clips that raw_clips' ledger has as lost."""
-    import pyarrow.parquet as pq
-
-    path = root / "raw_clips" / "ledger" / f"{shard}.parquet"
-    if not path.exists():
-        return []
-    rows = pq.read_table(path, columns=["key", "reason", "message"]).to_pylist()
-    return [(row["key"], row["reason"], row["message"]) for row in rows if row["reason"]]
 
 
 def write_ledger(root: Path, shard: str) -> None:
     """Write `training_shards/ledger/<shard>.parquet`."""
-    names = ("key", "source", "source_id", "status", "stage", "reason", "message")
     path = root / "training_shards" / "ledger" / f"{shard}.parquet"
-    write_rows(path, ledger_rows(root, shard), dict.fromkeys(names, "string"))
+    write_rows(path, LedgerRow, ledger_rows(root, shard))
 
 
-def _join(key: str, clip: dict[str, Any], upstream: dict[str, ShardReader]) -> TrainingSample:
+def _join(key: str, clip: ClipRow, upstream: dict[str, ShardReader]) -> TrainingSample:
     media = json.loads(upstream["clip_media"].member(key, "json"))
     caption = read_caption(upstream["captions"], key)
     boxes = json.loads(upstream["object_masks"].member(key, "boxes.json"))
@@ -163,12 +152,13 @@ def _join(key: str, clip: dict[str, Any], upstream: dict[str, ShardReader]) -> T
             ("gpt", "text_embeddings"),
         )
     }
-    facts = {name: clip[name] for name in ("source", "source_id", "start_s", "label", "split")}
+    facts = {name: getattr(clip, name) for name in ("source", "source_id", "start_s", "label", "split")}
     return TrainingSample(
         key=key,
         facts={
             **facts,
-            **caption,
+            "caption": caption.text,
+            "caption_source": caption.source,
             "noun_phrases": read_phrases(upstream["noun_phrases"], key),
             "flags": {
                 "padded_video": "padded_video" in media["flags"],
@@ -187,7 +177,7 @@ def _keys_match(root: Path, manifests: dict[str, ShardManifest]) -> dg.AssetChec
     lost: dict[str, list[str]] = {}
     for shard in manifests:
         reader = ShardReader(root / "training_shards", shard)
-        kept = {row["key"] for row in ledger_rows(root, shard) if row["status"] == "kept"}
+        kept = {row.key for row in ledger_rows(root, shard) if row.status == "kept"}
         # A clip that was taken back since stays in the tar, where the loader's exclude list keeps it from use.
         held = set(reader.keys) & set(read_clip_list(root, shard))
         if kept != held:

@@ -18,14 +18,24 @@ on nothing but the name, so adding files moves none. The price: a folder of a fe
 
 import csv
 import hashlib
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import dagster as dg
+
+from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.clip_format import SOURCE_SECONDS
-from drawaudio_model.shard import SPLITS
+from drawaudio_model.release.card import About
+from drawaudio_model.shard import SPLITS, Rejection
+from pipelines.clip_rows import ClipRow, clip_row, read_clip_list
+from pipelines.profiles import Profile
+from pipelines.raw_media import members_of_file
+from pipelines.shard_work import Members
+from pipelines.sources.source import CODE_NOTICE, Listing, fill_by_recipe, nothing_to_plan, raw_recipe
 
 SUFFIXES = frozenset(
     ".3g2 .3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogg .ogv .ts .vob .webm .wmv".split()
@@ -78,6 +88,82 @@ class _CaptionRow:
     caption: str
     split: str
     label: str
+
+
+ABOUT = About(
+    pretty_name="Draw an Audio: own clips",
+    description="A folder of media and its captions, cut to whole clips, with the features that train the model.",
+    licence="other",
+    licence_place="NOTICE",
+    provenance="Media and captions are the user's own files; features were computed from them by this project's program.",
+    notices=(("clips and captions", "their owners'; clear the rights before you publish them"), CODE_NOTICE),
+)
+
+
+class FolderSource:
+    """The media of DRAWAUDIO_CLIPS with the captions of DRAWAUDIO_CAPTIONS; shards refer to the files where they lie."""
+
+    has_truth = False
+    takedowns = None
+    download_pool = None
+    # A small folder may have no clip in a held-out split.
+    evaluated_splits = ("test", "val", "train")
+
+    def list_clips(self, profile: Profile, taken_back: frozenset[str] = frozenset()) -> Listing:
+        clips, tails = cut_media(*_folder_paths())
+        if not any(clip.split == "train" for clip in clips):
+            raise ValueError(
+                f"none of the {len(clips)} clips of DRAWAUDIO_CLIPS is in the split train; add a column `split` to "
+                "DRAWAUDIO_CAPTIONS that says train for those to learn from"
+            )
+        rows = [clip_row(profile, clip, source="folder", media=str(clip.path.absolute())) for clip in clips]
+        dropped = [
+            {"file": tail.path.name, "start_s": tail.start_s, "seconds": round(tail.seconds, 2)} for tail in tails
+        ]
+        return Listing(rows, metadata={"dropped_tails": dg.MetadataValue.json(dropped)})
+
+    def fill_shards(self, context: dg.AssetExecutionContext, root: Path, profile: Profile) -> None:
+        fill_by_recipe(context, root, raw_recipe(root, _refer, {"media": _media_state(root)}))
+
+    def about(self, profile: Profile) -> About:
+        return ABOUT
+
+    def plan(self, profile: Profile) -> str:
+        raise nothing_to_plan(profile)
+
+
+def _folder_paths() -> tuple[Path, Path]:
+    names = ("DRAWAUDIO_CLIPS", "DRAWAUDIO_CAPTIONS")
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise ValueError(
+            f"{missing[0]} is not set; the folder profile needs the media folder and a CSV of captions in it"
+        )
+    clips, captions = (Path(os.environ[name]).expanduser() for name in names)
+    if not clips.is_dir():
+        raise ValueError(f"DRAWAUDIO_CLIPS is {clips}, which is no folder; set it to the folder that holds your media")
+    if not captions.is_file():
+        raise ValueError(
+            f"DRAWAUDIO_CAPTIONS is {captions}, which is no file; write a CSV with the columns file,caption"
+        )
+    return clips, captions
+
+
+def _refer(rows: list[ClipRow]) -> Iterator[tuple[str, Members | Rejection]]:
+    for row in rows:
+        path = Path(row.media)
+        if path.is_file():
+            yield row.key, members_of_file(path, row.start_s)
+        else:
+            text = f"{path} does not exist; put it back or take it out of the captions"
+            yield row.key, Rejection(row.key, "missing_file", text)
+
+
+def _media_state(root: Path) -> str:
+    """Changes when a file of the user's changes, so that the shard is made again."""
+    paths = sorted({row.media for row in read_clip_list(root).values()})
+    states = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths if os.path.exists(path)]
+    return fingerprint(paths, states)
 
 
 def list_media(folder: Path, captions: Path | None) -> list[FolderClip]:

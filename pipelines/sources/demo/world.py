@@ -26,6 +26,7 @@ from drawaudio_model.clip_format import (
     SOURCE_VIDEO_FRAMES,
     VIDEO_FPS,
 )
+from drawaudio_model.scene_truth import SceneTruth, TrueObject
 from pipelines.sources.demo.drawing import Canvas, backdrop
 from pipelines.sources.demo.language import COLOURS, NOUNS, caption, names_of, sample_wordings
 from pipelines.sources.demo.objects import KINDS, SceneObject, onsets, sample_events
@@ -68,8 +69,7 @@ class RenderedClip:
 
     media: bytes
     """mp4: H.264, FRAME_SIZE square, RENDER_FPS; AAC, the target's stem."""
-    truth: dict[str, object]
-    """JSON-able: key, kind, caption, target (index), objects (see `render_clip`)."""
+    truth: SceneTruth
     stems: list[np.ndarray]
     """Sound of each active object, in the order of the objects: float32 (SOURCE_SAMPLES,)."""
     materials: list[np.ndarray]
@@ -172,9 +172,7 @@ def _fit(
 def render_clip(clip: DemoClip) -> RenderedClip:
     """Draw, synthesise and encode one clip; equal clips give equal bytes.
 
-    The truth's objects are dicts with kind, phrase, names (all that may name it), wordings (of its sound, where it makes
-    one), colour, active, target, stem (index into `stems` and `materials`, or null), boxes ([x0, y0, x1, y1] in [0, 1] for
-    each of the SOURCE_VIDEO_FRAMES moments i / VIDEO_FPS), onsets_seconds and onset_levels (in (0, 1], 1 the strongest).
+    A true object's `stem` is the index into `stems` and `materials`.
     """
     frames, boxes = draw_clip(clip)
     sounding = [thing for thing in clip.objects if thing.active]
@@ -183,27 +181,20 @@ def render_clip(clip: DemoClip) -> RenderedClip:
     for place, thing in enumerate(clip.objects):
         starts = onsets(thing)
         objects.append(
-            {
-                "kind": thing.kind,
-                "phrase": thing.phrase,
-                "names": names_of(thing.kind, thing.colour),
-                "wordings": list(wordings[place]) if thing.active else [],
-                "colour": thing.colour,
-                "active": thing.active,
-                "target": place == 0,
-                "stem": place if thing.active else None,
-                "boxes": [[round(float(side), 5) for side in box] for box in boxes[place]],
-                "onsets_seconds": [seconds for seconds, _ in starts],
-                "onset_levels": [round(level, 4) for _, level in starts],
-            }
+            TrueObject(
+                kind=thing.kind,
+                phrase=thing.phrase,
+                colour=thing.colour,
+                active=thing.active,
+                stem=place if thing.active else None,
+                boxes=tuple(tuple(round(float(side), 5) for side in box) for box in boxes[place]),
+                names=tuple(names_of(thing.kind, thing.colour)),
+                wordings=tuple(wordings[place]) if thing.active else (),
+                onsets_seconds=tuple(seconds for seconds, _ in starts),
+                onset_levels=tuple(round(level, 4) for _, level in starts),
+            )
         )
-    truth = {
-        "key": clip.key,
-        "kind": clip.label,
-        "caption": clip.caption,
-        "target": 0,
-        "objects": objects,
-    }
+    truth = SceneTruth(clip.key, clip.label, clip.caption, target=0, objects=tuple(objects))
     materials = [render_material(thing) for thing in sounding]
     return RenderedClip(media=encode_mp4(frames, stems[0]), truth=truth, stems=stems, materials=materials)
 

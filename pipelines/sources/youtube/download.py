@@ -6,7 +6,6 @@ again.
 """
 
 import hashlib
-import json
 import shutil
 import sys
 import time
@@ -14,9 +13,10 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from drawaudio_model.shard import Rejection
+from pipelines.clip_rows import ClipRow
+from pipelines.raw_media import members_of_media
 from pipelines.sources.youtube.errors import CLASSES, Kind, access
 from pipelines.sources.youtube.ledger import Attempt, AttemptLog
 from pipelines.sources.youtube.outcomes import (
@@ -69,12 +69,12 @@ class _Refusals:
 
 
 def download(
-    clips: Mapping[str, Mapping[str, Any]], *, log: AttemptLog, staging: Path, settings: DownloadSettings
+    clips: Mapping[str, ClipRow], *, log: AttemptLog, staging: Path, settings: DownloadSettings
 ) -> Iterator[tuple[str, Members | Rejection]]:
     """What becomes of each clip, in the order in which they are done.
 
     Args:
-        clips: key -> row of the clip list (source_id, start_s).
+        clips: key -> row of the clip list.
         log: where every attempt is written before it is yielded.
         staging: folder for what is under way; nothing is written outside it.
 
@@ -103,7 +103,7 @@ def check_cookies(settings: DownloadSettings) -> None:
 
 class _Downloader:
     def __init__(
-        self, clips: Mapping[str, Mapping[str, Any]], log: AttemptLog, staging: Path, settings: DownloadSettings
+        self, clips: Mapping[str, ClipRow], log: AttemptLog, staging: Path, settings: DownloadSettings
     ) -> None:
         self.log, self.settings = log, settings
         self.queue = deque(_videos(clips, staging))
@@ -250,11 +250,11 @@ class _Downloader:
         self.announced = reason if seconds else ""
 
 
-def _videos(clips: Mapping[str, Mapping[str, Any]], staging: Path) -> list[_Video]:
+def _videos(clips: Mapping[str, ClipRow], staging: Path) -> list[_Video]:
     """The clips by video, in the order of the keys."""
     by_video: dict[str, dict[str, int]] = {}
     for key in sorted(clips):
-        by_video.setdefault(clips[key]["source_id"], {})[key] = int(clips[key]["start_s"])
+        by_video.setdefault(clips[key].source_id, {})[key] = clips[key].start_s
     return [
         # Two ids may differ in case alone, and a folder's name must hold nothing that comes from a list.
         _Video(number, name, keys, staging / hashlib.sha256(name.encode()).hexdigest()[:24])
@@ -268,8 +268,7 @@ def _end_of(key: str, outcome: VideoOutcome, done: tuple[ClipOutcome, bytes] | N
     decided = clip or outcome
     if decided.error:
         return Rejection(key, decided.error, decided.message)
-    facts = {"path": "", "start_s": 0, "bytes": len(media), "sha256": hashlib.sha256(media).hexdigest()}
-    return {"json": json.dumps(facts).encode(), "mp4": media}
+    return members_of_media(media)
 
 
 def _outcome(video: _Video, ended: Ended, settings: DownloadSettings) -> VideoOutcome:

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.clip_rows import ClipRow
 from pipelines.parquet_rows import write_rows
+from pipelines.raw_ledger import clips_in, raw_ledger_path
 from pipelines.sources.youtube.errors import CLASSES, Kind, worth_another_try
 from pipelines.sources.youtube.settings import DownloadSettings
 
@@ -111,60 +113,50 @@ def open_keys(keys: list[str], log: AttemptLog, published: Mapping[str, str], se
     return found
 
 
-def clips_in(root: Path, shards: list[str]) -> dict[str, str]:
-    """Key -> shard of every clip in these finished tars of raw_clips, by their index."""
-    import pyarrow.parquet as pq
+@dataclass(frozen=True)
+class FetchLedgerRow:
+    """What became of one clip; the fields are the ledger's columns, those of RawLedgerRow among them."""
 
-    found: dict[str, str] = {}
-    for shard in shards:
-        index = pq.read_table(root / "raw_clips" / "index" / f"{shard}.parquet", columns=["key"])
-        found |= dict.fromkeys(index["key"].to_pylist(), shard)
-    return found
-
-
-COLUMNS = {
-    "key": "string",
-    "source": "string",
-    "source_id": "string",
-    "start_s": "int64",
-    "status": "string",
-    "reason": "string",
-    "kind": "string",
-    "message": "string",
-    "attempts": "int64",
-    "session_errors": "int64",
-    "first_tried": "float64",
-    "last_tried": "float64",
-    "seconds": "float64",
-    "access": "string",
-    "yt_dlp": "string",
-    "format": "string",
-    "shard": "string",
-    "bytes": "int64",
-    "sha256": "string",
-    "video_seconds": "float64",
-    "audio_seconds": "float64",
-    "audio_offset_seconds": "float64",
-    "frames": "int64",
-    "hidden_frames": "int64",
-    "declared_seconds": "float64",
-    "width": "int64",
-    "height": "int64",
-    "video_codec": "string",
-    "audio_codec": "string",
-}
-"""status is kept, failed or pending (not tried, or only met by a refused session); reason is the error's class. Times are
-seconds since 1970; `seconds` is how long the last attempt took, shared by the clips of one video."""
-_EMPTY = {"string": "", "int64": 0, "float64": 0.0}
+    key: str
+    source: str
+    source_id: str
+    start_s: int
+    status: str
+    """kept, failed or pending: not tried, or only met by a refused session."""
+    reason: str = ""
+    """The error's class."""
+    kind: str = ""
+    message: str = ""
+    attempts: int = 0
+    session_errors: int = 0
+    first_tried: float = 0.0
+    """Seconds since 1970, as is `last_tried`."""
+    last_tried: float = 0.0
+    seconds: float = 0.0
+    """How long the last attempt took, shared by the clips of one video."""
+    access: str = ""
+    yt_dlp: str = ""
+    format: str = ""
+    shard: str = ""
+    bytes: int = 0
+    sha256: str = ""
+    video_seconds: float = 0.0
+    """This and what follows is the probe's (probe.as_columns)."""
+    audio_seconds: float = 0.0
+    audio_offset_seconds: float = 0.0
+    frames: int = 0
+    hidden_frames: int = 0
+    declared_seconds: float = 0.0
+    width: int = 0
+    height: int = 0
+    video_codec: str = ""
+    audio_codec: str = ""
 
 
-def ledger_row(
-    key: str, clip: Mapping[str, Any], tried: list[Attempt], published: Mapping[str, str]
-) -> dict[str, str | int | float]:
+def ledger_row(key: str, clip: ClipRow, tried: list[Attempt], published: Mapping[str, str]) -> FetchLedgerRow:
     """A clip's row: what became of it, and why."""
-    row: dict[str, Any] = {name: _EMPTY[kind] for name, kind in COLUMNS.items()}
-    row |= {"key": key, "status": "pending", "shard": published.get(key, "")}
-    row |= {name: clip[name] for name in ("source", "source_id", "start_s")}
+    row: dict[str, Any] = {"key": key, "status": "pending", "shard": published.get(key, "")}
+    row |= {name: getattr(clip, name) for name in ("source", "source_id", "start_s")}
     if tried:
         decided = next((attempt for attempt in reversed(tried) if not attempt.error), tried[-1])
         last = decided if key in published else tried[-1]
@@ -182,12 +174,10 @@ def ledger_row(
             row["status"] = "failed" if last.counts else "pending"
     if key in published:
         row["status"] = "kept"
-    return row
+    return FetchLedgerRow(**row)
 
 
-def write_ledger(
-    root: Path, shard: str, clips: Mapping[str, Mapping[str, Any]], finished: list[str]
-) -> list[dict[str, Any]]:
+def write_ledger(root: Path, shard: str, clips: Mapping[str, ClipRow], finished: list[str]) -> list[FetchLedgerRow]:
     """Write `raw_clips/ledger/<shard>.parquet`; returns its rows, one for every clip of the list, sorted by key.
 
     Args:
@@ -196,5 +186,5 @@ def write_ledger(
     """
     log, published = AttemptLog(root, shard), clips_in(root, finished)
     rows = [ledger_row(key, clips[key], log.of(key), published) for key in sorted(clips)]
-    write_rows(root / "raw_clips" / "ledger" / f"{shard}.parquet", rows, COLUMNS)
+    write_rows(raw_ledger_path(root, shard), FetchLedgerRow, rows)
     return rows

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from drawaudio_model.shard import is_excluded, read_exclude_list
+from pipelines.sources.source import LeftOut
 
 LISTS: dict[str, tuple[str, ...]] = {
     "audiocaps": ("train.csv", "val.csv", "test.csv"),
@@ -64,19 +65,6 @@ class ListedClip:
     """<file>, line <number>."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A row that became no clip of its own."""
-
-    place: str
-    """<file>, line <number>."""
-    key: str
-    """"" where the row was not understood."""
-    reason: str
-    """bad_row, duplicate, further_caption, held_out or excluded."""
-    message: str
-
-
 @dataclass
 class ClipLists:
     """What the lists say."""
@@ -84,6 +72,7 @@ class ClipLists:
     clips: list[ListedClip] = field(default_factory=list)
     """Sorted by key."""
     left_out: list[LeftOut] = field(default_factory=list)
+    """For bad_row, duplicate, further_caption, held_out or excluded."""
 
     @property
     def reasons(self) -> dict[str, int]:

@@ -57,13 +57,8 @@ def plan(profile: Profile) -> str:
     """A page for people: what the lists hold and what fetching it takes; nothing is fetched.
 
     Raises:
-        ValueError: when the profile fetches nothing, or its lists are missing.
+        ValueError: when its lists are missing.
     """
-    if profile.source != "youtube":
-        raise ValueError(
-            f"profile {profile.name} fetches nothing, so there is nothing to plan; set DRAWAUDIO_PROFILE to audiocaps, "
-            "vggsound_caption or mixed"
-        )
     from pipelines.sources.youtube.lists import lists_folder, read_lists
     from pipelines.sources.youtube.settings import DownloadSettings
 

@@ -9,16 +9,17 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_manifest
 from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import base_shard, next_overflow, shard_family
+from pipelines.raw_ledger import clips_in, raw_ledger_path
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+from pipelines.sources.source import show_hours
 from pipelines.sources.youtube.download import download
-from pipelines.sources.youtube.ledger import AttemptLog, clips_in, open_keys, write_ledger
+from pipelines.sources.youtube.ledger import AttemptLog, FetchLedgerRow, open_keys, write_ledger
 from pipelines.sources.youtube.settings import DownloadSettings
 
 
@@ -36,15 +37,15 @@ def fill_shards(context: dg.AssetExecutionContext, root: Path, settings: Downloa
             close_round(root, shard, manifest)
 
     try:
-        make_shards(context, root, recipe(root, settings), _show, finish, names)
+        make_shards(context, root, recipe(root, settings), show_hours, finish, names)
     finally:
         for shard in context.partition_keys:
             rows = publish_ledger(root, shard)
-            losses = Counter(row["reason"] for row in rows if row["status"] != "kept")
+            losses = Counter(row.reason for row in rows if row.status != "kept")
             metadata = {
-                "clips_by_status": dg.MetadataValue.json(dict(Counter(row["status"] for row in rows))),
+                "clips_by_status": dg.MetadataValue.json(dict(Counter(row.status for row in rows))),
                 "losses_by_reason": dg.MetadataValue.json(dict(losses.most_common())),
-                "ledger": dg.MetadataValue.path(root / "raw_clips" / "ledger" / f"{shard}.parquet"),
+                "ledger": dg.MetadataValue.path(raw_ledger_path(root, shard)),
             }
             context.add_asset_metadata(metadata, partition_key=shard)
 
@@ -55,7 +56,7 @@ def recipe(root: Path, settings: DownloadSettings) -> ShardRecipe:
 
     def work(keys: list[str], _: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         rows = read_clip_list(root)
-        shard = rows[keys[0]]["shard"]
+        shard = rows[keys[0]].shard
         return download(
             {key: rows[key] for key in keys},
             log=AttemptLog(root, shard),
@@ -96,7 +97,7 @@ def close_round(root: Path, shard: str, manifest: ShardManifest) -> None:
     AttemptLog(root, base_shard(shard)).close_round()
 
 
-def publish_ledger(root: Path, shard: str) -> list[dict[str, Any]]:
+def publish_ledger(root: Path, shard: str) -> list[FetchLedgerRow]:
     """Write the ledger of a partition; returns its rows."""
     return write_ledger(root, shard, read_clip_list(root, shard), _finished(root, shard))
 
@@ -116,7 +117,3 @@ def _finished(root: Path, shard: str) -> list[str]:
     """The partition's own shard and its overflow, those that are finished."""
     folder = root / "raw_clips"
     return [name for name in shard_family(folder, shard) if read_manifest(folder, name) is not None]
-
-
-def _show(reader: ShardReader) -> dict[str, Any]:
-    return {"hours": round(len(reader) * 10 / 3600, 3)}
