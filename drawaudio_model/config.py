@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from drawaudio_model.dataset import NullRates, ScoreLimits
-from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE, Guidance
 from drawaudio_model.levels.matching import MAX_BOOST_DB
 
 PAPER_STEPS = {"audiocaps": 60_000, "vggsound_caption": 160_000, "mixed": 200_000}
@@ -180,6 +180,7 @@ class TrainConfig:
             object.__setattr__(self, "unet_channels", tuple(self.unet_channels))
         object.__setattr__(self, "loudness_widths", tuple(self.loudness_widths))
         self.null_rates()
+        self.guidance()
 
     def null_rates(self) -> NullRates:
         """The rates as the loader takes them."""
@@ -190,6 +191,10 @@ class TrainConfig:
             mask=self.null_mask_rate,
             loudness=self.null_loudness_rate,
         )
+
+    def guidance(self) -> Guidance:
+        """The weights that the trained pipeline takes unless a call says otherwise."""
+        return Guidance(self.guidance_text, self.guidance_video, loudness=self.guidance_loudness)
 
     def score_limits(self) -> ScoreLimits:
         """The limits as the loader takes them."""
