@@ -20,7 +20,7 @@ from transformers import SpeechT5HifiGan
 from drawaudio_model.atomic_files import replaced_folder
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.generation.candidates import published_front_end
-from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.guidance import LOUDNESS_SCALE, PAPER_GUIDANCE, Guidance
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE, write_model_card
@@ -35,14 +35,11 @@ PARTS = {"adapters": (".video_attentions.",), "attention": (".attentions.", ".vi
 _MODULES = ("mask_attention", "loudness_control")
 _SETTINGS = (
     "loudness_branches",
-    "guidance_text",
-    "guidance_video",
-    "guidance_loudness",
     "level_matching_db",
     "base_model",
     "licence",
 )
-"""Of the pipeline's own settings, those that belong to the adapters."""
+"""Of the pipeline's own settings, those that belong to the adapters, besides its guidance."""
 
 
 def save_adapters(pipe: DrawAudioPipeline, folder: Path | str, *, part: str = "adapters") -> None:
@@ -70,6 +67,7 @@ def save_adapters(pipe: DrawAudioPipeline, folder: Path | str, *, part: str = "a
         "part": part,
         "frozen_sha256": _fingerprint(frozen),
         **{name: pipe.config[name] for name in _SETTINGS},
+        **pipe.own_guidance.settings(),
         "prediction_type": pipe.scheduler.config.prediction_type,
         "video_attention_dim": pipe.unet.config.video_attention_dim,
         "attention_head_dim": pipe.unet.config.attention_head_dim,
@@ -102,7 +100,7 @@ def load_adapters(base: Path | str, folder: Path | str, *, cavp: Path | str | No
     modules = {"mask_attention": MaskAttention, "loudness_control": LoudnessControl}
     try:
         parts: dict[str, Any] = {name: kind.from_config(config[name]) for name, kind in modules.items()}
-        settings = {name: config[name] for name in _SETTINGS}
+        settings, guidance = {name: config[name] for name in _SETTINGS}, Guidance.from_settings(config)
         part, heads, video_width = (config[name] for name in ("part", "attention_head_dim", "video_attention_dim"))
         frozen_sha256, prediction = config["frozen_sha256"], config["prediction_type"]
     except KeyError as error:
@@ -115,10 +113,11 @@ def load_adapters(base: Path | str, folder: Path | str, *, cavp: Path | str | No
                 f"adapters {folder} were trained with heads {heads}, {base} has {whole.unet.config.attention_head_dim}; "
                 "use their base"
             )
-        pipe = DrawAudioPipeline(**(dict(whole.components) | parts), **settings)
+        pipe = DrawAudioPipeline(**(dict(whole.components) | parts), **settings, **guidance.settings())
         pipe.detector_folder = whole.detector_folder
     else:
-        pipe = from_audioldm2(base, cavp=cavp, attention_head_dim=heads, video_width=video_width, **parts, **settings)
+        own = {"attention_head_dim": heads, "video_width": video_width, "guidance": guidance}
+        pipe = from_audioldm2(base, cavp=cavp, **own, **parts, **settings)
     # What the UNet learnt to predict is a setting of the noise schedule, and may differ from the base's.
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, prediction_type=prediction)
     _load_weights(pipe, folder / WEIGHTS, part)
@@ -140,9 +139,7 @@ def from_audioldm2(
     attention_head_dim: int | list[int] | None = None,
     video_width: int = 768,
     loudness_branches: str = "all",
-    guidance_text: float = TEXT_SCALE,
-    guidance_video: float = VIDEO_SCALE,
-    guidance_loudness: float = LOUDNESS_SCALE,
+    guidance: Guidance = PAPER_GUIDANCE,
     level_matching_db: float | None = None,
     base_model: str | None = AUDIOLDM2,
     licence: str | None = AUDIOLDM2_LICENCE,
@@ -156,10 +153,8 @@ def from_audioldm2(
         loudness_control: trained; default new, adding nothing.
         attention_head_dim: number of heads instead of the config's; see `DrawAudioUNet.from_audioldm2`.
         video_width: width of the video tokens.
-        loudness_branches: as DrawAudioPipeline's, like the next four.
-        guidance_text: s_text of Eq. (12) where a call gives none.
-        guidance_video: its s_video.
-        guidance_loudness: s_loudness.
+        loudness_branches: as DrawAudioPipeline's.
+        guidance: the weights where a call gives none.
         level_matching_db: how far a sound may be turned up to meet its curve.
         base_model: for the model card.
         licence: for the model card.
@@ -195,9 +190,7 @@ def from_audioldm2(
         scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
         feature_extractor=published_front_end(folder / "feature_extractor"),
         loudness_branches=loudness_branches,
-        guidance_text=guidance_text,
-        guidance_video=guidance_video,
-        guidance_loudness=guidance_loudness,
+        **guidance.settings(),
         level_matching_db=level_matching_db,
         base_model=base_model,
         licence=licence,

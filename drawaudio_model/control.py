@@ -19,7 +19,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,10 @@ from drawaudio_model.evaluation.sample_sounds import (
     curve_and_onsets,
     defined_json,
     each_once,
+    flat_settings,
     generate_clips,
     limited_clips,
     mean_sound,
-    own_guidance,
     read_samples,
     real_onsets,
     real_waveform,
@@ -61,6 +61,7 @@ from drawaudio_model.evaluation.sample_sounds import (
     sample_fingerprint,
     through_autoencoder,
 )
+from drawaudio_model.guidance import OWN_GUIDANCE, Guidance
 from drawaudio_model.levels.matching import match_levels
 from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.mel import SILENT_PEAK
@@ -117,10 +118,7 @@ class Settings:
     """How often the rows with drawn instructions are asked, each time with other ones and other noise."""
     batch: int = 8
     steps: int = STEPS
-    guidance_text: float | None = None
-    """None: the model's own, as in the next two."""
-    guidance_video: float | None = None
-    guidance_loudness: float | None = None
+    guidance: Guidance = OWN_GUIDANCE
     classifier_steps: int = sound_classifier.STEPS
     page_clips: int = 8
 
@@ -189,7 +187,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ValueError: when the input is wrong.
     """
-    given = {field.name: getattr(options, field.name) for field in fields(Settings)}
+    given = {field.name: getattr(options, field.name) for field in fields(Settings) if field.name != "guidance"}
+    guidance = Guidance(options.guidance_text, options.guidance_video, loudness=options.guidance_loudness)
     run_benchmark(
         {"": options.model, **dict(_named_folder(text) for text in options.beside)},
         shards=options.shards,
@@ -197,7 +196,7 @@ def run(options: argparse.Namespace) -> None:
         media=options.media,
         wordings=options.wordings,
         output=options.output,
-        settings=Settings(**{name: value for name, value in given.items() if value is not None}),
+        settings=Settings(**{name: value for name, value in given.items() if value is not None}, guidance=guidance),
         device=named_device(options.device),
     )
 
@@ -275,7 +274,7 @@ def run_benchmark(
                 decoded = decoded_sounds(pipe, held_out_sounds, settings.seed)
                 accuracies["decoded_sounds"] = sound_classifier.accuracy(classifier, decoded)
                 bounds = bound_sounds(pipe, scenes, real, batch=settings.batch, report=report)
-                guidance = _guidance(pipe, settings)
+                guidance = settings.guidance.resolved(pipe.own_guidance)
         for name, sounds in bounds.items():
             tables[name] = Table(BOUNDS[name], BOUNDS[name].words, sounds, judge.measure(BOUNDS[name], sounds, scenes))
         rows = {
@@ -284,8 +283,7 @@ def run_benchmark(
         judged = {name: table.clips for name, table in tables.items()}
         swaps = mask_swaps(judged, settings.seed)
         result = {
-            **asdict(settings),
-            **guidance,
+            **flat_settings(settings, guidance),
             "model_sha256": model_sha256(models[""]),
             "models_beside": {words: model_sha256(folder) for words, folder in models.items() if words},
             "clips": len(samples),
@@ -356,17 +354,17 @@ def generate_row(
         )
         for scene in asked
     ]
-    guidance = _guidance(pipe, settings)
+    guidance = settings.guidance.resolved(pipe.own_guidance)
     if not row.text:  # without a text its branch equals the unconditional one: an evaluation for nothing
-        guidance["guidance_text"] = 0.0
+        guidance = replace(guidance, text=0.0)
     if not row.signal:
-        guidance["guidance_loudness"] = 0.0
+        guidance = replace(guidance, loudness=0.0)
     run = Evaluation(
         model_sha256=model,
         split=settings.split,
         seed=settings.seed + repetition,
         steps=settings.steps,
-        **guidance,
+        guidance=guidance,
         instructions=fingerprint(asdict(row), given, settings.batch),
     )
     return generate_clips(
@@ -379,10 +377,6 @@ def generate_row(
         conditions=row_conditions(row, scenes),
         matched=row.matched,
     )
-
-
-def _guidance(pipe: DrawAudioPipeline, settings: Settings) -> dict[str, float]:
-    return own_guidance(pipe, settings.guidance_text, settings.guidance_video, settings.guidance_loudness)
 
 
 def bound_sounds(
@@ -476,6 +470,12 @@ def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
             worst = float(np.percentile(defined, WORST_TENTH[metric])) if defined else float("nan")
             summary[metric]["worst_tenth"] = worst
     return summary
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    given = {field.name: getattr(options, field.name) for field in fields(Settings) if field.name != "guidance"}
+    guidance = Guidance(options.guidance_text, options.guidance_video, loudness=options.guidance_loudness)
+    return Settings(**given, guidance=guidance)
 
 
 def _named_folder(text: str) -> tuple[str, Path]:

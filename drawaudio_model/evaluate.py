@@ -22,7 +22,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,13 @@ from drawaudio_model.evaluation.sample_sounds import (
     generate_clips,
     limited_clips,
     mean_sound,
-    own_guidance,
     read_samples,
     real_onsets,
     real_waveform,
     sample_fingerprint,
     through_autoencoder,
 )
+from drawaudio_model.guidance import Guidance
 from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import Conditions, DrawAudioPipeline
@@ -111,9 +111,7 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         batch=options.batch,
         steps=options.steps,
-        guidance_text=options.guidance_text,
-        guidance_video=options.guidance_video,
-        guidance_loudness=options.guidance_loudness,
+        guidance=Guidance(options.guidance_text, options.guidance_video, loudness=options.guidance_loudness),
         page_clips=options.page_clips,
         device=named_device(options.device),
         weights=options.weights,
@@ -142,9 +140,7 @@ def evaluate(
     seed: int,
     batch: int,
     steps: int,
-    guidance_text: float | None,
-    guidance_video: float | None,
-    guidance_loudness: float | None = None,
+    guidance: Guidance,
     page_clips: int,
     device: torch.device,
     weights: Path,
@@ -164,8 +160,7 @@ def evaluate(
     samples = read_samples(shards, split, limit=limit, seed=seed)
     pipe = DrawAudioPipeline.from_pretrained(model).to(device)
     given = fingerprint([sample_fingerprint(sample) for sample in samples], batch)
-    guidance = own_guidance(pipe, guidance_text, guidance_video, guidance_loudness)
-    run = Evaluation(model_sha256(model), split, seed, steps, **guidance, instructions=given)
+    run = Evaluation(model_sha256(model), split, seed, steps, guidance.resolved(pipe.own_guidance), given)
     pipe.set_progress_bar_config(disable=True)
     mine = sum(len(samples[start : start + batch]) for start in range(part[0] * batch, len(samples), part[1] * batch))
     with_drawn = drawn_samples(pipe, samples, seed)
@@ -174,7 +169,7 @@ def evaluate(
         generated = generate_clips(pipe, samples, run, output / GENERATED_FOLDERS["generated"], **together)
         anew = replace(run, instructions=fingerprint([sample_fingerprint(sample) for sample in with_drawn], batch))
         drawn = generate_clips(pipe, with_drawn, anew, output / GENERATED_FOLDERS["drawn"], **together)
-        bare = replace(run, guidance_loudness=0.0)
+        bare = replace(run, guidance=replace(run.guidance, loudness=0.0))
         uncurved = generate_clips(
             pipe, samples, bare, output / GENERATED_FOLDERS["uncurved"], conditions=curveless_conditions, **together
         )
@@ -239,7 +234,7 @@ def evaluate(
             if "missing" in entry:
                 report.note(f"{entry['name']} is not measured: {entry['missing']}")
         result = {
-            **asdict(run),
+            **run.record(),
             "dataset": dataset,
             "published": published,
             "beside_the_paper": beside_the_paper(published, dataset),

@@ -1,16 +1,20 @@
 """Classifier-free guidance: how strongly text, video and loudness steer the sampling.
 
-One step evaluates the UNet up to three times: `uncond` with the null text and the null video, `text` with the text and
-the null video, `text_video` with both. The loudness signal enters the latent before the UNet and is the same in all.
-Where it shall steer more strongly than it was trained to, a fourth evaluation, `no_loudness`, has text and video but not
-the signal.
+One step evaluates the UNet on up to four branches, the rows of BRANCHES: `uncond` with the null text and the null video,
+`text` with the text and the null video, `text_video` with both, and, where the loudness signal shall steer more strongly
+than it was trained to, `no_loudness` with text and video and without the signal. The signal enters the latent before the
+UNet, and in the paper all branches have it.
 
 Paper: Eq. (12), Sec. "Text and Video Classifier-Free Guidance"; guidance by loudness is ours.
 """
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TEXT_SCALE = 3.5
 """s_text: 3.5 in the paper's ablation (3.4 in its set-up section)."""
@@ -18,28 +22,118 @@ VIDEO_SCALE = 4.5
 """s_video of the paper."""
 LOUDNESS_SCALE = 0.0
 """s_loudness of the paper, whose guidance leaves the loudness out."""
+LOUDNESS_BRANCHES = ("all", "video")
+"""Whether every branch may see the loudness signal, or only one that sees the video; see `Visible.limited`."""
 
-BRANCHES = ("uncond", "text", "text_video", "no_loudness")
-"""The UNet evaluations of one step, in the order of `dual_guidance`'s arguments."""
-BRANCH_INSTRUCTIONS = {
-    "uncond": (False, False),
-    "text": (True, False),
-    "text_video": (True, True),
-    "no_loudness": (True, True),
+
+@dataclass(frozen=True, eq=False)
+class Visible:
+    """Which instructions the UNet sees: on one branch (bool each), or in each of B samples ((B,) bool each).
+
+    What is not seen is the null condition: the null text, the null video, no signal on the latent.
+    """
+
+    text: "bool | Tensor"
+    video: "bool | Tensor"
+    loudness: "bool | Tensor"
+
+    def limited(self, loudness_branches: str) -> "Visible":
+        """What a model of this setting sees: with "video", no loudness signal where there is no video."""
+        return self if loudness_branches == "all" else replace(self, loudness=self.loudness & self.video)
+
+
+BRANCHES = {
+    "uncond": Visible(text=False, video=False, loudness=True),
+    "text": Visible(text=True, video=False, loudness=True),
+    "text_video": Visible(text=True, video=True, loudness=True),
+    "no_loudness": Visible(text=True, video=True, loudness=False),
 }
-"""For each branch: whether it sees the text, whether it sees the video; what it does not see is the null condition."""
+"""The UNet evaluations of one step, in the order in which they are summed, and what each sees."""
 
 
-def dual_guidance(
-    eps_uncond: Tensor | None,
-    eps_text: Tensor | None,
-    eps_text_video: Tensor | None,
-    s_text: float,
-    s_video: float,
-    *,
-    eps_no_loudness: Tensor | None = None,
-    s_loudness: float = LOUDNESS_SCALE,
-) -> Tensor:
+@dataclass(frozen=True)
+class Guidance:
+    """How strongly text, video and loudness steer.
+
+    Args:
+        text: s_text of Eq. (12). None: the model's own, like the other two; `resolved` puts it there.
+        video: s_video of Eq. (12).
+        interval: share of the noise schedule in which the unconditional branches are evaluated, from 0 (clean) to 1
+            (noise); outside, the prediction with all instructions is taken alone. The whole schedule is the paper's.
+        loudness: s_loudness of `guided_noise`, for a model that was trained with signal dropout; 0 is the paper's.
+
+    Raises:
+        ValueError: when the interval is none, or the loudness has a negative or infinite weight.
+    """
+
+    text: float | None = TEXT_SCALE
+    video: float | None = VIDEO_SCALE
+    interval: tuple[float, float] = (0.0, 1.0)
+    loudness: float | None = LOUDNESS_SCALE
+
+    def __post_init__(self) -> None:
+        if not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1] <= 1):
+            raise ValueError(f"guidance_interval is {self.interval}, expected (from, to) with 0 <= from < to <= 1")
+        if self.loudness is not None and not 0 <= self.loudness < float("inf"):
+            raise ValueError(f"guidance_loudness is {self.loudness}, expected 0 (as learnt) or more, such as 2")
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, float]) -> "Guidance":
+        """The weights among a pipeline's or a run's settings, over the whole schedule; see `settings`."""
+        return cls(
+            text=settings["guidance_text"],
+            video=settings["guidance_video"],
+            loudness=settings["guidance_loudness"],
+        )
+
+    def settings(self) -> dict[str, float | None]:
+        """The weights under the names that settings, saved models and reports have for them."""
+        return {"guidance_text": self.text, "guidance_video": self.video, "guidance_loudness": self.loudness}
+
+    def resolved(self, own: "Guidance", *, has_video: bool = True) -> "Guidance":
+        """With the model's own weights in place of None.
+
+        Without a video s_video is 0, and a model whose own s_text is 0 takes its own s_video for it: text and nothing is
+        then all that steers.
+
+        Args:
+            own: the model's, with every weight.
+            has_video: whether there is a video.
+        """
+        own_text, own_video = (own.text, own.video) if has_video else (own.text or own.video, 0.0)
+        return replace(
+            self,
+            text=own_text if self.text is None else self.text,
+            video=own_video if self.video is None else self.video,
+            loudness=own.loudness if self.loudness is None else self.loudness,
+        )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Branch -> its weight in Eq. (12), collected by prediction; the sum is 1. Only with every weight there."""
+        rest = 1.0 - self.text - self.video
+        return {
+            # 1 - 0.3 - 0.7 leaves 1e-17, which is no reason for an evaluation.
+            "uncond": 0.0 if math.isclose(rest, 0.0, abs_tol=1e-9) else rest,
+            "text": float(self.text),
+            "text_video": float(self.video + self.loudness),
+            "no_loudness": -float(self.loudness),
+        }
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The branches that `guided_noise` reads, in order; one whose weight is 0 is not evaluated."""
+        weights = self.weights
+        return tuple(branch for branch in BRANCHES if weights[branch] != 0)
+
+
+PAPER_GUIDANCE = Guidance()
+"""The paper's weights."""
+OWN_GUIDANCE = Guidance(text=None, video=None, loudness=None)
+"""The model's own weights, whatever they are."""
+
+
+def guided_noise(predictions: "Mapping[str, Tensor]", guidance: Guidance) -> "Tensor":
     """The guided noise: eps(0,0) + s_text [eps(text,0) - eps(0,0)] + s_video [eps(text,video) - eps(0,0)].
 
     With s_loudness, another s_loudness [eps(text,video) - eps(text,video, no loudness)] on top, which is not the paper's.
@@ -48,47 +142,21 @@ def dual_guidance(
     total weight of about s_text + s_video; weights 0 and 1 give the prediction with all instructions as it is.
 
     Args:
-        eps_uncond: prediction without text and video, any shape; None where s_text + s_video is 1.
-        eps_text: prediction with the text only, same shape; None where s_text is 0.
-        eps_text_video: prediction with text and video, same shape; None where s_video + s_loudness is 0.
-        s_text: weight of the text.
-        s_video: weight of text and video together.
-        eps_no_loudness: prediction with text and video without the loudness signal; None where s_loudness is 0.
-        s_loudness: weight of the loudness signal.
+        predictions: branch -> its prediction, all of one shape; those of `guidance.branches` are needed.
+        guidance: with every weight.
 
     Raises:
         ValueError: when a prediction with a weight is missing or has another shape.
     """
-    weights = _weights(s_text, s_video, s_loudness)
-    given = dict(zip(BRANCHES, (eps_uncond, eps_text, eps_text_video, eps_no_loudness), strict=True))
-    used = {name: given[name] for name, weight in weights.items() if weight != 0}
-    first = next(iter(used))
-    for name, prediction in used.items():
-        if prediction is None:
+    weights, branches = guidance.weights, guidance.branches
+    for branch in branches:
+        if branch not in predictions:
             raise ValueError(
-                f"guidance weight of branch {name} is {weights[name]}, expected its prediction and got None"
+                f"guidance weight of branch {branch} is {weights[branch]}, expected its prediction and got none"
             )
-        if used[first] is not None and prediction.shape != used[first].shape:
+        if predictions[branch].shape != predictions[branches[0]].shape:
             raise ValueError(
-                f"prediction of branch {name} has shape {tuple(prediction.shape)}, "
-                f"expected {tuple(used[first].shape)} as branch {first}"
+                f"prediction of branch {branch} has shape {tuple(predictions[branch].shape)}, "
+                f"expected {tuple(predictions[branches[0]].shape)} as branch {branches[0]}"
             )
-    return sum(weights[name] * prediction for name, prediction in used.items())
-
-
-def needed_branches(s_text: float, s_video: float, s_loudness: float = LOUDNESS_SCALE) -> tuple[str, ...]:
-    """The branches that `dual_guidance` reads at these weights, in order; one whose total weight is 0 is not evaluated."""
-    weights = _weights(s_text, s_video, s_loudness)
-    return tuple(branch for branch in BRANCHES if weights[branch] != 0)
-
-
-def _weights(s_text: float, s_video: float, s_loudness: float) -> dict[str, float]:
-    """Eq. (12) collected by prediction; the sum is 1."""
-    rest = 1.0 - s_text - s_video
-    return {
-        # 1 - 0.3 - 0.7 leaves 1e-17, which is no reason for an evaluation.
-        "uncond": 0.0 if math.isclose(rest, 0.0, abs_tol=1e-9) else rest,
-        "text": float(s_text),
-        "text_video": float(s_video + s_loudness),
-        "no_loudness": -float(s_loudness),
-    }
+    return sum(weights[branch] * predictions[branch] for branch in branches)

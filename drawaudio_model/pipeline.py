@@ -63,13 +63,12 @@ from drawaudio_model.generation.output import DrawAudioOutput
 from drawaudio_model.generation.parts import check_parts
 from drawaudio_model.generation.sampling import (
     Conditions,
-    Guidance,
     room_for_all_branches,
     sampling_solver,
     starting_noise,
     window_denoisers,
 )
-from drawaudio_model.guidance import LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE
+from drawaudio_model.guidance import BRANCHES, LOUDNESS_BRANCHES, LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE, Guidance
 from drawaudio_model.levels.matching import fit_level, match_levels, shortfall_notice
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
@@ -117,7 +116,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             Eq. (12) leaves it open) or "video", only the one with text and video.
         guidance_text: s_text of Eq. (12) where a call gives none.
         guidance_video: s_video of Eq. (12) where a call gives none.
-        guidance_loudness: s_loudness of `guidance.dual_guidance` where a call gives none; 0 is the paper's.
+        guidance_loudness: s_loudness of `guidance.guided_noise` where a call gives none; 0 is the paper's.
         level_matching_db: how far a sound may be turned up to meet its curve (`levels.matching.match_levels`); None leaves
             all levels as sampled, which is the paper's.
         base_model: what the denoiser was fine-tuned from, for the model card; None for one trained from scratch.
@@ -160,7 +159,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         licence: str | None = None,
     ) -> None:
         super().__init__()
-        if loudness_branches not in ("all", "video"):
+        if loudness_branches not in LOUDNESS_BRANCHES:
             raise ValueError(f"loudness_branches is {loudness_branches!r}, expected 'all' or 'video'")
         check_vocoder(vocoder)
         self.register_modules(
@@ -273,7 +272,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             guidance_loudness: how much more the curve shall count than the model learnt, 0 for not; None: the model's own.
                 For a model trained with signal dropout; one more evaluation a step.
             guidance_interval: share of the noise schedule in which the unconditional branches are evaluated; see
-                `generation.sampling.Guidance`. Default: all of it.
+                `guidance.Guidance`. Default: all of it.
             seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
             num_candidates: sounds to make from seed, seed + 1, ...; ranked by how well they follow the curve and, by
                 CLAP, the text.
@@ -301,6 +300,8 @@ class DrawAudioPipeline(DiffusionPipeline):
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         if seed is not None:
             check_seed(seed)
+        asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
+        guidance = asked.resolved(self.own_guidance, has_video=video is not None)
         picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
         seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
         whole = self._window_starts(seconds, overlap_seconds)[-1] + CLIP_SECONDS
@@ -328,22 +329,15 @@ class DrawAudioPipeline(DiffusionPipeline):
             loudness=None if curve is None else torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))[None],
             seconds=whole,
         )
-        if picture is None:
-            guidance_video = 0.0
-            if guidance_text is None:
-                guidance_text = self.config.guidance_text or self.config.guidance_video
         first = secrets.randbelow(2**31) if seed is None else seed
         seeds = [first + candidate for candidate in range(num_candidates)]
         audios = []
         for candidate in seeds:
-            latent = self.sample(
+            latent = self.sample_latents(
                 conditions,
+                guidance,
                 seeds=[candidate],
                 num_inference_steps=num_inference_steps,
-                guidance_text=guidance_text,
-                guidance_video=guidance_video,
-                guidance_loudness=guidance_loudness,
-                guidance_interval=guidance_interval,
                 overlap_seconds=overlap_seconds,
                 branches_together=branches_together,
                 callback_on_step_end=callback_on_step_end,
@@ -473,6 +467,41 @@ class DrawAudioPipeline(DiffusionPipeline):
     ) -> Tensor:
         """(B, C, N, K) float32 latents sampled under B sets of instructions; row i starts from the noise of seeds[i].
 
+        The arguments are those of a call; its guidance is not changed for a missing video.
+
+        Raises:
+            ValueError: when there are not B seeds, or fewer than one step.
+        """
+        asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
+        return self.sample_latents(
+            conditions,
+            asked.resolved(self.own_guidance),
+            seeds=seeds,
+            num_inference_steps=num_inference_steps,
+            overlap_seconds=overlap_seconds,
+            branches_together=branches_together,
+            callback_on_step_end=callback_on_step_end,
+        )
+
+    @property
+    def own_guidance(self) -> Guidance:
+        """The weights where a call gives none."""
+        return Guidance.from_settings(self.config)
+
+    @torch.no_grad()
+    def sample_latents(
+        self,
+        conditions: Conditions,
+        guidance: Guidance,
+        *,
+        seeds: Sequence[int],
+        num_inference_steps: int = STEPS,
+        overlap_seconds: int = windows.OVERLAP_SECONDS,
+        branches_together: bool | None = None,
+        callback_on_step_end: StepCallback | None = None,
+    ) -> Tensor:
+        """As `sample`, under a guidance that has every weight (`Guidance.resolved`).
+
         Raises:
             ValueError: when there are not B seeds, or fewer than one step.
         """
@@ -481,16 +510,10 @@ class DrawAudioPipeline(DiffusionPipeline):
             raise ValueError(f"{len(seeds)} seeds for {batch} sets of instructions, expected one each")
         if num_inference_steps < 1:
             raise ValueError(f"num_inference_steps is {num_inference_steps}, expected at least 1, such as {STEPS}")
-        own = self.config
-        guidance = Guidance(
-            own.guidance_text if guidance_text is None else guidance_text,
-            own.guidance_video if guidance_video is None else guidance_video,
-            guidance_interval,
-            own.guidance_loudness if guidance_loudness is None else guidance_loudness,
-        )
         starts = self._window_starts(conditions.loudness.shape[1] // LOUDNESS_FPS, overlap_seconds)
         if branches_together is None:
-            rows = batch * sum(branch != "no_loudness" for branch in guidance.branches)  # that one goes alone
+            # Those without the signal go alone.
+            rows = batch * sum(BRANCHES[branch].loudness for branch in guidance.branches)
             branches_together = room_for_all_branches(self._execution_device, rows)
         denoisers = window_denoisers(
             self.unet,

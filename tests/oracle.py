@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from drawaudio_model.clip_format import HOP_LENGTH, LOUDNESS_POINTS, MEL_BINS, MEL_FRAMES, SAMPLE_RATE
 from drawaudio_model.generation.sampling import Conditions
+from drawaudio_model.guidance import Guidance
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
 from tests.tiny_pipeline import tiny_pipeline
 
@@ -104,23 +105,18 @@ class NoiseVocoder(ModelMixin, ConfigMixin):
 
 
 class OraclePipeline(DrawAudioPipeline):
-    """The pipeline with known sounds: `sample` writes down what it is told instead of denoising."""
+    """The pipeline with known sounds: `sample_latents` writes down what it is told instead of denoising."""
 
-    def sample(
+    def sample_latents(
         self,
         conditions: Conditions,
+        guidance: Guidance,
         *,
         seeds: Sequence[int],
         num_inference_steps: int = STEPS,
-        guidance_text: float | None = None,
-        guidance_video: float | None = None,
-        guidance_loudness: float | None = None,
         callback_on_step_end: object = None,
     ) -> Tensor:
         """(B, 4, F, K) latents; there are no steps to tell anybody of."""
-        given = {"guidance_text": guidance_text, "guidance_video": guidance_video}
-        given["guidance_loudness"] = guidance_loudness
-        weights = {name: self.config[name] if value is None else value for name, value in given.items()}
         latents = []
         for row, seed in enumerate(seeds):
             heard = bool(conditions.has_loudness[row])
@@ -132,7 +128,7 @@ class OraclePipeline(DrawAudioPipeline):
                 cavp=conditions.cavp[row].numpy(),
                 cavp_masked=conditions.cavp_masked[row].numpy(),
                 video=bool(conditions.has_video[row]),
-                **{name: float(value) for name, value in weights.items()},
+                **{name: float(value) for name, value in guidance.settings().items()},
             )
             levels = np.full(LATENT_FRAMES, UNCOMMANDED_LEVEL)
             if heard:

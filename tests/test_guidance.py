@@ -1,34 +1,36 @@
-"""Guidance against Eq. (12) written out, and with its term for the loudness."""
+"""Guidance against Eq. (12) written out, and with its term for the loudness; whose weights count."""
 
 import pytest
 import torch
 
-from drawaudio_model.guidance import BRANCH_INSTRUCTIONS, BRANCHES, dual_guidance, needed_branches
+from drawaudio_model.guidance import BRANCHES, OWN_GUIDANCE, Guidance, Visible, guided_noise
 
 
-def predictions():
-    return torch.randn(3, 2, 8, 10, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
+def predictions() -> dict[str, torch.Tensor]:
+    """Of the paper's three branches."""
+    noise = torch.randn(3, 2, 8, 10, 4, generator=torch.Generator().manual_seed(0)).unbind(0)
+    return dict(zip(("uncond", "text", "text_video"), noise, strict=True))
 
 
 def test_equals_the_printed_equation():
-    none, text, both = predictions()
-    guided = dual_guidance(none, text, both, 3.5, 4.5)
+    none, text, both = predictions().values()
+    guided = guided_noise(predictions(), Guidance(3.5, 4.5))
     torch.testing.assert_close(guided, none + 3.5 * (text - none) + 4.5 * (both - none))
     # The same, collected by prediction: both differences start at the unconditional one.
     torch.testing.assert_close(guided, (1 - 3.5 - 4.5) * none + 3.5 * text + 4.5 * both, atol=1e-5, rtol=1e-5)
 
 
 def test_is_not_the_chained_form_of_instruct_pix2pix():
-    none, text, both = predictions()
+    none, text, both = predictions().values()
     chained = none + 3.5 * (text - none) + 4.5 * (both - text)
-    assert (dual_guidance(none, text, both, 3.5, 4.5) - chained).abs().max() > 1
+    assert (guided_noise(predictions(), Guidance(3.5, 4.5)) - chained).abs().max() > 1
 
 
 def test_special_weights():
-    none, text, both = predictions()
-    torch.testing.assert_close(dual_guidance(none, text, both, 0, 0), none)
-    torch.testing.assert_close(dual_guidance(none, text, both, 1, 0), text)
-    torch.testing.assert_close(dual_guidance(none, text, both, 0, 1), both)
+    none, text, both = predictions().values()
+    torch.testing.assert_close(guided_noise(predictions(), Guidance(0, 0)), none)
+    torch.testing.assert_close(guided_noise(predictions(), Guidance(1, 0)), text)
+    torch.testing.assert_close(guided_noise(predictions(), Guidance(0, 1)), both)
 
 
 @pytest.mark.parametrize("scales, without", [
@@ -41,40 +43,85 @@ def test_special_weights():
     ((0.3, 0.7), {"uncond"}),  # 1 - 0.3 - 0.7 is 5e-17
 ])  # fmt: skip
 def test_branches_without_weight_need_no_evaluation(scales, without):
-    full = dict(zip(BRANCHES, predictions(), strict=False))
-    needed = needed_branches(*scales)
+    full, guidance = predictions(), Guidance(*scales)
+    needed = guidance.branches
     assert set(full) - set(needed) == without and "no_loudness" not in needed
-    partial = [full[branch] if branch in needed else None for branch in full]
-    torch.testing.assert_close(dual_guidance(*partial, *scales), dual_guidance(*full.values(), *scales))
+    partial = {branch: full[branch] for branch in needed}
+    torch.testing.assert_close(guided_noise(partial, guidance), guided_noise(full, guidance))
+
+
+def seen(visible: Visible) -> tuple[bool, bool, bool]:
+    return visible.text, visible.video, visible.loudness
 
 
 def test_each_branch_says_what_it_sees():
-    assert [BRANCH_INSTRUCTIONS[branch] for branch in BRANCHES] == [
-        (False, False),
-        (True, False),
-        (True, True),
-        (True, True),
-    ]
+    assert {name: seen(visible) for name, visible in BRANCHES.items()} == {
+        "uncond": (False, False, True),
+        "text": (True, False, True),
+        "text_video": (True, True, True),
+        "no_loudness": (True, True, False),
+    }
+
+
+def test_the_signal_may_go_with_the_video_on_branches_and_in_samples_alike():
+    limited = {name: visible.limited("video") for name, visible in BRANCHES.items()}
+    assert {name: visible.loudness for name, visible in limited.items() if visible.loudness} == {"text_video": True}
+    assert [seen(visible)[:2] for visible in limited.values()] == [seen(visible)[:2] for visible in BRANCHES.values()]
+    samples = Visible(torch.tensor([False] * 4), torch.tensor([True, True, False, False]), torch.tensor([True, False] * 2))
+    assert samples.limited("video").loudness.tolist() == [True, False, False, False]
+    assert samples.limited("all").loudness.tolist() == [True, False, True, False]
 
 
 def test_the_loudness_steers_by_what_it_changes():
-    none, text, both = predictions()
+    none, text, both = predictions().values()
     unsteered = torch.randn(both.shape, generator=torch.Generator().manual_seed(1))
-    guided = dual_guidance(none, text, both, 3.5, 4.5, eps_no_loudness=unsteered, s_loudness=0.75)
+    guided = guided_noise(predictions() | {"no_loudness": unsteered}, Guidance(3.5, 4.5, loudness=0.75))
     expected = none + 3.5 * (text - none) + 4.5 * (both - none) + 0.75 * (both - unsteered)
     torch.testing.assert_close(guided, expected, atol=1e-5, rtol=1e-5)
-    assert needed_branches(0, 1, 0.75) == ("text_video", "no_loudness")
+    assert Guidance(0, 1, loudness=0.75).branches == ("text_video", "no_loudness")
     # Without a video the full prediction is needed for the loudness alone.
-    assert needed_branches(1, 0, 0.75) == ("text", "text_video", "no_loudness")
+    assert Guidance(1, 0, loudness=0.75).branches == ("text", "text_video", "no_loudness")
     with pytest.raises(ValueError, match=r"weight of branch no_loudness is -0\.75, expected its prediction"):
-        dual_guidance(none, text, both, 3.5, 4.5, s_loudness=0.75)
+        guided_noise(predictions(), Guidance(3.5, 4.5, loudness=0.75))
 
 
 def test_missing_or_misshaped_predictions_are_named():
-    none, text, both = predictions()
-    with pytest.raises(ValueError, match=r"weight of branch text is 3\.5, expected its prediction and got None"):
-        dual_guidance(none, None, both, 3.5, 4.5)
+    found = predictions()
+    with pytest.raises(ValueError, match=r"weight of branch text is 3\.5, expected its prediction and got none"):
+        guided_noise({"uncond": found["uncond"], "text_video": found["text_video"]}, Guidance(3.5, 4.5))
     with pytest.raises(
         ValueError, match=r"branch text_video has shape \(1, 8, 10, 4\), expected \(2, 8, 10, 4\) as branch uncond"
     ):
-        dual_guidance(none, text, both[:1], 3.5, 4.5)
+        guided_noise(found | {"text_video": found["text_video"][:1]}, Guidance(3.5, 4.5))
+
+
+def test_the_papers_weights_over_the_whole_schedule_are_the_default():
+    assert Guidance() == Guidance(text=3.5, video=4.5, interval=(0.0, 1.0), loudness=0.0)
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"guidance_loudness is {wrong}, expected 0"):
+            Guidance(loudness=wrong)
+    for wrong in ((0.5, 0.5), (-0.1, 1.0), (0.0, 1.1)):
+        with pytest.raises(ValueError, match="guidance_interval"):
+            Guidance(interval=wrong)
+
+
+def test_a_weight_that_nobody_gives_is_the_models_own():
+    own = Guidance(1.25, 1.75, loudness=0.5)
+    assert OWN_GUIDANCE.resolved(own) == own
+    for name, value in (("text", 0.0), ("video", 0.0), ("loudness", 0.0)):
+        asked = Guidance(**{"text": None, "video": None, "loudness": None} | {name: value}, interval=(0.1, 0.2))
+        weights = {"text": 1.25, "video": 1.75, "loudness": 0.5} | {name: value}
+        assert asked.resolved(own) == Guidance(**weights, interval=(0.1, 0.2))
+
+
+def test_without_a_video_the_text_steers_alone():
+    assert OWN_GUIDANCE.resolved(Guidance(1.25, 1.75, loudness=0.5), has_video=False) == Guidance(1.25, 0.0, loudness=0.5)
+    assert OWN_GUIDANCE.resolved(Guidance(0.0, 1.75), has_video=False) == Guidance(1.75, 0.0)
+    asked = Guidance(text=0.5, video=None, loudness=None)
+    assert asked.resolved(Guidance(0.0, 1.75), has_video=False) == Guidance(0.5, 0.0)
+
+
+def test_the_names_in_settings_lead_back_to_the_same_weights():
+    own = Guidance(1.25, 1.75, loudness=0.5)
+    assert own.settings() == {"guidance_text": 1.25, "guidance_video": 1.75, "guidance_loudness": 0.5}
+    assert Guidance.from_settings(own.settings() | {"another": 1}) == own

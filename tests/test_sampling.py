@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
-from drawaudio_model.generation.sampling import Conditions, Guidance, WindowDenoiser
-from drawaudio_model.guidance import BRANCHES, dual_guidance
+from drawaudio_model.generation.sampling import Conditions, WindowDenoiser
+from drawaudio_model.guidance import Guidance, guided_noise
 from drawaudio_model.pipeline import DrawAudioPipeline
 from tests.tiny_pipeline import CAVP_WIDTH, tiny_pipeline
 
@@ -41,17 +41,22 @@ def guided(pipe: DrawAudioPipeline, conditions: Conditions, level: float = 0.5, 
 
 
 @torch.no_grad()
-def plain(pipe: DrawAudioPipeline, conditions: Conditions, heard: tuple[bool, bool, bool]) -> list[torch.Tensor]:
-    """The three branches, each evaluated from its tokens alone."""
+def plain(
+    pipe: DrawAudioPipeline, conditions: Conditions, heard: tuple[bool, bool, bool] = (True, True, True)
+) -> dict[str, torch.Tensor]:
+    """The three branches of the paper, each evaluated from its tokens alone."""
     zeros = torch.zeros_like(conditions.cavp)
     null = pipe.mask_attention(zeros, zeros)
     video = pipe.mask_attention(conditions.cavp, conditions.cavp_masked)
     share = pipe.loudness_control(conditions.loudness)
-    rows = zip((conditions.negative, conditions.text, conditions.text), (null, null, video), heard, strict=True)
-    return [
-        pipe.unet(LATENTS + share * hears, 500, gpt=text.gpt, t5=text.t5, t5_mask=text.t5_mask, video=tokens).sample
-        for text, tokens, hears in rows
-    ]
+    names, texts = ("uncond", "text", "text_video"), (conditions.negative, conditions.text, conditions.text)
+    rows = zip(names, texts, (null, null, video), heard, strict=True)
+    return {
+        name: pipe.unet(
+            LATENTS + share * hears, 500, gpt=text.gpt, t5=text.t5, t5_mask=text.t5_mask, video=tokens
+        ).sample
+        for name, text, tokens, hears in rows
+    }
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -59,7 +64,7 @@ def plain(pipe: DrawAudioPipeline, conditions: Conditions, heard: tuple[bool, bo
 def test_the_guided_noise_is_equation_12_of_the_branches_alone(pipe, conditions, together, loudness_branches):
     found = guided(pipe, conditions, branches_together=together, loudness_branches=loudness_branches)
     heard = (True,) * 3 if loudness_branches == "all" else (False, False, True)
-    expected = dual_guidance(*plain(pipe, conditions, heard), 2.0, 3.0)
+    expected = guided_noise(plain(pipe, conditions, heard), Guidance(2.0, 3.0))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -68,14 +73,15 @@ def test_a_null_video_may_mean_that_its_stacks_are_skipped(pipe, conditions, tog
     pipe.mask_attention.register_to_config(null_video="skip")
     found = guided(pipe, conditions, branches_together=together)
     pipe.mask_attention.register_to_config(null_video="zeros")
-    both = plain(pipe, conditions, (True,) * 3)[2]
+    both = plain(pipe, conditions)["text_video"]
     share = pipe.loudness_control(conditions.loudness)
     with torch.no_grad():
-        base = [
-            pipe.unet(LATENTS + share, 500, gpt=text.gpt, t5=text.t5, t5_mask=text.t5_mask).sample
-            for text in (conditions.negative, conditions.text)
-        ]
-    torch.testing.assert_close(found, dual_guidance(*base, both, 2.0, 3.0), atol=1e-4, rtol=1e-4)
+        base = {
+            name: pipe.unet(LATENTS + share, 500, gpt=text.gpt, t5=text.t5, t5_mask=text.t5_mask).sample
+            for name, text in (("uncond", conditions.negative), ("text", conditions.text))
+        }
+    expected = guided_noise(base | {"text_video": both}, Guidance(2.0, 3.0))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_outside_the_interval_only_the_last_branch_is_evaluated(pipe, conditions):
@@ -87,22 +93,9 @@ def test_outside_the_interval_only_the_last_branch_is_evaluated(pipe, conditions
     hook.remove()
     assert rows == [6, 2]
     torch.testing.assert_close(inside, guided(pipe, conditions))
-    torch.testing.assert_close(outside, plain(pipe, conditions, (True,) * 3)[2], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(outside, plain(pipe, conditions)["text_video"], atol=1e-5, rtol=1e-5)
     text_only = guided(pipe, conditions, 0.1, guidance=replace(guidance, video=0.0))
-    torch.testing.assert_close(text_only, plain(pipe, conditions, (True,) * 3)[1], atol=1e-5, rtol=1e-5)
-
-
-def test_the_whole_schedule_is_the_default_and_branches_follow_the_weights():
-    assert Guidance().interval == (0.0, 1.0)
-    assert (Guidance().text, Guidance().video) == (3.5, 4.5)
-    assert Guidance().branches == BRANCHES[:3] and Guidance(video=0.0).branches == BRANCHES[:2]
-    assert Guidance(loudness=0.5).branches == BRANCHES
-    for wrong in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=f"guidance_loudness is {wrong}, expected 0"):
-            Guidance(loudness=wrong)
-    for wrong in ((0.5, 0.5), (-0.1, 1.0), (0.0, 1.1)):
-        with pytest.raises(ValueError, match="guidance_interval"):
-            Guidance(interval=wrong)
+    torch.testing.assert_close(text_only, plain(pipe, conditions)["text"], atol=1e-5, rtol=1e-5)
 
 
 def test_a_guidance_interval_saves_evaluations_of_the_pipeline(pipe):

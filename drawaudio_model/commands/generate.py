@@ -8,17 +8,19 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drawaudio_model.command_line import add_command
 from drawaudio_model.defaults import SAMPLING_STEPS
+from drawaudio_model.guidance import Guidance
 
 if TYPE_CHECKING:
     import numpy as np
 
     from drawaudio_model.generation.mixing import Track
-    from drawaudio_model.pipeline import DrawAudioOutput, DrawAudioPipeline
+    from drawaudio_model.pipeline import DrawAudioPipeline
 
 DEFAULT_MODEL = Path("data/demo/model")
 """Where the demo profile leaves its model, seen from the repository's root."""
@@ -41,6 +43,30 @@ MIX_EXAMPLE = """example:
      {"text": "rain falls", "mute": true}]
 
   The stems stay in a folder beside OUT: after a change of gains or mutes only the mix is made again."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How sounds are sampled, which all tracks share."""
+
+    seconds: float | None
+    steps: int
+    guidance: Guidance
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Sampling":
+        """What the command line asks for."""
+        weights = options.guidance_text, options.guidance_video
+        guidance = Guidance(*weights, tuple(options.guidance_interval), options.guidance_loudness)
+        return cls(options.seconds, options.steps, guidance)
+
+    def arguments(self) -> dict[str, Any]:
+        """As the pipeline's call has them, and a stem's name: a weight of the loudness only where it is given."""
+        weights = self.guidance.settings()
+        if self.guidance.loudness is None:
+            del weights["guidance_loudness"]
+        sampling = {"seconds": self.seconds, "num_inference_steps": self.steps}
+        return sampling | weights | {"guidance_interval": self.guidance.interval}
 
 
 def add_commands(commands: "argparse._SubParsersAction") -> None:
@@ -90,9 +116,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def run_generate(options: argparse.Namespace) -> None:
     """`drawaudio generate`."""
     _check_places(options)
+    sampling = Sampling.of(options)
     pipe = load_pipeline(options)
-    result = sound_of(
-        pipe,
+    result = pipe(
         options.video,
         options.text,
         negative_prompt=options.negative_text,
@@ -100,8 +126,9 @@ def run_generate(options: argparse.Namespace) -> None:
         loudness=parse_loudness(options.loudness),
         seed=options.seed,
         num_candidates=options.candidates,
-        **_sampling(options),
+        **sampling.arguments(),
     )
+    _print_notices(result.notices)
     write_sound(options.output, result.audios[0], video=options.video)
     words = [f"seed {result.seeds[0]}"]
     if result.curve_scores is not None:
@@ -111,15 +138,10 @@ def run_generate(options: argparse.Namespace) -> None:
     print(f"{options.output}: {', '.join(words)}")
 
 
-def sound_of(pipe: "DrawAudioPipeline", *instructions: Any, **settings: Any) -> "DrawAudioOutput":
-    """The pipeline's answer, its notices printed for whoever asked."""
-    import logging
-
-    logging.getLogger("drawaudio_model.pipeline").setLevel(logging.ERROR)  # they are said once, here
-    result = pipe(*instructions, **settings)
-    for sentence in result.notices:
+def _print_notices(notices: Sequence[str]) -> None:
+    """What the pipeline has to say of a sound; its own log is silent (`load_pipeline`)."""
+    for sentence in notices:
         print(f"notice: {sentence}", file=sys.stderr)
-    return result
 
 
 def run_mix(options: argparse.Namespace) -> None:
@@ -155,6 +177,7 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir():
         raise ValueError(f"the stems cannot be kept in {folder}: {there} is a file; choose another folder with --stems")
+    sampling = Sampling.of(options)
     pipe, stems = None, {}
     for number in heard:
         track = tracks[number]
@@ -164,16 +187,24 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
         marks += [_file_mark(value) for value in (track.mask, track.loudness)]
         if is_text(track.mask):
             marks.append(_file_mark(options.detector or detector_beside(options.model)))
-        own = _sampling(options)
+        own = sampling
         if track.loudness is None:  # this weight is of those tracks that have a curve
-            own.pop("guidance_loudness", None)
-        mark = fingerprint(json.dumps([track.instructions(), own, options.bf16, marks], sort_keys=True))
+            own = replace(sampling, guidance=replace(sampling.guidance, loudness=None))
+        mark = fingerprint(json.dumps([track.instructions(), own.arguments(), options.bf16, marks], sort_keys=True))
         path = folder / f"{number + 1:02d}-{track.name}-{mark[:10]}.wav"
         if not path.is_file():
             pipe = pipe or load_pipeline(options)
             print(f"track {number + 1}: {track.text or 'no text'}")
-            settings = {"mask": track.mask, "loudness": track.loudness, "seed": track.seed}
-            result = sound_of(pipe, options.video, track.text, negative_prompt=track.negative_text, **settings, **own)
+            result = pipe(
+                options.video,
+                track.text,
+                negative_prompt=track.negative_text,
+                mask=track.mask,
+                loudness=track.loudness,
+                seed=track.seed,
+                **own.arguments(),
+            )
+            _print_notices(result.notices)
             folder.mkdir(parents=True, exist_ok=True)
             write_audio(path, result.audios[0], floats=True)
         stems[number] = soundfile.read(path, dtype="float32")[0]
@@ -209,6 +240,8 @@ def _check_places(options: argparse.Namespace) -> None:
 
 def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     """The model that the options name, on the device and in the precision that they ask for."""
+    import logging
+
     import torch
 
     from drawaudio_model.adapters import load_adapters
@@ -216,6 +249,8 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     from drawaudio_model.model_folder import check_model_folder
     from drawaudio_model.pipeline import DrawAudioPipeline
 
+    # Its notices are printed by the commands, and so said once.
+    logging.getLogger("drawaudio_model.pipeline").setLevel(logging.ERROR)
     device = named_device(options.device)
     if options.adapters is not None:
         pipe = load_adapters(options.model, options.adapters, cavp=options.cavp)
@@ -269,17 +304,3 @@ def parse_loudness(text: str | None) -> object:
         return [tuple(float(part) for part in point.split(":")) for point in text.split(",")]
     except ValueError:
         raise ValueError(f"loudness {text!r} is neither a file nor points such as 0:0,1.5:0.3,2:0") from None
-
-
-def _sampling(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that all tracks share."""
-    sampling = {
-        "seconds": options.seconds,
-        "num_inference_steps": options.steps,
-        "guidance_text": options.guidance_text,
-        "guidance_video": options.guidance_video,
-        "guidance_interval": tuple(options.guidance_interval),
-    }
-    if options.guidance_loudness is not None:
-        sampling["guidance_loudness"] = options.guidance_loudness
-    return sampling

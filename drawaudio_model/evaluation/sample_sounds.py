@@ -5,7 +5,7 @@ Legend: N clips, B batch, T mel frames, M mel bins, P loudness points.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import pad_text
+from drawaudio_model.guidance import Guidance
 from drawaudio_model.levels.full_scale import LIMITED_SUFFIX, count_limited, fit_full_scale, note_limited
 from drawaudio_model.levels.limiter import CEILING_DB
 from drawaudio_model.loudness import loudness_signal
@@ -41,21 +42,24 @@ class Evaluation:
     split: str
     seed: int
     steps: int
-    guidance_text: float
-    guidance_video: float
-    guidance_loudness: float
+    guidance: Guidance
+    """With every weight, over the whole noise schedule."""
     instructions: str
     """Fingerprint of what the clips were generated from, and of how many were sampled together."""
     beyond_full_scale: str = f"limited to {CEILING_DB:g} dBTP"
     """What became of a sound that no FLAC can hold."""
 
+    def record(self) -> dict[str, Any]:
+        """As JSON has it, the weights one by one."""
+        return flat_settings(self, self.guidance)
 
-def own_guidance(
-    pipe: DrawAudioPipeline, text: float | None, video: float | None, loudness: float | None
-) -> dict[str, float]:
-    """The pipeline's guidance arguments: the given weights, the model's own in place of None."""
-    given = {"guidance_text": text, "guidance_video": video, "guidance_loudness": loudness}
-    return {name: pipe.config[name] if weight is None else weight for name, weight in given.items()}
+
+def flat_settings(settings: Any, guidance: Guidance) -> dict[str, Any]:
+    """A dataclass's fields as JSON has them, the weights of `guidance` in place of its field `guidance`."""
+    flat: dict[str, Any] = {}
+    for field in fields(settings):
+        flat |= guidance.settings() if field.name == "guidance" else {field.name: getattr(settings, field.name)}
+    return flat
 
 
 def read_samples(shards: Path, split: str, *, limit: int | None, seed: int) -> list[TrainingSample]:
@@ -132,10 +136,10 @@ def generate_clips(
     """
     conditions = conditions or batch_conditions
     marker = folder / "run.json"
-    if not marker.is_file() or json.loads(marker.read_text()) != asdict(run):
+    if not marker.is_file() or json.loads(marker.read_text()) != run.record():
         for old in (*folder.glob("*.flac"), *folder.glob(f"*{LIMITED_SUFFIX}")):
             old.unlink()
-        write_atomically(marker, json.dumps(asdict(run), indent=1).encode())
+        write_atomically(marker, json.dumps(run.record(), indent=1).encode())
     mine = range(part[0] * batch, len(samples), part[1] * batch)
     with chosen_threads(threads_setting(), device=pipe.device, tell=report.note) as choice:
         for start in mine:
@@ -148,13 +152,11 @@ def generate_clips(
             given = conditions(pipe, together)
             if choice is not None:
                 choice.begin()
-            latents = pipe.sample(
+            latents = pipe.sample_latents(
                 given,
+                run.guidance,
                 seeds=[clip_seed(run.seed, sample.key) for sample in together],
                 num_inference_steps=run.steps,
-                guidance_text=run.guidance_text,
-                guidance_video=run.guidance_video,
-                guidance_loudness=run.guidance_loudness,
                 callback_on_step_end=None if choice is None else choice.after_sampling_step,
             )
             # Decoded together: Griffin-Lim takes a core for each clip.

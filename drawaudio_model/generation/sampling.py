@@ -18,14 +18,7 @@ from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor
 
 from drawaudio_model.clip_format import LOUDNESS_FPS, LOUDNESS_POINTS, VIDEO_FPS, VIDEO_FRAMES
-from drawaudio_model.guidance import (
-    BRANCH_INSTRUCTIONS,
-    LOUDNESS_SCALE,
-    TEXT_SCALE,
-    VIDEO_SCALE,
-    dual_guidance,
-    needed_branches,
-)
+from drawaudio_model.guidance import BRANCHES, Guidance, Visible, guided_noise
 from drawaudio_model.layers.blocks import Instructions
 from drawaudio_model.layers.cross_attention import FoldedSets
 from drawaudio_model.loudness_control import LoudnessControl
@@ -56,35 +49,6 @@ class Conditions:
     """(B,) 1 where there is a video, 0 where it is the null video."""
     has_loudness: Tensor
     """(B,) 1 where there is a loudness signal, 0 where nothing is added to the latent."""
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """How strongly text, video and loudness steer.
-
-    Args:
-        text: s_text of Eq. (12).
-        video: s_video of Eq. (12).
-        interval: share of the noise schedule in which the unconditional branches are evaluated, from 0 (clean) to 1
-            (noise); outside, the prediction with all instructions is taken alone. The whole schedule is the paper's.
-        loudness: s_loudness of `dual_guidance`, for a model that was trained with signal dropout; 0 is the paper's.
-    """
-
-    text: float = TEXT_SCALE
-    video: float = VIDEO_SCALE
-    interval: tuple[float, float] = (0.0, 1.0)
-    loudness: float = LOUDNESS_SCALE
-
-    def __post_init__(self) -> None:
-        if not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1] <= 1):
-            raise ValueError(f"guidance_interval is {self.interval}, expected (from, to) with 0 <= from < to <= 1")
-        if not 0 <= self.loudness < float("inf"):
-            raise ValueError(f"guidance_loudness is {self.loudness}, expected 0 (as learnt) or more, such as 2")
-
-    @property
-    def branches(self) -> tuple[str, ...]:
-        """The branches that `dual_guidance` reads at these weights."""
-        return needed_branches(self.text, self.video, self.loudness)
 
 
 class WindowDenoiser:
@@ -119,12 +83,12 @@ class WindowDenoiser:
         folds_video: bool = True,
     ) -> None:
         self.known, self.folds_video = known, folds_video
-        hears = conditions.has_loudness
-        if loudness_branches == "video":  # such a model knows no signal without a video
-            hears = hears * conditions.has_video
-        if not hears.any():  # the branch without the signal is then the one with it
+        visible = Visible(text=True, video=conditions.has_video > 0, loudness=conditions.has_loudness > 0)
+        if not visible.limited(loudness_branches).loudness.any():
+            # The branch without the signal is then the one with it.
             guidance = replace(guidance, loudness=0.0)
         self.unet, self.guidance, self.branches = unet, guidance, guidance.branches
+        self.visible = {branch: BRANCHES[branch].limited(loudness_branches) for branch in self.branches}
         frames = slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES)
         points = slice(start * LOUDNESS_FPS, start * LOUDNESS_FPS + LOUDNESS_POINTS)
         # Positions that follow the clip would run out in a long video: each window is a clip of its own.
@@ -138,23 +102,23 @@ class WindowDenoiser:
         self.signal: dict[str, Tensor] = {}
         rows: dict[str, tuple[TextEmbeddings, Tensor, Tensor]] = {}
         for branch in self.branches:
-            sees_text, sees_video = BRANCH_INSTRUCTIONS[branch]
-            text, tokens = conditions.text if sees_text else conditions.negative, given if sees_video else null
-            acts = (keep > 0) & sees_video if skips else torch.ones_like(keep, dtype=torch.bool)  # (B,)
+            sees = self.visible[branch]
+            text, tokens = conditions.text if sees.text else conditions.negative, given if sees.video else null
+            acts = (keep > 0) & sees.video if skips else torch.ones_like(keep, dtype=torch.bool)  # (B,)
             rows[branch] = (text, tokens, acts)
-            heard = branch != "no_loudness" and (sees_video or loudness_branches == "all")
-            self.signal[branch] = share if heard else torch.zeros_like(share)
+            self.signal[branch] = share if sees.loudness else torch.zeros_like(share)
         self.one_latent = loudness_branches == "all"
         if not branches_together:
             groups = [(branch,) for branch in self.branches]
-        elif self.one_latent and self.guidance.loudness:
-            # What hears another signal starts from another latent, and would cost the others what they share.
-            groups = [self.branches[:-1], self.branches[-1:]]
+        elif self.one_latent:
+            # What sees another signal starts from another latent, and would cost the others what they share.
+            alike = [[name for name in self.branches if self.visible[name].loudness == sees] for sees in (True, False)]
+            groups = [group for group in alike if group]
         else:
             groups = [self.branches]
         self.groups = [(group, self._prepared([rows[branch] for branch in group])) for group in groups]
-        told = [branch for branch in self.branches if branch != "no_loudness"][-1]
-        self.last = told, self._prepared([rows[told]])
+        fullest = [branch for branch in self.branches if BRANCHES[branch].loudness][-1]
+        self.last = fullest, self._prepared([rows[fullest]])
 
     def __call__(self, latents: Tensor, timestep: Tensor, level: float) -> Tensor:
         """(B, C, F, K) noise of Eq. (12) in the window's latents (B, C, F, K), in the latents' type.
@@ -171,15 +135,7 @@ class WindowDenoiser:
         found: dict[str, Tensor] = {}
         for group, instructions in self.groups:
             found |= self._predict(group, instructions, latents, timestep)
-        return dual_guidance(
-            found.get("uncond"),
-            found.get("text"),
-            found.get("text_video"),
-            self.guidance.text,
-            self.guidance.video,
-            eps_no_loudness=found.get("no_loudness"),
-            s_loudness=self.guidance.loudness,
-        )
+        return guided_noise(found, self.guidance)
 
     def _prepared(self, rows: Sequence[tuple[TextEmbeddings, Tensor, Tensor]]) -> Instructions:
         """Of texts, video tokens, and which rows the video stacks act on."""
