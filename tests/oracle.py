@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.autoencoders.vae import DecoderOutput
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
 
 from drawaudio_model.clip_format import HOP_LENGTH, LOUDNESS_POINTS, MEL_BINS, MEL_FRAMES, SAMPLE_RATE
@@ -70,7 +71,7 @@ def latent_sound(latent: np.ndarray) -> np.ndarray:
 
 
 class LevelAutoencoder(ModelMixin, ConfigMixin):
-    """Latents (B, 4, F, K) to log-mels (B, 1, T, M): the first channel, each value over 8 x 8 places."""
+    """Latents (B, 4, F, K) to log-mels (B, 1, T, M): the first channel, each value over 8 x 8 places; and back, their mean."""
 
     @register_to_config
     def __init__(
@@ -82,6 +83,11 @@ class LevelAutoencoder(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.nothing = nn.Parameter(torch.zeros(1))
+
+    def encode(self, mel: Tensor) -> AutoencoderKLOutput:
+        mean = nn.functional.avg_pool2d(mel, COMPRESSION)  # (B, 1, F, K)
+        moments = torch.cat([mean, torch.zeros_like(mean).repeat(1, 7, 1, 1)], dim=1)
+        return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
 
     def decode(self, latents: Tensor) -> DecoderOutput:
         mel = latents[:, :1].repeat_interleave(COMPRESSION, dim=2).repeat_interleave(COMPRESSION, dim=3)
