@@ -4,7 +4,7 @@
 # mutations  about a hundred faults, each put into a copy of the code, and whether the tests notice
 # check-demo  whether the README's sounds are what they say: thing, peak, level, curve (minutes)
 # dev      Dagster's page on the data of the profile
-# bench    the figures of the README, each measured again beside its baseline
+# bench    the figures of docs/results.md, each measured again beside its baseline
 # clean    what the above made, except data
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c

@@ -1,4 +1,4 @@
-"""The README's commands, as a reader would type them, on the tiny profile."""
+"""The commands of README and docs, as a reader would type them, on the tiny profile."""
 
 import os
 import re
@@ -21,8 +21,9 @@ class Block:
 
 
 def blocks() -> list[Block]:
-    """All fenced blocks of the README, in order."""
-    found = _BLOCK.finditer((ROOT / "README.md").read_text())
+    """All fenced blocks: the README's in order, then those of the pages in docs/ by name."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = [match for page in pages for match in _BLOCK.finditer(page.read_text())]
     return [Block(match["language"], match["text"], match["mark"] or "") for match in found]
 
 

@@ -30,7 +30,7 @@ def test_the_environment_is_activated_and_the_clip_is_there_before_any_command_n
 
 def named_places() -> list[Path]:
     """Files and folders of the map "Where things are", in its order."""
-    tree = (ROOT / "README.md").read_text().split("## Where things are")[1].split("## Differences")[0]
+    tree = (ROOT / "README.md").read_text().split("## Where things are")[1].split("\n## ")[0]
     folders: list[str] = []
     places = []
     for line in tree.splitlines():
@@ -61,3 +61,14 @@ def test_the_map_names_every_file_and_every_folder_the_users_first() -> None:
     for number, name in enumerate(rooms):
         above = ROOM_IMPORTS[name] & {*rooms[1:number]} if name.startswith("drawaudio_model.") else set()
         assert not above, f"{name} stands below {above}, which it imports"
+
+
+def test_every_page_that_is_linked_exists_and_every_page_is_linked() -> None:
+    pages = {ROOT / "README.md", *(ROOT / "docs").glob("*.md")}
+    linked = set()
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+            path = (page.parent / target).resolve()
+            assert path.exists(), f"{page.name} links {target}"
+            linked.add(path)
+    assert pages - {ROOT / "README.md"} <= linked
