@@ -27,6 +27,10 @@ from drawaudio_model.mel import SILENCE
 DEVIATION = 0.01
 """Standard deviation of the posterior, of latents as they are learnt (scaled to a standard deviation of 1)."""
 
+LOUDEST = 3.51
+"""No sound within full scale has a larger log-mel: the sum of the window, 512, times the largest sum of a mel filter's weights,
+0.0651, has the logarithm 3.507."""
+
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):
     """(B, 1, T, M) raw log-mels to latents (B, C, F, K) and back, patch by patch.
@@ -66,10 +70,13 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return AutoencoderKLOutput(latent_dist=posterior)
 
     def decode(self, latents: Tensor) -> DecoderOutput:
-        """Log-mels (B, 1, T, M) of latents (B, C, F, K), nowhere below silence."""
+        """Log-mels (B, 1, T, M) of latents (B, C, F, K), from SILENCE to LOUDEST.
+
+        Latents that no sound has, of a denoiser that has hardly learnt, would else give magnitudes beyond any number.
+        """
         coefficients = latents.permute(0, 2, 3, 1) * self.spread
         mel = joined(coefficients @ self.basis, self.config.patch) + self.mean
-        return DecoderOutput(sample=mel.clamp_min(SILENCE))
+        return DecoderOutput(sample=mel.clamp(SILENCE, LOUDEST))
 
 
 def fit_patches(mels: Tensor, *, patch: int, latent_channels: int) -> PatchAutoencoder:

@@ -7,9 +7,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from drawaudio_model.mel import SILENCE
+from drawaudio_model.clip_format import WINDOW_LENGTH
+from drawaudio_model.mel import SILENCE, log_mel, mel_filters
 from drawaudio_model.patch_autoencoder import (
     DEVIATION,
+    LOUDEST,
     PatchAutoencoder,
     compression,
     fit_patches,
@@ -58,9 +60,14 @@ def test_latents_have_the_scale_that_the_factor_says_and_the_first_channel_leads
     assert float(posterior.std.mean()) * model.config.scaling_factor == pytest.approx(DEVIATION, rel=1e-3)
 
 
-def test_nothing_is_below_silence(mels: torch.Tensor) -> None:
+def test_latents_that_no_sound_has_stay_between_silence_and_full_scale(mels: torch.Tensor) -> None:
     model = fit_patches(mels, patch=8, latent_channels=2)
-    assert model.decode(torch.full((1, 2, 10, 8), -50.0)).sample.min() == SILENCE
+    assert model.decode(torch.full((1, 2, 10, 8), -500.0)).sample.min() == SILENCE
+    assert model.decode(torch.full((1, 2, 10, 8), 500.0)).sample.max() == LOUDEST
+    largest = np.log(np.hanning(WINDOW_LENGTH).sum() * np.asarray(mel_filters()).sum(axis=1).max())
+    assert LOUDEST - 0.1 < largest < LOUDEST
+    hardest = np.sign(np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000)).astype(np.float32)
+    assert 2.0 < float(log_mel(hardest).max()) < LOUDEST
 
 
 def test_equal_sounds_give_equal_folders_and_either_class_loads(mels: torch.Tensor, tmp_path: Path) -> None:
