@@ -10,7 +10,7 @@ It stands in AutoencoderKL's place: the same calls, configuration and posterior.
 Legend: B batch, T mel frames, M mel bins, p side of a patch, C latent channels, F = T / p, K = M / p.
 """
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from drawaudio_model.clip_format import MEL_BINS
 from drawaudio_model.mel import SILENCE
+from drawaudio_model.model_folder import read_json
 
 DEVIATION = 0.01
 """Standard deviation of the posterior, of latents as they are learnt (scaled to a standard deviation of 1)."""
@@ -79,22 +80,28 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return DecoderOutput(sample=mel.clamp(SILENCE, LOUDEST))
 
 
-def fit_patches(mels: Tensor, *, patch: int, latent_channels: int) -> PatchAutoencoder:
-    """The autoencoder whose latents explain most of the variance of log-mels (N, T, M).
+def fit_patches(mels: Tensor | Sequence[Tensor], *, patch: int, latent_channels: int) -> PatchAutoencoder:
+    """The autoencoder whose latents explain most of the variance of N log-mels (T, M).
 
     A channel is divided by the square root of its standard deviation, so that the one that carries the level still has the
-    largest, but a denoiser's mean squared error does not hear it alone.
+    largest, but a denoiser's mean squared error does not hear it alone. Sums are taken clip by clip: nothing as large as the
+    log-mels is made besides them.
 
     Raises:
         ValueError: when there are fewer patches, or smaller ones, than channels.
     """
     if not 1 <= latent_channels <= patch**2:
         raise ValueError(f"latent_channels is {latent_channels}, expected 1 to {patch**2} with patches of {patch} x {patch}")
-    mean = mels.double().mean(dim=(0, 1))
-    cut = patches(mels[:, None].double() - mean, patch).reshape(-1, patch**2)
-    if len(cut) < latent_channels:
-        raise ValueError(f"{len(cut)} patches are too few for {latent_channels} channels; read more clips")
-    variances, directions = torch.linalg.eigh(cut.T @ cut / len(cut))  # ascending
+    count = sum(mel.numel() for mel in mels) // patch**2
+    if count < latent_channels:
+        raise ValueError(f"{count} patches are too few for {latent_channels} channels; read more clips")
+    mean = sum(mel.double().sum(dim=0) for mel in mels) / sum(len(mel) for mel in mels)
+
+    def cut(mel: Tensor) -> Tensor:
+        return patches((mel.double() - mean)[None, None], patch).reshape(-1, patch**2)
+
+    moments = sum(part.T @ part for part in map(cut, mels)) / count
+    variances, directions = torch.linalg.eigh(moments)  # ascending
     variances, basis = variances.flip(0)[:latent_channels], directions.flip(1).T[:latent_channels]
     largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
     basis = basis * largest.sign()  # else the sign is the library's whim
@@ -102,8 +109,10 @@ def fit_patches(mels: Tensor, *, patch: int, latent_channels: int) -> PatchAutoe
     model.mean.copy_(mean)
     model.basis.copy_(basis)
     model.spread.copy_(variances.clamp_min(1e-8) ** 0.25)
-    latents = (cut @ basis.T / model.spread.double()).float()
-    model.register_to_config(scaling_factor=float(1.0 / latents.std()))
+    weights = basis.T / model.spread.double()  # (p * p, C)
+    centre = sum(cut(mel).sum(dim=0) for mel in mels) / count @ weights  # (C,)
+    square = (weights * (moments @ weights)).sum(dim=0)  # (C,)
+    model.register_to_config(scaling_factor=float(1.0 / (square.mean() - centre.mean() ** 2).sqrt()))
     return model.eval()
 
 
@@ -122,10 +131,16 @@ def joined(cut: Tensor, patch: int) -> Tensor:
 
 
 def load_autoencoder(folder: Path) -> PatchAutoencoder | AutoencoderKL:
-    """The audio autoencoder of a folder, ready to use: one of patches, or AudioLDM2's class."""
-    config = json.loads((Path(folder) / "config.json").read_text())
-    kind = PatchAutoencoder if config.get("_class_name") == PatchAutoencoder.__name__ else AutoencoderKL
-    return kind.from_pretrained(folder).eval()
+    """The audio autoencoder of a folder, ready to use: one of patches, or AudioLDM2's class.
+
+    Raises:
+        ValueError: when the config names another class.
+    """
+    name = read_json(Path(folder) / "config.json", needed=("_class_name",))["_class_name"]
+    classes = {kind.__name__: kind for kind in (PatchAutoencoder, AutoencoderKL)}
+    if name not in classes:
+        raise ValueError(f"{folder} holds a {name}, expected one of {', '.join(classes)}; materialize audio_autoencoder again")
+    return classes[name].from_pretrained(folder).eval()
 
 
 def compression(autoencoder: PatchAutoencoder | AutoencoderKL) -> int:

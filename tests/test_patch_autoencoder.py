@@ -55,6 +55,8 @@ def test_latents_have_the_scale_that_the_factor_says_and_the_first_channel_leads
     model = fit_patches(mels, patch=8, latent_channels=8)
     posterior = model.encode(mels[:, None]).latent_dist
     assert float(posterior.mean.std()) * model.config.scaling_factor == pytest.approx(1, rel=1e-3)
+    again = fit_patches([*mels], patch=8, latent_channels=8)  # clip by clip it is the same
+    assert again.config.scaling_factor == model.config.scaling_factor and torch.equal(again.basis, model.basis)
     spreads = posterior.mean.std(dim=(0, 2, 3))
     assert all(spreads[:-1] >= spreads[1:] - 1e-3)
     assert float(posterior.std.mean()) * model.config.scaling_factor == pytest.approx(DEVIATION, rel=1e-3)
@@ -81,6 +83,10 @@ def test_equal_sounds_give_equal_folders_and_either_class_loads(mels: torch.Tens
     other = AutoencoderKL(1, 1, **kinds, block_out_channels=(4, 4, 8), latent_channels=4, norm_num_groups=2)
     other.save_pretrained(tmp_path / "kl")
     assert isinstance(load_autoencoder(tmp_path / "kl"), AutoencoderKL) and compression(other) == 4
+    config = tmp_path / "kl" / "config.json"
+    config.write_text(config.read_text().replace("AutoencoderKL", "VQModel"))
+    with pytest.raises(ValueError, match="kl holds a VQModel, expected one of PatchAutoencoder, AutoencoderKL; materialize"):
+        load_autoencoder(tmp_path / "kl")
 
 
 def test_what_does_not_fit_is_named(mels: torch.Tensor) -> None:

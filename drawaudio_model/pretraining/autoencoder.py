@@ -67,9 +67,9 @@ def train_autoencoder(
     clips = TrainClips(data, ["clip_media"], optional=["raw_clips"])
     train_keys, held_out_keys = clips.split()
     mels, held_out = read_log_mels(clips, train_keys), read_log_mels(clips, held_out_keys)
-    materials = [log_mel(sound)[None] for key in train_keys for sound in clips.materials(key)]
+    materials = [log_mel(sound) for key in train_keys for sound in clips.materials(key)]
     started = time.monotonic()
-    model = fit_patches(torch.cat([mels, *materials]), patch=config.patch, latent_channels=config.latent_channels)
+    model = fit_patches([*mels, *materials], patch=config.patch, latent_channels=config.latent_channels)
     model.save_pretrained(output)
     rebuilt = reconstruct(model, held_out)
     draw_reconstructions(held_out, rebuilt, output / "reconstruction.png")
