@@ -8,6 +8,7 @@ importing their module must load no heavy library; `list_clips` and `fill_shards
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -106,9 +107,12 @@ def raw_recipe(
         group: rows handed to `work` at a time.
     """
 
+    @cache  # a list may have 200,000 rows, and a shard is worked on in many groups
+    def rows() -> dict[str, ClipRow]:
+        return read_clip_list(root)
+
     def work_on(keys: list[str], _: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
-        rows = read_clip_list(root)
-        return work([rows[key] for key in keys])
+        return work([rows()[key] for key in keys])
 
     return ShardRecipe(
         "raw_clips",
