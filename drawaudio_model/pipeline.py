@@ -51,7 +51,9 @@ from drawaudio_model.generation.instructions import (
     Loudness,
     Mask,
     Video,
+    check_given,
     check_seed,
+    detector_in,
     find_boxes,
     hold_last,
     is_text,
@@ -288,19 +290,12 @@ class DrawAudioPipeline(DiffusionPipeline):
         Raises:
             ValueError: for no instruction at all, a setting without what it is for, or an instruction that cannot be read.
         """
-        if video is None and prompt is None and loudness is None:
-            raise ValueError("there is no instruction; give a video, a prompt or a loudness curve")
-        if mask is not None and video is None:
-            raise ValueError("a mask was given without a video; give the video that it was drawn on")
-        if video is None and not (video_fps is None and guidance_video is None):
-            raise ValueError("video_fps or guidance_video was given without a video; leave it out, or give the video")
-        if loudness is None and guidance_loudness is not None:
-            raise ValueError("guidance_loudness was given without a loudness curve; leave it out, or give the curve")
+        asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
+        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=asked)
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         if seed is not None:
             check_seed(seed)
-        asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
         guidance = asked.resolved(self.own_guidance, has_video=video is not None)
         picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
         seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
@@ -576,17 +571,12 @@ class DrawAudioPipeline(DiffusionPipeline):
     @property
     def latent_frames(self) -> int:
         """F: latent frames of one window."""
-        return MEL_FRAMES // self.compression
+        return MEL_FRAMES // compression(self.vae)
 
     @property
     def latent_bins(self) -> int:
         """K: latent mel bins."""
-        return MEL_BINS // self.compression
-
-    @property
-    def compression(self) -> int:
-        """Mel frames a latent frame, and bins a latent bin."""
-        return compression(self.vae)
+        return MEL_BINS // compression(self.vae)
 
     def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
@@ -602,21 +592,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         if mask is None:
             return cavp, None
         if is_text(mask):
-            mask = find_boxes(self._detector(mask), frames, mask)
+            self.detector = self.detector or detector_in(self.detector_folder, mask)
+            mask = find_boxes(self.detector, frames, mask)
         regions = hold_last(read_mask(mask, *frames.shape[:3]), length)
         return cavp, self.cavp.encode_frames(apply_mask(held, regions))
-
-    def _detector(self, text: str) -> "ObjectDetector":
-        """What looks for `text` in the frames; loaded when it is first needed."""
-        if self.detector is None:
-            from drawaudio_model.detector import ObjectDetector
-
-            folder = self.detector_folder
-            if folder is None or not folder.is_dir():
-                where = "" if folder is None else f" and there is no folder {folder}"
-                raise ValueError(
-                    f"mask {text!r} is no file, and to look for it as a thing the pipeline has no detector{where}; assign "
-                    "pipe.detector = ObjectDetector.from_pretrained(folder), or give boxes or a picture"
-                )
-            self.detector = ObjectDetector.from_pretrained(folder)
-        return self.detector

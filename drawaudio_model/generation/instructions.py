@@ -18,6 +18,7 @@ from tqdm import tqdm
 from drawaudio_model import loudness as curves
 from drawaudio_model import masks, media, mel
 from drawaudio_model.clip_format import LOUDNESS_FPS, VIDEO_FPS
+from drawaudio_model.guidance import Guidance
 
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
@@ -69,6 +70,26 @@ def read_video(video: Video, *, video_fps: float | None = None, seconds: float |
     return Picture(media.read_frames(path, seconds=length), length)
 
 
+def check_given(
+    video: Video | None,
+    prompt: str | None,
+    mask: Mask | None,
+    loudness: Loudness | None,
+    *,
+    video_fps: float | None,
+    guidance: Guidance,
+) -> None:
+    """Raises ValueError for no instruction at all, or for a setting without what it is for."""
+    if video is None and prompt is None and loudness is None:
+        raise ValueError("there is no instruction; give a video, a prompt or a loudness curve")
+    if mask is not None and video is None:
+        raise ValueError("a mask was given without a video; give the video that it was drawn on")
+    if video is None and not (video_fps is None and guidance.video is None):
+        raise ValueError("video_fps or guidance_video was given without a video; leave it out, or give the video")
+    if loudness is None and guidance.loudness is not None:
+        raise ValueError("guidance_loudness was given without a loudness curve; leave it out, or give the curve")
+
+
 def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
     """(V, H, W) bool: which pixels of each frame sound.
 
@@ -118,6 +139,23 @@ def is_text(mask: Mask | None) -> bool:
     if not isinstance(mask, str) or not mask.strip() or os.path.exists(mask):
         return False
     return Path(mask).suffix.lower() not in (*masks.IMAGE_SUFFIXES, *CURVE_SUFFIXES)
+
+
+def detector_in(folder: Path | None, text: str) -> "ObjectDetector":
+    """The detector of a folder, to look for `text`.
+
+    Raises:
+        ValueError: when there is no such folder.
+    """
+    from drawaudio_model.detector import ObjectDetector
+
+    if folder is None or not folder.is_dir():
+        where = "" if folder is None else f" and there is no folder {folder}"
+        raise ValueError(
+            f"mask {text!r} is no file, and to look for it as a thing the pipeline has no detector{where}; assign "
+            "pipe.detector = ObjectDetector.from_pretrained(folder), or give boxes or a picture"
+        )
+    return ObjectDetector.from_pretrained(folder)
 
 
 def find_boxes(

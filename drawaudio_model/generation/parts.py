@@ -3,13 +3,15 @@
 from diffusers import DiffusionPipeline
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS, MEL_BINS, MEL_FRAMES, VIDEO_FRAMES
+from drawaudio_model.patch_autoencoder import compression
 
 
 def check_parts(pipe: DiffusionPipeline) -> None:
     """Raises ValueError when two parts of a DrawAudioPipeline disagree about a size that they share."""
-    if MEL_FRAMES % pipe.compression or MEL_BINS % pipe.compression:
+    times = compression(pipe.vae)
+    if MEL_FRAMES % times or MEL_BINS % times:
         raise ValueError(
-            f"autoencoder compresses {pipe.compression} times, expected a divisor of {MEL_FRAMES} mel frames and "
+            f"autoencoder compresses {times} times, expected a divisor of {MEL_FRAMES} mel frames and "
             f"{MEL_BINS} mel bins; use one with fewer levels"
         )
     unet, attention = pipe.unet.config, pipe.mask_attention.config
