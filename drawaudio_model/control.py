@@ -138,18 +138,22 @@ class Judge:
         self, row: Row, sounds: Mapping[str, np.ndarray], scenes: Mapping[str, Scene]
     ) -> dict[str, dict[str, Any]]:
         """Key -> metric -> value: against the commanded curve, or the clip's own where none was commanded."""
-        kinds = dict(zip(sounds, self.classifier.classify(list(sounds.values())), strict=True))
-        heard = {key: kinds[key] if np.abs(sound).max() > SILENT_PEAK else NOTHING for key, sound in sounds.items()}
+        heard = {
+            key: self.classifier.hear(sound)
+            if np.abs(sound).max() > SILENT_PEAK
+            else sound_classifier.Verdict(NOTHING, True)
+            for key, sound in sounds.items()
+        }
         curves = dict(zip(sounds, each_once(sounds.values(), curve_and_onsets), strict=True))
         return {key: self._measure_clip(row, scenes[key], sounds[key], heard[key], *curves[key]) for key in sounds}
 
     def _measure_clip(
-        self, row: Row, scene: Scene, sound: np.ndarray, heard: str, measured: np.ndarray, made: np.ndarray
+        self, row: Row, scene: Scene, sound: np.ndarray, verdict: sound_classifier.Verdict, measured: np.ndarray, made: np.ndarray
     ) -> dict[str, Any]:
         commanded, reference = scene.curve(row), scene.reference_key(row)
         correlation = metrics.loudness_correlation(commanded, measured)
         level_error = metrics.level_error_db(commanded, measured)
-        right = heard == scene.expected_kind(row)
+        right = verdict.kind == scene.expected_kind(row)
         obeys = right and correlation.pearson >= RIGHT_CORRELATION and level_error <= RIGHT_LEVEL_DB
         return {
             "loudness_pearson": correlation.pearson,
@@ -164,7 +168,8 @@ class Judge:
             "right_kind_of_two": float(right) if scene.other_kind is not None else float("nan"),
             "right_in_all": float("nan") if row.signal is None else float(obeys),
             "peak": float(np.abs(sound).max()),
-            "heard": heard,
+            "heard": verdict.kind,
+            "unanimous": verdict.unanimous,
             "expected": scene.expected_kind(row),
         }
 
@@ -264,7 +269,9 @@ def run_benchmark(
                 name = f"{words}.{row.name}" if words else row.name
                 report.note(f"row {name}")
                 asked = [
-                    _measured_row(pipe, row, found, settings, sha256, output / "clips" / name, report, number, judge)
+                    _measured_row(
+                        pipe, row, found, settings, sha256, row_folder(output, name, number), report, number, judge
+                    )
                     for number, found in enumerate(rounds if row.drawn else rounds[:1])
                 ]
                 tables[name] = merged(row, f"{words}: {row.words}" if words else row.words, asked)
@@ -287,14 +294,24 @@ def run_benchmark(
             "model_sha256": model_sha256(models[""]),
             "models_beside": {words: model_sha256(folder) for words, folder in models.items() if words},
             "clips": len(samples),
-            "limited_clips": limited_clips([output / "clips" / name for name in tables], report),
+            "limited_clips": limited_clips(
+                [
+                    row_folder(output, name, number)
+                    for name, table in tables.items()
+                    for number in range(settings.repetitions if table.row.drawn else 1)
+                ],
+                report,
+            ),
             "clips_with_two_things": sum(scene.other_kind is not None for scene in scenes.values()),
             "classifier": {
                 "kinds": list(classifier.kinds),
                 "held_out_stems": len(held_out),
                 "accuracy_on_held_out_stems": accuracies["held_out_stems"],
                 "accuracy_on_decoded_sounds": accuracies["decoded_sounds"],
-                "agreement": {name: classifier.agreement(list(table.sounds.values())) for name, table in tables.items()},
+                "unanimous": {
+                    name: float(np.mean([clip["unanimous"] for clip in table.clips.values()])) if table.clips else None
+                    for name, table in tables.items()
+                },
                 "steps": settings.classifier_steps,
             },
             "rows": rows,
@@ -443,12 +460,16 @@ def _measured_row(
     judge: Judge,
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
     """Sounds and figures by key of one repetition of a row; those of a further repetition have its number in their key."""
-    folder = folder if not repetition else folder.with_name(f"{folder.name}.{repetition}")
     sounds = generate_row(pipe, row, scenes, settings, model, folder, report, repetition)
     clips = judge.measure(row, sounds, scenes)
     if not repetition:
         return sounds, clips
     return {}, {f"{key}.{repetition}": clip for key, clip in clips.items()}
+
+
+def row_folder(output: Path, name: str, repetition: int) -> Path:
+    """Where the sounds of one repetition of a row lie."""
+    return output / "clips" / (f"{name}.{repetition}" if repetition else name)
 
 
 def merged(row: Row, words: str, parts: Sequence[tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]]) -> Table:

@@ -303,9 +303,10 @@ def test_a_second_run_keeps_what_is_there(root: Path, report: Path) -> None:
     assert lost.read_bytes() == content
     assert {path for path, written in kept.items() if path.stat().st_mtime_ns != written} == {lost}
     after = json.loads((report / "control.json").read_text())
-    assert before["limited_clips"] == {"count": 0, "largest_peak_db": None}
+    generated = len(kept)  # those of the repetitions, too
+    assert before["limited_clips"] == {"count": 0, "of": generated, "largest_peak_db": None}
     # Two rows, of which one is the second model's, were limited by the run that made their sounds.
-    assert after["limited_clips"] == {"count": 2, "largest_peak_db": 4.5}
+    assert after["limited_clips"] == {"count": 2, "of": generated, "largest_peak_db": 4.5}
     assert after["rows"] == before["rows"] and after["goals"] == before["goals"]
 
 

@@ -143,10 +143,11 @@ def test_a_note_beside_a_limited_sound_is_counted_and_goes_with_it(tmp_path: Pat
     for path, peak in zip(paths, (0.5, 2.0, 4.0), strict=True):
         note_limited(path, fit_full_scale(hot(peak)))
     limited = count_limited(paths)
-    assert limited["count"] == 2 and limited["largest_peak_db"] == pytest.approx(20 * np.log10(4), abs=0.5)
+    assert (limited["count"], limited["of"]) == (2, 3) and limited["largest_peak_db"] == pytest.approx(20 * np.log10(4), abs=0.5)
     note_limited(paths[2], fit_full_scale(hot(0.5)))
     assert count_limited(paths)["count"] == 1
-    assert count_limited([]) == {"count": 0, "largest_peak_db": None} == json.loads(json.dumps(count_limited([])))
+    nothing = count_limited([])
+    assert nothing == {"count": 0, "of": 0, "largest_peak_db": None} == json.loads(json.dumps(nothing))
 
 
 def test_sounds_of_a_training_run_are_limited_and_told_of(tmp_path: Path) -> None:

@@ -105,10 +105,10 @@ def test_the_networks_vote_and_their_agreement_is_told() -> None:
             member.head.bias.copy_(torch.tensor(logits))
     sounds = [tone_or_noise("horn", 1)[:CLIP_SAMPLES]] * 2
     assert model.classify(sounds) == ["drum", "drum"]
-    assert model.agreement(sounds) == 0.0
+    assert not model.hear(sounds[0]).unanimous
     with torch.no_grad():
         model.members[2].head.bias.copy_(torch.tensor([3.0, 0.0]))
-    assert model.agreement(sounds) == 1.0
+    assert model.hear(sounds[0]) == ("drum", True)
 
 
 def test_continuous_sounds_are_also_heard_under_drawn_curves(raw_clips: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -65,25 +66,30 @@ class SoundClassifier(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """Mean log-probabilities."""
-        return torch.stack([F.log_softmax(member(mel), dim=1) for member in self.members]).mean(dim=0)
+        return self.votes(mel).mean(dim=0)
+
+    def votes(self, mel: Tensor) -> Tensor:
+        """(members, B, K) each network's log-probabilities of log-mels (B, T, M)."""
+        return torch.stack([F.log_softmax(member(mel), dim=1) for member in self.members])
 
     @torch.no_grad()
+    def hear(self, waveform: np.ndarray) -> "Verdict":
+        """What sounds in a (samples,) waveform at 16 kHz, normalised here."""
+        self.eval()
+        votes = self.votes(log_mel(normalize_waveform(waveform))[None])[:, 0]  # (members, K)
+        return Verdict(self.kinds[int(votes.mean(dim=0).argmax())], len(set(votes.argmax(dim=1).tolist())) == 1)
+
     def classify(self, waveforms: Sequence[np.ndarray]) -> list[str]:
-        """The kind of each (samples,) waveform at 16 kHz, normalised here."""
-        self.eval()
-        return [self.kinds[int(self(_heard_mel(waveform)).argmax())] for waveform in waveforms]
-
-    @torch.no_grad()
-    def agreement(self, waveforms: Sequence[np.ndarray]) -> float:
-        """Share of the waveforms that all networks call the same: how far the verdicts can be trusted."""
-        self.eval()
-        votes = [{int(member(_heard_mel(waveform)).argmax()) for member in self.members} for waveform in waveforms]
-        return float(np.mean([len(vote) == 1 for vote in votes])) if votes else float("nan")
+        """The kind of each waveform."""
+        return [self.hear(waveform).kind for waveform in waveforms]
 
 
-def _heard_mel(waveform: np.ndarray) -> Tensor:
-    """(1, T, M)"""
-    return log_mel(normalize_waveform(waveform))[None]
+class Verdict(NamedTuple):
+    """What the networks say of one sound."""
+
+    kind: str
+    unanimous: bool
+    """Whether all of them say so: how far the verdict can be trusted."""
 
 
 class KindNetwork(nn.Module):

@@ -86,7 +86,7 @@ def note_limited(path: Path, sound: FittedSound) -> None:
 
 
 def count_limited(paths: Iterable[Path]) -> dict[str, Any]:
-    """How many of the sounds at `paths` were limited, and the largest of their true peaks; null where none was."""
+    """How many of how many sounds at `paths` were limited, and the largest of their true peaks before; null where none was."""
     notes = [path.with_suffix(LIMITED_SUFFIX) for path in paths]
     peaks = [json.loads(note.read_text())["peak_db"] for note in notes if note.is_file()]
-    return {"count": len(peaks), "largest_peak_db": max(peaks, default=None)}
+    return {"count": len(peaks), "of": len(notes), "largest_peak_db": max(peaks, default=None)}
