@@ -22,7 +22,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, SOURCE_SECONDS
 from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.defaults import SAMPLING_STEPS, WEIGHTS_FOLDER
 from drawaudio_model.device_choice import named_device
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.drawn.sounds import LOUDEST
@@ -58,7 +59,7 @@ from drawaudio_model.evaluation.sample_sounds import (
     sample_fingerprint,
     through_autoencoder,
 )
-from drawaudio_model.guidance import Guidance
+from drawaudio_model.guidance import OWN_GUIDANCE, Guidance
 from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import Conditions, DrawAudioPipeline
@@ -95,6 +96,28 @@ FRECHET = "Frechet distance (the model's own CAVP audio tower)"
 """Not comparable with any published FD: another extractor."""
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How a model is evaluated."""
+
+    split: str = "test"
+    limit: int | None = None
+    """At most this many clips, drawn with the seed."""
+    seed: int = 0
+    batch: int = 8
+    steps: int = SAMPLING_STEPS
+    guidance: Guidance = OWN_GUIDANCE
+    page_clips: int = 40
+    weights: Path = WEIGHTS_FOLDER
+    """Folder of the extractors for the paper's metrics."""
+    fetch_weights: bool = False
+    """Whether weights that are missing there are downloaded."""
+    dataset: str | None = None
+    """The paper's test set whose table is filled."""
+    part: tuple[int, int] = (0, 1)
+    """(i, n): of n processes this is the i-th, from 0."""
+
+
 def run(options: argparse.Namespace) -> None:
     """Does what the parsed command line asks for.
 
@@ -102,22 +125,12 @@ def run(options: argparse.Namespace) -> None:
         ValueError: when the input is wrong.
     """
     evaluate(
-        model=options.model,
+        options.model,
         shards=options.shards,
-        output=options.output,
-        split=options.split,
         media=options.media,
-        limit=options.limit,
-        seed=options.seed,
-        batch=options.batch,
-        steps=options.steps,
-        guidance=Guidance(options.guidance_text, options.guidance_video, loudness=options.guidance_loudness),
-        page_clips=options.page_clips,
+        output=options.output,
+        settings=_settings(options),
         device=named_device(options.device),
-        weights=options.weights,
-        fetch_weights=options.fetch_weights,
-        dataset=options.dataset,
-        part=_part(options.part),
     )
 
 
@@ -130,37 +143,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def evaluate(
-    *,
-    model: Path,
-    shards: Path,
-    output: Path,
-    split: str,
-    media: Path | None,
-    limit: int | None,
-    seed: int,
-    batch: int,
-    steps: int,
-    guidance: Guidance,
-    page_clips: int,
-    device: torch.device,
-    weights: Path,
-    fetch_weights: bool = False,
-    dataset: str | None = None,
-    part: tuple[int, int] = (0, 1),
+    model: Path, *, shards: Path, media: Path | None, output: Path, settings: Settings, device: torch.device
 ) -> dict[str, Any]:
     """Generates, measures and writes everything; returns the content of metrics.json.
 
     With a part of several, only that part's clips are generated, nothing is measured and {} is returned; once all parts
     are done, a call without one finds every clip there and measures.
 
+    Args:
+        model: folder of a DrawAudioPipeline.
+        shards: training shards, with sound.
+        media: shards with the pictures for the page, or None for a page without them.
+        output: folder.
+        settings: clips, seed, sampling, the paper's metrics.
+        device: of the model and the extractors.
+
     Raises:
         ValueError: when the split has no finished shard, its samples have no sound, or the model does not fit them.
     """
     started = time.monotonic()
-    samples = read_samples(shards, split, limit=limit, seed=seed)
+    seed, batch, part = settings.seed, settings.batch, settings.part
+    samples = read_samples(shards, settings.split, limit=settings.limit, seed=seed)
     pipe = DrawAudioPipeline.from_pretrained(model).to(device)
     given = fingerprint([sample_fingerprint(sample) for sample in samples], batch)
-    run = Evaluation(model_sha256(model), split, seed, steps, guidance.resolved(pipe.own_guidance), given)
+    guidance = settings.guidance.resolved(pipe.own_guidance)
+    run = Evaluation(model_sha256(model), settings.split, seed, settings.steps, guidance, given)
     pipe.set_progress_bar_config(disable=True)
     mine = sum(len(samples[start : start + batch]) for start in range(part[0] * batch, len(samples), part[1] * batch))
     with_drawn = drawn_samples(pipe, samples, seed)
@@ -177,7 +184,7 @@ def evaluate(
             report.finish({"clips": len(generated), "part": f"{part[0] + 1} of {part[1]}"})
             return {}
     # The bounds, the real sounds' onsets and features, two passes over each row, and the page.
-    steps_of_measuring = len(samples) * (3 + 2 * len(ROWS)) + len(samples[:page_clips])
+    steps_of_measuring = len(samples) * (3 + 2 * len(ROWS)) + len(samples[: settings.page_clips])
     own_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in samples}
     drawn_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in with_drawn}
     with Reporter("measure", total=steps_of_measuring, log=output / "log.jsonl") as report:
@@ -228,16 +235,21 @@ def evaluate(
             for sample in samples
         ]
         published = published_metrics(
-            compared, folder=weights, device=device, seed=seed, fetch=fetch_weights, tell=report.note
+            compared,
+            folder=settings.weights,
+            device=device,
+            seed=seed,
+            fetch=settings.fetch_weights,
+            tell=report.note,
         )
         for entry in published.values():
             if "missing" in entry:
                 report.note(f"{entry['name']} is not measured: {entry['missing']}")
         result = {
             **run.record(),
-            "dataset": dataset,
+            "dataset": settings.dataset,
             "published": published,
-            "beside_the_paper": beside_the_paper(published, dataset),
+            "beside_the_paper": beside_the_paper(published, settings.dataset),
             "clips": len(samples),
             "limited_clips": limited_clips([output / folder for folder in GENERATED_FOLDERS.values()], report),
             "levels": {"uncurved_in_training_range": share_in_training_range(sounds["uncurved"].values(), pipe)},
@@ -250,14 +262,14 @@ def evaluate(
         write_atomically(output / "clips.json", defined_json(clips))
         write_atomically(output / "metrics.json", defined_json(result))
         report.note("writing the page")
-        shown = [page_clip(sample, real, sounds, clips) for sample in samples[:page_clips]]
+        shown = [page_clip(sample, real, sounds, clips) for sample in samples[: settings.page_clips]]
         page = listening_page.write_page(
             output,
-            title=f"Draw an Audio: {split} split",
+            title=f"Draw an Audio: {settings.split} split",
             result=result,
             clips=shown,
             media=media,
-            below=None if dataset is None else table_html(result["beside_the_paper"]),
+            below=None if settings.dataset is None else table_html(result["beside_the_paper"]),
             report=report,
         )
         report.finish({"clips": len(samples), "page": page, **_figures(table["generated"]["metrics"])})
@@ -362,6 +374,22 @@ def page_clip(
         real=real[sample.key],
         sounds={ROWS[row]: found[sample.key] for row, found in sounds.items() if row in HEARD_ROWS},
         figures={PER_CLIP[metric]: clips["generated"][sample.key][metric] for metric in PER_CLIP},
+    )
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return Settings(
+        split=options.split,
+        limit=options.limit,
+        seed=options.seed,
+        batch=options.batch,
+        steps=options.steps,
+        guidance=Guidance(options.guidance_text, options.guidance_video, loudness=options.guidance_loudness),
+        page_clips=options.page_clips,
+        weights=options.weights,
+        fetch_weights=options.fetch_weights,
+        dataset=options.dataset,
+        part=_part(options.part),
     )
 
 

@@ -240,13 +240,14 @@ def mean_sound(pipe: DrawAudioPipeline, waveforms: Sequence[np.ndarray]) -> np.n
 def each_once(
     waveforms: Iterable[np.ndarray], compute: Callable[[np.ndarray], Found], report: Reporter | None = None
 ) -> list[Found]:
-    """`compute` of each waveform, once of one that stands there several times, as the mean of all sounds does."""
-    known: dict[int, Found] = {}
+    """`compute` of each waveform, once of those with the same samples, such as the mean of all sounds in every row."""
+    computed: dict[bytes, Found] = {}
     found = []
     for waveform in waveforms:
-        if id(waveform) not in known:
-            known[id(waveform)] = compute(waveform)
-        found.append(known[id(waveform)])
+        samples = sha256(np.ascontiguousarray(waveform)).digest()
+        if samples not in computed:
+            computed[samples] = compute(waveform)
+        found.append(computed[samples])
         if report is not None:
             report.step()
     return found
