@@ -21,6 +21,7 @@ Trainable = Literal["adapters", "attention", "full"]
 Precision = Literal["no", "bf16"]
 LoudnessMode = Literal["additive", "per_channel"]
 Prediction = Literal["epsilon", "v_prediction"]
+Optimizer = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,16 @@ class TrainConfig:
     """Samples in one optimiser step over all processes. Paper: 72 on each of 4 GPUs."""
     micro_batch_size: int = 72
     """Samples in one forward pass of one process; more of them accumulate gradients. Paper: 72."""
+    optimizer: Optimizer = "adamw"
+    """"adamw", the paper's, or "muon" for weight matrices (training/optimizers.py): half the steps of a UNet from scratch."""
     learning_rate: float = 1e-4
-    """Peak learning rate of AdamW. Paper: Sec. "Implementation details"."""
+    """Peak learning rate. Paper: Sec. "Implementation details"."""
     final_learning_rate: float = 1e-4
     """Learning rate at the last step, reached along half a cosine. Paper states no decay, so the peak."""
     warmup_steps: int = 1000
     """Steps of linear warm-up. Not in the paper; AudioLDM trains with 2000 to 5000, Diff-Foley with 1000."""
     weight_decay: float = 0.01
-    """Decoupled weight decay of AdamW. Paper: Sec. "Implementation details"."""
+    """Decoupled weight decay. Paper: Sec. "Implementation details"."""
     adam_beta1: float = 0.9
     """AdamW's decay of the gradient's mean: its default, the paper states none."""
     adam_beta2: float = 0.999
@@ -175,6 +178,8 @@ class TrainConfig:
                 f"batch_size {self.batch_size} is no multiple of micro_batch_size {self.micro_batch_size}; "
                 "choose one that divides it"
             )
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer is {self.optimizer!r}, expected 'adamw' (the paper's) or 'muon'")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}, expected at least 0 and less than 1")
         if self.unet_channels is not None:
@@ -251,7 +256,8 @@ class TrainConfig:
             steps=800,
             batch_size=16,
             micro_batch_size=16,
-            learning_rate=1.5e-3,
+            optimizer="muon",
+            learning_rate=4e-3,
             final_learning_rate=1e-4,
             warmup_steps=50,
             ema_decay=0.995,

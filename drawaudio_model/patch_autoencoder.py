@@ -20,6 +20,7 @@ from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDis
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn import functional
 
 from drawaudio_model.clip_format import MEL_BINS
 from drawaudio_model.mel import SILENCE
@@ -41,11 +42,17 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         latent_channels: directions that are kept.
         scaling_factor: 1 / standard deviation of the latents, as in AudioLDM2.
         in_channels: of the log-mel; 1.
+        knee: log-mel, in nats, below which differences are pressed together (`pressed`); None: nowhere.
     """
 
     @register_to_config
     def __init__(
-        self, patch: int = 8, latent_channels: int = 16, scaling_factor: float = 1.0, in_channels: int = 1
+        self,
+        patch: int = 8,
+        latent_channels: int = 16,
+        scaling_factor: float = 1.0,
+        in_channels: int = 1,
+        knee: float | None = None,
     ) -> None:
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(MEL_BINS), requires_grad=False)  # (M,) of each bin, nats
@@ -64,7 +71,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
                 f"log-mels have shape {tuple(mel.shape)}, expected (B, 1, T, {MEL_BINS}) with T a multiple of {patch}; pad "
                 "them with silence"
             )
-        coefficients = patches(mel - self.mean, patch) @ self.basis.T  # (B, F, K, C)
+        coefficients = patches(pressed(mel, self.config.knee) - self.mean, patch) @ self.basis.T  # (B, F, K, C)
         mean = (coefficients / self.spread).permute(0, 3, 1, 2)
         noise = 2 * torch.log(torch.as_tensor(DEVIATION / self.config.scaling_factor))
         posterior = DiagonalGaussianDistribution(torch.cat([mean, torch.full_like(mean, float(noise))], dim=1))
@@ -77,10 +84,26 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         """
         coefficients = latents.permute(0, 2, 3, 1) * self.spread
         mel = joined(coefficients @ self.basis, self.config.patch) + self.mean
-        return DecoderOutput(sample=mel.clamp(SILENCE, LOUDEST))
+        return DecoderOutput(sample=unpressed(mel, self.config.knee).clamp(SILENCE, LOUDEST))
 
 
-def fit_patches(mels: Tensor | Sequence[Tensor], *, patch: int, latent_channels: int) -> PatchAutoencoder:
+def pressed(mel: Tensor, knee: float | None) -> Tensor:
+    """Log-mels of any shape as softplus(mel - knee): above the knee as they are, less the knee; far below it 0.
+
+    Half of the range of log-mels lies between silence and what is hardly heard beside a sound. Latents that give it as much
+    room as the sounds themselves leave a denoiser's small errors large: 3 % of the range are 3.5 dB.
+    """
+    return mel if knee is None else functional.softplus(mel - knee)
+
+
+def unpressed(values: Tensor, knee: float | None) -> Tensor:
+    """The reverse of `pressed`; minus infinity where there is nothing left."""
+    return values if knee is None else knee + torch.log(torch.expm1(values.clamp_min(0)))
+
+
+def fit_patches(
+    mels: Tensor | Sequence[Tensor], *, patch: int, latent_channels: int, knee: float | None = None
+) -> PatchAutoencoder:
     """The autoencoder whose latents explain most of the variance of N log-mels (T, M).
 
     A channel is divided by the square root of its standard deviation, so that the one that carries the level still has the
@@ -95,17 +118,17 @@ def fit_patches(mels: Tensor | Sequence[Tensor], *, patch: int, latent_channels:
     count = sum(mel.numel() for mel in mels) // patch**2
     if count < latent_channels:
         raise ValueError(f"{count} patches are too few for {latent_channels} channels; read more clips")
-    mean = sum(mel.double().sum(dim=0) for mel in mels) / sum(len(mel) for mel in mels)
+    mean = sum(pressed(mel.double(), knee).sum(dim=0) for mel in mels) / sum(len(mel) for mel in mels)
 
     def cut(mel: Tensor) -> Tensor:
-        return patches((mel.double() - mean)[None, None], patch).reshape(-1, patch**2)
+        return patches((pressed(mel.double(), knee) - mean)[None, None], patch).reshape(-1, patch**2)
 
     moments = sum(part.T @ part for part in map(cut, mels)) / count
     variances, directions = torch.linalg.eigh(moments)  # ascending
     variances, basis = variances.flip(0)[:latent_channels], directions.flip(1).T[:latent_channels]
     largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
     basis = basis * largest.sign()  # else the sign is the library's whim
-    model = PatchAutoencoder(patch=patch, latent_channels=latent_channels)
+    model = PatchAutoencoder(patch=patch, latent_channels=latent_channels, knee=knee)
     model.mean.copy_(mean)
     model.basis.copy_(basis)
     model.spread.copy_(variances.clamp_min(1e-8) ** 0.25)

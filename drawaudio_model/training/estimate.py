@@ -29,6 +29,7 @@ from drawaudio_model.training.denoiser import (
     diffusion_noise,
     noise_loss,
 )
+from drawaudio_model.training.optimizers import MOMENTS, make_optimizer
 
 MEASURED_STEPS = 3
 """Timed steps, after one that is not timed; their median counts."""
@@ -103,8 +104,8 @@ def estimate(
     seconds = _measure(config, denoiser, batches, shapes, accelerator)
     learning = sum(value.numel() for value in denoiser.parameters() if value.requires_grad)
     weights = sum(value.numel() for value in denoiser.parameters())
-    # float32: the weights, their average, AdamW's two moments.
-    checkpoint = 4 * (weights + 3 * learning)
+    # float32: the weights, their average, the optimiser's moments.
+    checkpoint = 4 * (weights + (1 + MOMENTS[config.optimizer]) * learning)
     samples = config.steps * config.batch_size
     return Estimate(
         run=config.run,
@@ -179,7 +180,7 @@ def _measure(
     device, widths = accelerator.device, shapes.widths
     null_text = NullText(torch.zeros(1, widths["t5"], device=device), torch.zeros(8, widths["gpt"], device=device))
     learning = [value for value in denoiser.parameters() if value.requires_grad]
-    optimizer = torch.optim.AdamW(learning, lr=0.0, fused=True)
+    optimizer = make_optimizer(replace(config, learning_rate=0.0), learning)
     schedule = DDPMScheduler(**NOISE_SCHEDULE | {"prediction_type": config.prediction})
     model = accelerator.prepare(torch.compile(denoiser) if config.compile else denoiser)
     times = []

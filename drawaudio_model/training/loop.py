@@ -39,6 +39,7 @@ from drawaudio_model.training.denoiser import (
     noise_loss,
 )
 from drawaudio_model.training.logs import Logs
+from drawaudio_model.training.optimizers import make_optimizer
 from drawaudio_model.training.sounds import AudioSamples
 
 
@@ -113,14 +114,7 @@ class Training:
         self.null_text = NullText(null_text.t5.to(accelerator.device), null_text.gpt.to(accelerator.device))
         self.parameters = {name: value for name, value in denoiser.named_parameters() if value.requires_grad}
         self.average = MovingAverage(self.parameters, config.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=config.learning_rate,
-            betas=(config.adam_beta1, config.adam_beta2),
-            weight_decay=config.weight_decay,
-            # One pass over all weights: a tenth of a small step's time.
-            fused=True,
-        )
+        self.optimizer = make_optimizer(config, self.parameters.values())
         self.model = accelerator.prepare(torch.compile(denoiser) if config.compile else denoiser)
         self.step = 0
 
@@ -264,14 +258,11 @@ class Training:
         self.denoiser.load_state_dict(checkpoint.tensors["model"])
         for name, value in checkpoint.tensors["average"].items():
             self.average.average[name].copy_(value)
-        for name, parameter in self.parameters.items():
-            moments = checkpoint.tensors["optimizer"]
+        for kept, value in checkpoint.tensors["optimizer"].items():
+            kind, _, name = kept.partition(".")
             # AdamW keeps its step counter on the CPU, the moments beside the weights.
-            self.optimizer.state[parameter] = {
-                "step": moments[f"step.{name}"],
-                "exp_avg": moments[f"exp_avg.{name}"].to(parameter),
-                "exp_avg_sq": moments[f"exp_avg_sq.{name}"].to(parameter),
-            }
+            placed = value if kind == "step" else value.to(self.parameters[name])
+            self.optimizer.state[self.parameters[name]][kind] = placed
         self.step = checkpoint.step
         self.report.note(f"continues after step {self.step} of {self.config.steps}")
 
