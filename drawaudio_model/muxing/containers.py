@@ -26,7 +26,6 @@ HEAD_PACKETS = 16
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm", ".ts")
 """Suffixes in the order in which they are recommended."""
 _FRAME_SIDE_DATA = (
-    SideDataType.DISPLAYMATRIX,
     SideDataType.STEREO3D,
     SideDataType.SPHERICAL,
     SideDataType.MASTERING_DISPLAY_METADATA,
@@ -48,7 +47,7 @@ class PictureFacts:
     packets: int
     alpha: tuple[bytes, ...]
     shape: tuple[int, int, float]
-    rotation: bytes
+    rotation: tuple[float, ...]
     colour: tuple[int, ...]
     side_data: tuple[str, ...]
     pictures: tuple[str, ...]
@@ -87,7 +86,12 @@ def check_container(video: Path, out: Path) -> None:
         else f"no video file that is written here can; encode it first: "
         f"ffmpeg -i {video.name} -c:v libx264 -pix_fmt yuv420p {video.stem}.mp4"
     )
-    what = f"hold {facts.codec} video" if lost in ("codec", "packets", "pictures") else f"keep {LOST[lost]} of this picture"
+    if lost == "pictures" and any(packet.is_discard for packet in times.packets):
+        what = "hide the pictures that this file's edit list cuts off"
+    elif lost in ("codec", "packets", "pictures"):
+        what = f"hold {facts.codec} video"
+    else:
+        what = f"keep {LOST[lost]} of this picture"
     raise ValueError(f"a {suffix} file cannot {what}; {advice}")
 
 
@@ -127,7 +131,7 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
             packets=count,
             alpha=(stream.metadata.get("alpha_mode", "0").encode(), *alpha),
             shape=(context.width, context.height, round(float(stream.sample_aspect_ratio or 1), 3)),
-            rotation=data.get(SideDataType.DISPLAYMATRIX, b""),
+            rotation=_rotation(data.get(SideDataType.DISPLAYMATRIX)),
             colour=() if first is None else _colour(first),
             side_data=tuple(sorted(kind.name for kind in data if kind in _FRAME_SIDE_DATA)),
             pictures=tuple(frame_hash(frame) for frame in frames),
@@ -157,6 +161,14 @@ def _decoded(stream: av.VideoStream, packet: av.Packet | None) -> list[av.VideoF
         return list(stream.decode(packet))
     except av.error.FFmpegError:
         return []
+
+
+def _rotation(matrix: bytes | None) -> tuple[float, ...]:
+    """The four numbers that turn and scale, of a display matrix; none where they change nothing."""
+    if matrix is None:
+        return ()
+    turned = np.round(np.frombuffer(matrix, np.int32)[[0, 1, 3, 4]] / 65536, 3) + 0.0
+    return () if turned.tolist() == [1, 0, 0, 1] else tuple(turned.tolist())
 
 
 def _colour(frame: av.VideoFrame) -> tuple[int, ...]:

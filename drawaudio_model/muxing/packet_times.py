@@ -107,7 +107,7 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
             stated = [None]
     if None in stated:
         packets = _in_shown_order(packets, list(_shown(video, limit)), interval)
-    packets = _with_decoding_times(packets, interval)
+    packets = _without_cut_off_end(_with_decoding_times(packets, interval))
     zero = min((p.pts for p in packets if not p.is_discard), default=min(p.pts for p in packets))
     packets = [replace(p, pts=p.pts - zero, dts=p.dts - zero, duration=p.duration or interval) for p in packets]
     first = next(_shown(video, limit), None)
@@ -150,6 +150,12 @@ def _without_damaged(packets: list[PacketTime], tick: Fraction) -> list[PacketTi
     return [
         replace(p, pts=None) if None not in (p.pts, p.dts) and abs(p.pts - p.dts) > largest else p for p in packets
     ]
+
+
+def _without_cut_off_end(packets: list[PacketTime]) -> list[PacketTime]:
+    """Without the packets behind the last one that is shown, where an edit list ends early: nothing shown needs them."""
+    last = max((index for index, packet in enumerate(packets) if not packet.is_discard), default=len(packets) - 1)
+    return packets[: last + 1]
 
 
 def _laid_end_to_end(packets: list[PacketTime], interval: int, tick: Fraction, leap: int) -> list[PacketTime]:
