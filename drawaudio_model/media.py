@@ -327,7 +327,7 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
                 subtype = "FLOAT" if floats else "PCM_16"
                 soundfile.write(temporary, samples, SAMPLE_RATE, format=formats[suffix], subtype=subtype)
         except av.error.FFmpegError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            raise OSError(f"{path} cannot be written: {error.strerror}") from error
         except soundfile.LibsndfileError as error:
             raise OSError(f"{path} cannot be written: {error.error_string}") from error
 
@@ -390,7 +390,7 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
         ValueError: for an unknown suffix, a container that cannot hold the picture unharmed, or samples beyond full scale.
         OSError: when the file cannot be written, for want of space or of a right.
     """
-    out = Path(out)
+    video, out = Path(video), Path(out)
     if out.suffix.lower() not in TRACK_CODECS:
         raise ValueError(f"output {out.name} ends in {out.suffix!r}, expected one of {', '.join(TRACK_CODECS)}")
     samples = _to_int16(waveform)
@@ -398,16 +398,12 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
     times = picture_times(video)
     with replaced_file(out) as temporary:
         try:
-            write_video(temporary, video, times, samples)
+            written = write_video(temporary, video, times, samples)
             arrived = count_packets(temporary)
-        except CannotHold as error:
-            raise ValueError(f"the picture of {video} cannot be copied into {out}; choose another suffix") from error
-        except av.error.FFmpegError as error:
-            raise OSError(error.errno, error.strerror, str(out)) from error
-        if arrived != len(times.packets):
-            raise ValueError(
-                f"{arrived} of the {len(times.packets)} pictures of {video} arrive in {out}; choose another suffix"
-            )
+        except (CannotHold, av.error.FFmpegError) as error:
+            raise OSError(f"{out} cannot be written: {getattr(error, 'strerror', error)}") from error
+        if arrived != written:
+            raise ValueError(f"{arrived} of the {written} pictures of {video} arrive in {out}; choose another suffix")
 
 
 def check_waveform(waveform: np.ndarray) -> None:

@@ -245,7 +245,7 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["generate", "VIDEO", "-o", "out.mp3"], "ends in '.mp3', expected one of .wav"),
+        (["generate", "VIDEO", "-o", "out.wma"], "ends in '.wma', expected one of .wav"),
         (["generate", "no.mp4", "-o", "out.wav"], "no.mp4 does not exist"),
         (["generate", "VIDEO", "-o", "no/folder/out.wav"], "make it first"),
         (["generate", "VIDEO", "--model", "no-model", "-o", "out.wav"], "is no model folder"),
@@ -268,7 +268,7 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         ),
         (["mix", "VIDEO", "--tracks", "gone.json", "-o", "out.wav"], "tracks gone.json does not exist"),
         (["curve", "gone.wav", "-o", "curve.csv"], "gone.wav does not exist"),
-        (["curve", "VIDEO", "-o", "curve.txt"], "expected .csv, .json, .wav or .flac"),
+        (["curve", "VIDEO", "-o", "curve.txt"], "expected one of .csv, .json, .wav, .flac, .mp3, .ogg, .m4a"),
         (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "0"], "seconds is 0.0"),
         (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "inf"], "seconds is inf"),
         # Before any model is loaded, let alone a sound made.

@@ -4,9 +4,10 @@ What a container claims to take is not what comes back: MOV takes raw video that
 anything as private data and lose rotation and pixel shape. So the pictures themselves are compared.
 """
 
+import errno
 import hashlib
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 
@@ -16,15 +17,15 @@ from av.sidedata.sidedata import Type as SideDataType
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import open_container
-from drawaudio_model.decoding.tracks import MediaError
 from drawaudio_model.muxing.copied_picture import CannotHold, write_video
-from drawaudio_model.muxing.encoded_sound import TRACK_CODECS
 from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, picture_stream, picture_times
 
 HEAD_PACKETS = 16
 """Packets that are tried: enough for any reordering to show, few enough to take no time."""
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm", ".ts")
 """Suffixes in the order in which they are recommended."""
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
+"""What goes wrong for reasons that no container has."""
 _FRAME_SIDE_DATA = (
     SideDataType.STEREO3D,
     SideDataType.SPHERICAL,
@@ -73,6 +74,7 @@ def check_container(video: Path, out: Path) -> None:
         MediaError: when `video` has no picture or cannot be read.
         ValueError: when the container cannot hold the picture; the message names a suffix that can.
     """
+    video, out = Path(video), Path(out)
     times = picture_times(video, HEAD_PACKETS)
     facts = picture_facts(video, HEAD_PACKETS)
     suffix = out.suffix.lower()
@@ -100,12 +102,17 @@ def _lost(video: Path, suffix: str, times: PictureTimes, facts: PictureFacts) ->
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"head{suffix}"
         try:
-            write_video(path, video, times, np.zeros(SAMPLE_RATE, np.int16))
+            written = write_video(path, video, times, np.zeros(SAMPLE_RATE, np.int16))
             back = picture_facts(path, None)
-        except (CannotHold, MediaError, av.error.FFmpegError):
+        except (CannotHold, ValueError, av.error.FFmpegError) as error:
+            if getattr(error, "errno", None) in _DISK_ERRORS:
+                raise OSError(f"{suffix} cannot be tried in {tempfile.gettempdir()}: {error.strerror}") from error
             return "codec"
+    if back.packets != written:
+        return "packets"
     if len(back.pictures) != len(facts.pictures):
         return "pictures"
+    facts = replace(facts, packets=written)
     return next((f.name for f in fields(facts) if getattr(facts, f.name) != getattr(back, f.name)), None)
 
 
@@ -129,7 +136,7 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
         return PictureFacts(
             codec=context.codec.canonical_name,
             packets=count,
-            alpha=(stream.metadata.get("alpha_mode", "0").encode(), *alpha),
+            alpha=(*(text.encode() for name, text in stream.metadata.items() if name.lower() == "alpha_mode"), *alpha),
             shape=(context.width, context.height, round(float(stream.sample_aspect_ratio or 1), 3)),
             rotation=_rotation(data.get(SideDataType.DISPLAYMATRIX)),
             colour=() if first is None else _colour(first),

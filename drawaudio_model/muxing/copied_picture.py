@@ -17,6 +17,7 @@ from av.stream import Disposition
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import find_stream, open_container
+from drawaudio_model.muxing.edit_list import end_picture
 from drawaudio_model.muxing.encoded_sound import TRACK_CODECS, add_sound, encoded
 from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, picture_stream
 
@@ -24,6 +25,8 @@ FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "ipod", ".ts": "mpegts", ".webm
 """Suffix -> FFmpeg's name of the container."""
 _INTERMEDIATE = ("nut", "mov")
 """Containers that PyAV writes where it refuses a codec in the one that is asked for; NUT takes nearly all."""
+_WITH_EDIT_LISTS = ("mp4", "mov", "ipod")
+_MATROSKA = ("matroska", "webm")
 _OWN_FACTS = ("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration")
 _OWN_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
 """Names of facts about the old file, which the new one has its own of."""
@@ -33,8 +36,12 @@ class CannotHold(Exception):
     """No way leads into this container; the message is FFmpeg's."""
 
 
-def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarray) -> None:
-    """Writes the packets of `video` that `times` lists and the sound (n,) int16, which begins with the first picture.
+def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarray) -> int:
+    """Writes the packets of `video` that `times` lists and the sound (n,) int16, which begins with the first picture seen.
+
+    Returns:
+        The number of packets of the picture: all, but for those that an edit list cuts off behind its end where the
+        container has no edit lists.
 
     Raises:
         CannotHold: when the container cannot hold the codec.
@@ -42,18 +49,18 @@ def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarra
         av.error.FFmpegError: when writing fails on the way.
     """
     suffix = path.suffix.lower()
-    codec = TRACK_CODECS[suffix]
+    container, codec = FORMATS[suffix], TRACK_CODECS[suffix]
+    if container not in _WITH_EDIT_LISTS:
+        times = times.without_cut_off_end()
     try:
-        _write(path, FORMATS[suffix], video, times, samples, codec)
+        _write(path, container, video, times, samples, codec)
     except CannotHold as error:
-        _write_by_way(path, FORMATS[suffix], video, times, samples, codec, error)
-        return
-    with open_container(video) as source, open_container(path) as written:
-        ratio = picture_stream(source, video).sample_aspect_ratio
-        picture = find_stream(written, "video")
-        kept = picture is None or picture.sample_aspect_ratio == ratio
-    if ratio and not kept and FORMATS[suffix] in ("matroska", "webm"):
-        _with_pixel_ratio(path, FORMATS[suffix], picture.width * ratio.numerator, picture.height * ratio.denominator)
+        _write_by_way(path, container, video, times, samples, codec, error)
+    else:
+        _keep_pixel_ratio(path, container, video)
+    if container in _WITH_EDIT_LISTS and times.end_seconds is not None:
+        end_picture(path, times.end_seconds)
+    return len(times.packets)
 
 
 def _write(path: Path, container: str, video: Path, times: PictureTimes, samples: np.ndarray, codec: str) -> None:
@@ -79,9 +86,7 @@ def _seconds(packet: av.Packet) -> float:
     return packet.dts * packet.time_base
 
 
-def _timed(
-    source: av.container.InputContainer, stream: av.VideoStream, times: PictureTimes
-) -> Iterator[av.Packet]:
+def _timed(source: av.container.InputContainer, stream: av.VideoStream, times: PictureTimes) -> Iterator[av.Packet]:
     """The packets with the times that they are to have."""
     stored = (packet for packet in demuxed(source, stream) if packet.size)
     for time, packet in zip(times.packets, stored, strict=False):
@@ -158,10 +163,16 @@ def _write_by_way(
     raise refused
 
 
-def _with_pixel_ratio(path: Path, container: str, width: int, height: int) -> None:
+def _keep_pixel_ratio(path: Path, container: str, video: Path) -> None:
+    """Writes into the head of a Matroska file what PyAV does not: that the pixels are not square."""
+    with open_container(video) as source, open_container(path) as written:
+        ratio, picture = picture_stream(source, video).sample_aspect_ratio, find_stream(written, "video")
+        if not ratio or container not in _MATROSKA or picture is None or picture.sample_aspect_ratio == ratio:
+            return
+        shape = f"{picture.width * ratio.numerator}:{picture.height * ratio.denominator}"
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
         square = path.rename(Path(folder) / path.name)
-        _copied(square, path, container, ["-c", "copy", "-copyinkf", "-aspect", f"{width}:{height}"])
+        _copied(square, path, container, ["-c", "copy", "-copyinkf", "-aspect", shape])
 
 
 def _copied(given: Path, path: Path, container: str, how: list[str]) -> None:
@@ -179,4 +190,4 @@ def _copied(given: Path, path: Path, container: str, how: list[str]) -> None:
     command = [program, "-v", "error", "-nostdin", "-y", "-i", f"file:{given}", "-map", "0:v", "-map", "0:a", *how]
     done = subprocess.run([*command, "-f", container, f"file:{path}"], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CannotHold(done.stderr.strip())
+        raise CannotHold(done.stderr.strip().rpartition(": ")[2])  # before it stand the names of temporary files

@@ -55,8 +55,23 @@ class PictureTimes:
     """All packets of a picture in stored order, with both times."""
 
     packets: list[PacketTime]
+    tick: Fraction
+    """Seconds."""
     first_shown_seconds: float
     """When the first picture is seen: after 0 where a file begins with pictures that cannot be decoded yet."""
+
+    @property
+    def end_seconds(self) -> float | None:
+        """When the last picture stops to be seen, where an edit list cuts off what is stored behind it; else None."""
+        shown = [packet.pts + packet.duration for packet in self.packets if not packet.is_discard]
+        if not shown or max(packet.pts for packet in self.packets) < max(shown):
+            return None
+        return float(max(shown) * self.tick)
+
+    def without_cut_off_end(self) -> "PictureTimes":
+        """Without the packets behind the last one that is shown: nothing shown needs them."""
+        last = max((n for n, packet in enumerate(self.packets) if not packet.is_discard), default=len(self.packets) - 1)
+        return replace(self, packets=self.packets[: last + 1])
 
 
 def demuxed(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
@@ -107,11 +122,11 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
             stated = [None]
     if None in stated:
         packets = _in_shown_order(packets, list(_shown(video, limit)), interval)
-    packets = _without_cut_off_end(_with_decoding_times(packets, interval))
+    packets = _with_decoding_times(packets, interval)
     zero = min((p.pts for p in packets if not p.is_discard), default=min(p.pts for p in packets))
     packets = [replace(p, pts=p.pts - zero, dts=p.dts - zero, duration=p.duration or interval) for p in packets]
     first = next(_shown(video, limit), None)
-    return PictureTimes(packets, 0.0 if first is None else float(packets[first].pts * tick))
+    return PictureTimes(packets, tick, 0.0 if first is None else float(packets[first].pts * tick))
 
 
 def picture_stream(container: av.container.InputContainer, video: Path) -> av.VideoStream:
@@ -147,15 +162,7 @@ def _without_damaged(packets: list[PacketTime], tick: Fraction) -> list[PacketTi
     steps = [b.dts - a.dts for a, b in pairwise(packets) if None not in (a.dts, b.dts)]
     usual = statistics.median(steps) if steps else 0
     largest = max(LARGEST_DELAY_SECONDS / tick, _REORDERED_PACKETS * usual)
-    return [
-        replace(p, pts=None) if None not in (p.pts, p.dts) and abs(p.pts - p.dts) > largest else p for p in packets
-    ]
-
-
-def _without_cut_off_end(packets: list[PacketTime]) -> list[PacketTime]:
-    """Without the packets behind the last one that is shown, where an edit list ends early: nothing shown needs them."""
-    last = max((index for index, packet in enumerate(packets) if not packet.is_discard), default=len(packets) - 1)
-    return packets[: last + 1]
+    return [replace(p, pts=None) if None not in (p.pts, p.dts) and abs(p.pts - p.dts) > largest else p for p in packets]
 
 
 def _laid_end_to_end(packets: list[PacketTime], interval: int, tick: Fraction, leap: int) -> list[PacketTime]:
