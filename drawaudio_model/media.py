@@ -29,7 +29,7 @@ from drawaudio_model.decoding.container import (
 from drawaudio_model.decoding.skipping import read_skipping
 from drawaudio_model.decoding.tracks import MARGIN_SECONDS, MediaError, PictureTrack, SoundTrack
 from drawaudio_model.decoding.tracks import REASONS as REASONS
-from drawaudio_model.muxing.containers import check_container, count_packets
+from drawaudio_model.muxing.containers import DISK_ERRORS, check_container, count_packets
 from drawaudio_model.muxing.copied_picture import CannotHold, write_video
 from drawaudio_model.muxing.encoded_sound import LOSSY_FORMATS, TRACK_CODECS, write_lossy
 from drawaudio_model.muxing.encoded_sound import is_lossy as is_lossy
@@ -401,7 +401,10 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
             written = write_video(temporary, video, times, samples)
             arrived = count_packets(temporary)
         except (CannotHold, av.error.FFmpegError) as error:
-            raise OSError(f"{out} cannot be written: {getattr(error, 'strerror', error)}") from error
+            reason = getattr(error, "strerror", error)
+            if getattr(error, "errno", None) in DISK_ERRORS:
+                raise OSError(f"{out} cannot be written: {reason}") from error
+            raise ValueError(f"{out} cannot be written: {reason}; choose another suffix, such as .mkv") from error
         if arrived != written:
             raise ValueError(f"{arrived} of the {written} pictures of {video} arrive in {out}; choose another suffix")
 

@@ -8,7 +8,6 @@ import errno
 import hashlib
 import tempfile
 from dataclasses import dataclass, fields, replace
-from itertools import islice
 from pathlib import Path
 
 import av
@@ -18,13 +17,13 @@ from av.sidedata.sidedata import Type as SideDataType
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import open_container
 from drawaudio_model.muxing.copied_picture import CannotHold, write_video
-from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, picture_stream, picture_times
+from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, head_of, picture_stream, picture_times
 
 HEAD_PACKETS = 16
-"""Packets that are tried: enough for any reordering to show, few enough to take no time."""
+"""Shown packets that are tried: enough for any reordering to show, few enough to take no time."""
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm", ".ts")
 """Suffixes in the order in which they are recommended."""
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
 """What goes wrong for reasons that no container has."""
 _FRAME_SIDE_DATA = (
     SideDataType.STEREO3D,
@@ -105,7 +104,7 @@ def _lost(video: Path, suffix: str, times: PictureTimes, facts: PictureFacts) ->
             written = write_video(path, video, times, np.zeros(SAMPLE_RATE, np.int16))
             back = picture_facts(path, None)
         except (CannotHold, ValueError, av.error.FFmpegError) as error:
-            if getattr(error, "errno", None) in _DISK_ERRORS:
+            if getattr(error, "errno", None) in DISK_ERRORS:
                 raise OSError(f"{suffix} cannot be tried in {tempfile.gettempdir()}: {error.strerror}") from error
             return "codec"
     if back.packets != written:
@@ -117,7 +116,7 @@ def _lost(video: Path, suffix: str, times: PictureTimes, facts: PictureFacts) ->
 
 
 def picture_facts(video: Path, limit: int | None) -> PictureFacts:
-    """Facts of the first `limit` packets (None: of all)."""
+    """Facts of the packets up to the `limit`-th shown (None: of all)."""
     with open_container(video) as container:
         stream = picture_stream(container, video)
         context = stream.codec_context
@@ -125,7 +124,7 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
         alpha: list[bytes] = []
         frames: list[av.VideoFrame] = []
         count = 0
-        for packet in islice(demuxed(container, stream), limit):
+        for packet in head_of(demuxed(container, stream), limit):
             if packet.size:
                 count += 1
                 alpha += [bytes(data) for data in packet.iter_sidedata() if data.data_type in _PACKET_SIDE_DATA]

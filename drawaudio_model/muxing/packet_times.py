@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -84,16 +84,27 @@ def demuxed(container: av.container.InputContainer, stream: av.VideoStream) -> I
     while True:
         try:
             packet = next(packets)
-        except StopIteration:
-            return
+        except (StopIteration, IndexError):
+            return  # an IndexError: behind the last packet PyAV looks for a stream that first appeared in mid-file
         except av.error.FFmpegError as error:
             raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
         if packet.size or packet.dts is not None:
             yield packet
 
 
+def head_of(packets: Iterator[av.Packet], limit: int | None) -> Iterator[av.Packet]:
+    """The packets up to the `limit`-th that can be decoded and is shown, or all (None)."""
+    shown, begun = 0, False
+    for packet in packets:
+        if shown == limit:
+            return
+        begun = begun or packet.is_keyframe
+        shown += begun and not packet.is_discard
+        yield packet
+
+
 def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
-    """The times of all packets that are not empty, or of the first `limit`.
+    """The times of all packets that are not empty, or of the first ones (`head_of`).
 
     Raises:
         MediaError: no_video_stream; truncated, when reading fails on the way; undecodable, for a picture that is empty or
@@ -105,7 +116,7 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
         leap = JUMP_SECONDS if container.format.flags & Flags.ts_discont.value else LOST_SECONDS
         reorders = bool(stream.codec_context.has_b_frames)
         rate = stream.average_rate or stream.guessed_rate or 25
-        packets = _stored(islice(demuxed(container, stream), limit))
+        packets = _stored(head_of(demuxed(container, stream), limit))
     if not packets:
         raise MediaError("undecodable", f"the picture of {video} is empty")
     if all(packet.clock is None for packet in packets):
@@ -203,7 +214,7 @@ def _shown(video: Path, limit: int | None) -> Iterator[int]:
         stream = picture_stream(container, video)
         stream.codec_context.copy_opaque = True
         number = 0
-        for packet in islice(demuxed(container, stream), limit):
+        for packet in head_of(demuxed(container, stream), limit):
             if packet.size:
                 packet.opaque = number
                 number += 1
