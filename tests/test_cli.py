@@ -56,8 +56,11 @@ def test_generate_keeps_the_picture_as_it_is_and_brings_the_sound(
     assert main([*common, "-o", str(tmp_path / "out.mp4")]) == 0
     assert "out.mp4: seed 7, follows the curve with correlation" in capsys.readouterr().out
     assert packets(tmp_path / "out.mp4", "video") == packets(video, "video")
-    assert main([*common, "-o", str(tmp_path / "out.flac")]) == 0
+    for name in ("out.flac", "out.mp3", "out.ogg", "out.m4a"):
+        assert main([*common, "-o", str(tmp_path / name)]) == 0
     sound = read_waveform(tmp_path / "out.flac")
+    for name in ("out.mp3", "out.ogg", "out.m4a"):
+        assert np.corrcoef(read_waveform(tmp_path / name)[: len(sound)], sound)[0, 1] > 0.9
     assert len(sound) == 2 * SAMPLE_RATE and np.abs(sound).max() > 1e-3
 
 

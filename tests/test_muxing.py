@@ -5,6 +5,7 @@ The files are made here by FFmpeg's program, in every codec that it encodes; wha
 
 import subprocess
 import sys
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import pytest
 import soundfile
 
 from drawaudio_model import media
+from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.commands.generate import write_sound
+from drawaudio_model.muxing import packet_times
 from drawaudio_model.muxing.containers import picture_facts
 from drawaudio_model.muxing.copied_picture import FORMATS
 
@@ -41,6 +44,7 @@ SOURCES = {
     "h264_late.mp4": f"{H264} -output_ts_offset 1.5",
     "h264_late.ts": f"{H264} -output_ts_offset 3600",
     "h264_clock_wraps.ts": f"{H264} -output_ts_offset 95442.5",
+    "h264_one_group.mp4": "-c:v libx264 -bf 2",
     "h264_intra.mp4": "-c:v libx264 -g 1",
     "hvc1.mp4": f"{HEVC} -tag:v hvc1",
     "hev1.mp4": HEVC,
@@ -61,6 +65,8 @@ SOURCES = {
     "vp9.mp4": "-c:v libvpx-vp9 -b:v 200k",
     "vp9_wide.webm": "-vf setsar=2/1 -c:v libvpx-vp9 -b:v 200k",
     "av1.mp4": "-c:v libaom-av1 -cpu-used 8 -b:v 100k",
+    "odd_size.webm": "-s 63x47 -c:v libvpx-vp9 -b:v 200k",
+    "odd_size.avi": "-s 63x47 -c:v mpeg4",
     "theora.ogv": "-c:v libtheora",
     "prores.mov": "-c:v prores_ks",
     "ap4h.mov": "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le",
@@ -232,8 +238,9 @@ def test_what_an_edit_list_cuts_off_stays_cut_off(made, tmp_path, suffix):
     early = tmp_path / "early.mp4"
     early.write_bytes(content)
     late = tmp_path / "late.mp4"
-    assert ffmpeg("-ss", "0.2", "-i", str(made("h264.mp4")), "-c", "copy", str(late))
-    for video, shown in ((early, 13), (late, FRAMES - 5)):
+    hidden = 20  # more than are tried beforehand
+    assert ffmpeg("-ss", str(hidden / RATE), "-i", str(made("h264_one_group.mp4")), "-c", "copy", str(late))
+    for video, shown in ((early, 13), (late, FRAMES - hidden)):
         before = picture_facts(video, None)
         assert len(before.pictures) == shown
         media.mux(video, SOUND, tmp_path / f"out{suffix}")
@@ -266,6 +273,30 @@ def test_names_and_marks_of_the_file_come_along(made, tmp_path):
         assert container.metadata["title"] == "A ball" and stream.metadata["language"] == "fra"
         assert {name.lower(): text for name, text in stream.metadata.items()}["stereo_mode"] == "left_right"
         assert stream.average_rate == RATE
+
+
+def packet(dts: int | None, pts: int | None, content: bytes = b"x") -> av.Packet:
+    made = av.Packet(content)
+    made.dts, made.pts, made.duration = dts, pts, 10
+    return made
+
+
+def test_empty_packets_make_the_picture_before_them_last() -> None:
+    stored = packet_times._stored(iter([packet(0, 0), packet(10, 10), packet(20, 20, b""), packet(30, 30, b"")]))
+    assert [(time.dts, time.duration) for time in stored] == [(0, 10), (10, 30)]
+
+
+def test_decoding_times_are_as_late_as_the_reordering_needs() -> None:
+    """Times of presentation of I P B B P B B; none of decoding, as in Matroska's beginning."""
+    pts = [0, 30, 10, 20, 60, 40, 50]
+    times = packet_times._with_decoding_times([packet_times.PacketTime(t, None, 10, t == 0, False) for t in pts], 10)
+    assert [time.dts for time in times] == [-10, 0, 10, 20, 30, 40, 50] and [time.pts for time in times] == pts
+
+
+def test_a_time_that_no_reordering_explains_is_found_anew() -> None:
+    times = [packet_times.PacketTime(t + 2**30 * (t == 20), t, 10, t == 0, False) for t in range(0, 100, 10)]
+    sound = packet_times._without_damaged(times, Fraction(1, 250))
+    assert [time.pts for time in sound] == [0, 10, None, *range(30, 100, 10)]
 
 
 def test_a_bare_stream_is_told_how_to_get_times(made, tmp_path):
@@ -347,6 +378,21 @@ def test_no_sentence_shows_a_temporary_path(made, tmp_path, source, name):
     assert str(tmp_path / name) in sentence and ".writing-" not in sentence and "file:" not in sentence
     assert "cannot be written" in sentence or "File too large" in sentence
     assert ("could not be kept" in sentence) == long and (tmp_path / "out.wav").exists() == (not long)
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "sentence"),
+    [
+        ("gif.gif", "out.mkv", "a .mkv file cannot hold gif video; give the output the suffix .mov"),
+        ("vp8.webm", "out.mov", "a .mov file cannot hold vp8 video; give the output the suffix .mkv"),
+        ("flv1.flv", "out.mp4", "a .mp4 file cannot hold flv1 video; give the output the suffix .mkv"),
+        ("vp9.webm", "out.ts", "a .ts file cannot hold vp9 video; give the output the suffix .mkv"),
+    ],
+)
+def test_a_command_refuses_a_container_before_it_looks_for_a_model(made, tmp_path, capsys, name, output, sentence):
+    words = ["generate", str(made(name)), "--text", "a bell", "--model", str(tmp_path / "none")]
+    assert main([*words, "-o", str(tmp_path / output)]) == 2
+    assert sentence in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 FAULTS = Path(__file__).resolve().parents[1].parent / "shared" / "faults"

@@ -155,7 +155,7 @@ def frame_hash(frame: av.VideoFrame) -> str:
     digest = hashlib.sha256(f"{frame.format.name} {frame.width}x{frame.height}".encode())
     try:
         array = frame.to_ndarray()
-    except ValueError:  # a format that numpy has no picture of
+    except (ValueError, AssertionError):  # PyAV has no array of this format, or none of it with an odd height
         array = frame.reformat(format="rgba64le").to_ndarray()
     for part in array if isinstance(array, tuple) else (array,):  # a palette comes beside its picture
         digest.update(np.ascontiguousarray(part))
