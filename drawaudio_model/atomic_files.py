@@ -27,11 +27,20 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """A file beside `path`, of its name, that takes its place once the block has written it: for writers that want a path."""
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-        temporary = Path(folder) / path.name
-        yield temporary
-        put_in_place(temporary, path)
+    """A file beside `path`, of its name, that takes its place once the block has written it: for writers that want a path.
+
+    Raises:
+        OSError: when it cannot be written; the message names `path`, not the file beside it.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            put_in_place(temporary, path)
+    except OSError as error:
+        if ".writing-" not in f"{error.filename}{error.filename2}":
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager

@@ -7,16 +7,13 @@ later is preceded by silence. All decoding is PyAV's (it brings its own FFmpeg);
 
 import io
 import math
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 
 import av
 import numpy as np
 import soundfile
-from av.audio.resampler import AudioResampler
 from av.stream import Discard
 from PIL import Image
 
@@ -24,7 +21,6 @@ from drawaudio_model.atomic_files import replaced_file
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.decoding.container import (
     MediaInfo,
-    find_stream,
     measured_info,
     media_info,
     open_container,
@@ -33,7 +29,16 @@ from drawaudio_model.decoding.container import (
 from drawaudio_model.decoding.skipping import read_skipping
 from drawaudio_model.decoding.tracks import MARGIN_SECONDS, MediaError, PictureTrack, SoundTrack
 from drawaudio_model.decoding.tracks import REASONS as REASONS
+from drawaudio_model.muxing.containers import DISK_ERRORS, check_container, count_packets
+from drawaudio_model.muxing.copied_picture import CannotHold, write_video
+from drawaudio_model.muxing.encoded_sound import LOSSY_FORMATS, TRACK_CODECS, write_lossy
+from drawaudio_model.muxing.encoded_sound import is_lossy as is_lossy
+from drawaudio_model.muxing.packet_times import picture_times
 
+VIDEO_SUFFIXES = tuple(TRACK_CODECS)
+"""Files that `mux` writes."""
+AUDIO_SUFFIXES = (".wav", ".flac", *LOSSY_FORMATS)
+"""Files that `write_audio` writes."""
 MIN_SECONDS = 0.5
 """Shortest picture and shortest sound that make a clip. Our choice: shorter ones are 95 % padding."""
 SILENT_PEAK = 1e-4
@@ -292,33 +297,39 @@ def _check_usable(clips: list[DecodedClip]) -> None:
 
 
 def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> None:
-    """Writes (n,) float mono at SAMPLE_RATE as 16-bit wav or flac, by the suffix; whole or not at all.
+    """Writes (n,) float mono at SAMPLE_RATE, as the suffix says; whole or not at all.
 
     Args:
-        path: .wav or .flac.
+        path: .wav or .flac, which hold 16 bits, or .mp3, .ogg (Opus) or .m4a (AAC); of these the true peak should leave
+            room, see `levels.full_scale.fit_full_scale`.
         waveform: samples in [-1, 1].
         floats: write a wav of 32-bit floats, which holds samples beyond full scale, too.
 
     Raises:
         ValueError: for another suffix, another shape, or samples that are not finite or do not fit 16 bits: nothing is
             clipped. `levels.full_scale.fit_full_scale` makes any sound fit.
+        OSError: when the file cannot be written, for want of space or of a right.
     """
     path = Path(path)
+    suffix = path.suffix.lower()
     formats = {".wav": "WAV", ".flac": "FLAC"}
-    if path.suffix.lower() not in formats:
-        raise ValueError(f"audio file {path.name} ends in {path.suffix!r}, expected .wav or .flac")
-    if floats and path.suffix.lower() != ".wav":
+    if suffix not in AUDIO_SUFFIXES:
+        raise ValueError(f"audio file {path.name} ends in {path.suffix!r}, expected one of {', '.join(AUDIO_SUFFIXES)}")
+    if floats and suffix != ".wav":
         raise ValueError(f"audio file {path.name} is to hold floats, expected .wav")
     check_waveform(waveform)
     samples = np.asarray(waveform, np.float32) if floats else _to_int16(waveform)
     with replaced_file(path) as temporary:
-        soundfile.write(
-            temporary,
-            samples,
-            SAMPLE_RATE,
-            format=formats[path.suffix.lower()],
-            subtype="FLOAT" if floats else "PCM_16",
-        )
+        try:
+            if suffix in LOSSY_FORMATS:
+                write_lossy(temporary, suffix, samples)
+            else:
+                subtype = "FLOAT" if floats else "PCM_16"
+                soundfile.write(temporary, samples, SAMPLE_RATE, format=formats[suffix], subtype=subtype)
+        except av.error.FFmpegError as error:
+            raise OSError(f"{path} cannot be written: {error.strerror}") from error
+        except soundfile.LibsndfileError as error:
+            raise OSError(f"{path} cannot be written: {error.error_string}") from error
 
 
 def encode_flac(waveform: np.ndarray) -> bytes:
@@ -372,112 +383,30 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
         waveform: (n,) float mono at SAMPLE_RATE, in [-1, 1]; of a lossy track the true peak should leave room, see
             `levels.full_scale.fit_full_scale`.
         out: the suffix picks the container and with it the sound's codec: AAC (mp4, mov, m4v, ts), Opus (webm),
-            FLAC (mkv). Written whole or not at all.
+            FLAC (mkv). Written whole or not at all. The picture begins at 0.
 
     Raises:
         MediaError: when `video` has no picture or cannot be read.
-        ValueError: for an unknown suffix, a container that cannot hold the picture's codec, or samples beyond full scale.
+        ValueError: for an unknown suffix, a container that cannot hold the picture unharmed, or samples beyond full scale.
+        OSError: when the file cannot be written, for want of space or of a right.
     """
-    out = Path(out)
-    codec = _MUX_CODECS.get(out.suffix.lower())
-    if codec is None:
-        raise ValueError(f"output {out.name} ends in {out.suffix!r}, expected one of {', '.join(_MUX_CODECS)}")
+    video, out = Path(video), Path(out)
+    if out.suffix.lower() not in TRACK_CODECS:
+        raise ValueError(f"output {out.name} ends in {out.suffix!r}, expected one of {', '.join(TRACK_CODECS)}")
     samples = _to_int16(waveform)
-    with open_container(video) as source, replaced_file(out) as temporary:
-        _mux_into(temporary, source, _picture_of(source, video), samples, codec)
-
-
-def _picture_of(source: av.container.InputContainer, video: Path) -> av.VideoStream:
-    stream = find_stream(source, "video")
-    if stream is None:
-        raise MediaError("no_video_stream", f"{video} has no video stream")
-    return stream
-
-
-def check_container(video: Path, out: Path) -> None:
-    """Raises what `mux` would for these files, before there is a sound: only the head of a file is written, aside."""
-    with open_container(video) as source, tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"head{out.suffix}"
-        with av.open(f"file:{path}", "w") as sink:
-            _add_streams(sink, path, _picture_of(source, video), _MUX_CODECS[out.suffix.lower()])
-            sink.start_encoding()
-
-
-_MUX_CODECS = {
-    ".mp4": "aac",
-    ".mov": "aac",
-    ".m4v": "aac",
-    ".ts": "aac",
-    ".webm": "libopus",
-    ".mkv": "flac",
-}
-
-LOSSLESS_CODECS = ("flac",)
-
-
-def is_lossy(out: Path) -> bool:
-    """Whether the sound in a file of this suffix is encoded by a codec that changes its samples."""
-    return _MUX_CODECS.get(Path(out).suffix.lower(), "flac") not in LOSSLESS_CODECS
-
-
-_REORDERED_PACKETS = 600
-"""Packets looked at for the first picture: 20 s of hidden ones at 30 fps, more than any keyframe distance in use."""
-
-
-def _mux_into(
-    path: Path, source: av.container.InputContainer, stream: av.VideoStream, samples: np.ndarray, codec: str
-) -> None:
-    with av.open(f"file:{path}", "w") as sink:
-        picture, sound = _add_streams(sink, path, stream, codec)
-        packets = (packet for packet in source.demux(stream) if packet.dts is not None)
-        # The sound starts with the first picture shown: not always the clock's zero, nor the first packet stored.
-        head = list(islice(packets, _REORDERED_PACKETS))
-        shown = [packet.pts for packet in head if packet.pts is not None and not packet.is_discard]
-        start_seconds = float(min(shown, default=0) * stream.time_base)
-        waiting = _encoded_audio(sound, samples, round(start_seconds * SAMPLE_RATE))
-        audio_packet = next(waiting, None)
-        for packet in chain(head, packets):
-            # Sound and picture are interleaved by time, as players that cannot seek want it.
-            while (
-                audio_packet is not None and audio_packet.dts * audio_packet.time_base <= packet.dts * stream.time_base
-            ):
-                sink.mux_one(audio_packet)
-                audio_packet = next(waiting, None)
-            packet.stream = picture
-            sink.mux_one(packet)
-        while audio_packet is not None:
-            sink.mux_one(audio_packet)
-            audio_packet = next(waiting, None)
-
-
-def _add_streams(
-    sink: av.container.OutputContainer, path: Path, stream: av.VideoStream, codec: str
-) -> tuple[av.VideoStream, av.AudioStream]:
-    try:
-        picture = sink.add_stream_from_template(stream, opaque=True)
-    except ValueError as error:
-        name = stream.codec_context.name
-        raise ValueError(f"a {path.suffix} file cannot hold {name} video; give the output the suffix .mkv") from error
-    sound = sink.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
-    if codec in ("aac", "libopus"):
-        sound.bit_rate = 96_000
-    return picture, sound
-
-
-def _encoded_audio(stream: av.AudioStream, samples: np.ndarray, first_pts: int) -> Iterator[av.Packet]:
-    """Packets of the whole sound, in order; the first sample is shown at `first_pts` samples."""
-    resampler = AudioResampler(
-        format=stream.codec_context.format.name,
-        layout="mono",
-        rate=SAMPLE_RATE,
-        frame_size=stream.codec_context.frame_size or 1024,
-    )
-    frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
-    frame.sample_rate, frame.pts = SAMPLE_RATE, first_pts
-    for given in (frame, None):
-        for piece in resampler.resample(given):
-            yield from stream.encode(piece)
-    yield from stream.encode(None)
+    check_container(video, out)
+    times = picture_times(video)
+    with replaced_file(out) as temporary:
+        try:
+            written = write_video(temporary, video, times, samples)
+            arrived = count_packets(temporary)
+        except (CannotHold, av.error.FFmpegError) as error:
+            reason = getattr(error, "strerror", error)
+            if getattr(error, "errno", None) in DISK_ERRORS:
+                raise OSError(f"{out} cannot be written: {reason}") from error
+            raise ValueError(f"{out} cannot be written: {reason}; choose another suffix, such as .mkv") from error
+        if arrived != written:
+            raise ValueError(f"{arrived} of the {written} pictures of {video} arrive in {out}; choose another suffix")
 
 
 def check_waveform(waveform: np.ndarray) -> None:

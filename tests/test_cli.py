@@ -56,8 +56,11 @@ def test_generate_keeps_the_picture_as_it_is_and_brings_the_sound(
     assert main([*common, "-o", str(tmp_path / "out.mp4")]) == 0
     assert "out.mp4: seed 7, follows the curve with correlation" in capsys.readouterr().out
     assert packets(tmp_path / "out.mp4", "video") == packets(video, "video")
-    assert main([*common, "-o", str(tmp_path / "out.flac")]) == 0
+    for name in ("out.flac", "out.mp3", "out.ogg", "out.m4a"):
+        assert main([*common, "-o", str(tmp_path / name)]) == 0
     sound = read_waveform(tmp_path / "out.flac")
+    for name in ("out.mp3", "out.ogg", "out.m4a"):
+        assert np.corrcoef(read_waveform(tmp_path / name)[: len(sound)], sound)[0, 1] > 0.9
     assert len(sound) == 2 * SAMPLE_RATE and np.abs(sound).max() > 1e-3
 
 
@@ -245,7 +248,7 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["generate", "VIDEO", "-o", "out.mp3"], "ends in '.mp3', expected one of .wav"),
+        (["generate", "VIDEO", "-o", "out.wma"], "ends in '.wma', expected one of .wav"),
         (["generate", "no.mp4", "-o", "out.wav"], "no.mp4 does not exist"),
         (["generate", "VIDEO", "-o", "no/folder/out.wav"], "make it first"),
         (["generate", "VIDEO", "--model", "no-model", "-o", "out.wav"], "is no model folder"),
@@ -268,7 +271,7 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         ),
         (["mix", "VIDEO", "--tracks", "gone.json", "-o", "out.wav"], "tracks gone.json does not exist"),
         (["curve", "gone.wav", "-o", "curve.csv"], "gone.wav does not exist"),
-        (["curve", "VIDEO", "-o", "curve.txt"], "expected .csv, .json, .wav or .flac"),
+        (["curve", "VIDEO", "-o", "curve.txt"], "expected one of .csv, .json, .wav, .flac, .mp3, .ogg, .m4a"),
         (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "0"], "seconds is 0.0"),
         (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "inf"], "seconds is inf"),
         # Before any model is loaded, let alone a sound made.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drawaudio_model.command_line import add_command
-from drawaudio_model.commands.generate import write_sound
+from drawaudio_model.commands.generate import AUDIO_SUFFIXES, write_sound
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,9 @@ def add_commands(commands: "argparse._SubParsersAction") -> None:
     """`curve` and `mask`."""
     curve = add_command(commands, "curve", "turn a sound into a loudness curve, and back", CURVE_EXAMPLE, run_curve)
     curve.add_argument("source", type=Path, metavar="IN", help="audio or video file, or a .csv or .json curve")
-    curve.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help=".csv, .json, .wav or .flac")
+    curve.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help=f".csv, .json, {', '.join(AUDIO_SUFFIXES)}"
+    )
     curve.add_argument("--seconds", type=float, help="only this much from the start (default: all)")
 
     mask = add_command(commands, "mask", "find a thing in a video's frames", MASK_EXAMPLE, run_mask)
@@ -61,8 +63,9 @@ def run_curve(options: argparse.Namespace) -> None:
     if options.seconds is not None and not (options.seconds > 0 and math.isfinite(options.seconds)):
         raise ValueError(f"seconds is {options.seconds}, expected a number of more than 0")
     target = options.output.suffix.lower()
-    if target not in (*CURVE_SUFFIXES, ".wav", ".flac"):
-        raise ValueError(f"output {options.output.name} ends in {target!r}, expected .csv, .json, .wav or .flac")
+    if target not in (*CURVE_SUFFIXES, *AUDIO_SUFFIXES):
+        known = ", ".join((*CURVE_SUFFIXES, *AUDIO_SUFFIXES))
+        raise ValueError(f"output {options.output.name} ends in {target!r}, expected one of {known}")
     if options.source.suffix.lower() in CURVE_SUFFIXES:
         points = loudness.read_points(options.source)
         length = options.seconds or points[-1][0] + 0.5 / LOUDNESS_FPS

@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = Path("data/demo/model")
 """Where the demo profile leaves its model, seen from the repository's root."""
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".ts")
-AUDIO_SUFFIXES = (".wav", ".flac")
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
+"""As `media` has them, which takes a second to import."""
 
 GENERATE_EXAMPLE = """example:
   drawaudio generate ball.mp4 --text "a ball bounces" --mask 0.3,0.1,0.7,0.9 --loudness curve.csv --seed 7 -o out.mp4
@@ -33,7 +35,7 @@ GENERATE_EXAMPLE = """example:
   --mask      a picture (bright or opaque is what sounds), a folder of pictures (one per frame at 4 fps), a .json of
               boxes, one box x0,y0,x1,y1 in fractions of the picture, or the text of a thing that is then looked for
   --loudness  a .csv or .json curve (time_seconds, level), an audio file to follow, or points 0:0,1.5:0.3,2:0
-  OUT         .wav or .flac, or a video (the picture is copied, not encoded again)"""
+  OUT         .wav, .flac, .mp3, .ogg or .m4a, or a video (the picture is copied, not encoded again)"""
 MIX_EXAMPLE = """example:
   drawaudio mix street.mp4 --tracks tracks.json --seed 7 -o out.mp4
 
@@ -268,17 +270,45 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
 
 
 def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = None) -> None:
-    """Writes a sound, or the video with it; what exceeds full scale is limited, which is said in one line."""
+    """Writes a sound, or the video with it; what exceeds full scale is limited, which is said in one line.
+
+    Raises:
+        ValueError: when it cannot be written so; the sound then lies beside `output` as .wav, which the message names.
+    """
     from drawaudio_model import media
     from drawaudio_model.levels.full_scale import fit_full_scale
 
     sound = fit_full_scale(waveform, lossy=media.is_lossy(output))
-    if output.suffix.lower() in AUDIO_SUFFIXES:
-        media.write_audio(output, sound.waveform)
-    else:
-        media.mux(video, sound.waveform, output)
+    try:
+        if output.suffix.lower() in AUDIO_SUFFIXES:
+            media.write_audio(output, sound.waveform)
+        else:
+            media.mux(video, sound.waveform, output)
+    except Exception as error:
+        # Minutes of sampling are in it: whatever went wrong, a programming error of ours included, must not cost them.
+        raise ValueError(f"{error}; {_rescued(output, waveform)}") from error
     if sound.limited:
         print(f"{output}: {sound.words}")
+
+
+def _rescued(output: Path, waveform: "np.ndarray") -> str:
+    """Writes a sound as .wav of floats, as it was made, beside an output that failed, else where there is room; says where.
+
+    A file that is there already is left alone.
+    """
+    from drawaudio_model.media import write_audio
+
+    for folder in dict.fromkeys((output.parent, Path.cwd(), Path(tempfile.gettempdir()))):
+        names = (f"{output.stem}{number}.wav" for number in ("", *(f"-{count}" for count in range(2, 1000))))
+        path = next((folder / name for name in names if not (folder / name).exists() and folder / name != output), None)
+        if path is None:
+            continue
+        try:
+            write_audio(path, waveform, floats=True)
+        except OSError:
+            continue
+        return f"the sound itself is kept in {path}"
+    return "the sound itself could not be kept in any folder either"
 
 
 def parse_mask(text: str | None) -> object:

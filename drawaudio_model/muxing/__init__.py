@@ -1,0 +1,1 @@
+"""How media.py writes: a picture copied beside a new sound, and sound alone in a codec."""

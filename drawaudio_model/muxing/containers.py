@@ -1,0 +1,185 @@
+"""Whether a container holds a picture unharmed, found by writing the first packets of it and reading them back.
+
+What a container claims to take is not what comes back: MOV takes raw video that nobody decodes, transport streams take
+anything as private data and lose rotation and pixel shape. So the pictures themselves are compared.
+"""
+
+import errno
+import hashlib
+import tempfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
+
+from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.decoding.container import open_container
+from drawaudio_model.muxing.copied_picture import CannotHold, write_video
+from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, head_of, picture_stream, picture_times
+
+HEAD_PACKETS = 16
+"""Shown packets that are tried: enough for any reordering to show, few enough to take no time."""
+_PREFERRED = (".mkv", ".mp4", ".mov", ".webm", ".ts")
+"""Suffixes in the order in which they are recommended."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
+"""What goes wrong for reasons that no container has."""
+_FRAME_SIDE_DATA = (
+    SideDataType.STEREO3D,
+    SideDataType.SPHERICAL,
+    SideDataType.MASTERING_DISPLAY_METADATA,
+    SideDataType.CONTENT_LIGHT_LEVEL,
+    SideDataType.ICC_PROFILE,
+)
+_PACKET_SIDE_DATA = ("matroska_block_additional", "palette")
+_UNSPECIFIED = 2
+"""A colour property that nothing says anything about."""
+_LIMITED_RANGE = 1
+"""What an unspecified range of brightness means."""
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What must come back the same; LOST says each field in words."""
+
+    codec: str
+    packets: int
+    alpha: tuple[bytes, ...]
+    shape: tuple[int, int, float]
+    rotation: tuple[float, ...]
+    colour: tuple[int, ...]
+    side_data: tuple[str, ...]
+    pictures: tuple[str, ...]
+
+
+LOST = {
+    "codec": "the codec",
+    "packets": "pictures",
+    "alpha": "the transparency",
+    "shape": "the shape of the pixels",
+    "rotation": "the rotation",
+    "colour": "the colour space",
+    "side_data": "the notes on brightness or on stereo",
+    "pictures": "what the pictures show",
+}
+"""What is lost where a field differs, in words."""
+
+
+def check_container(video: Path, out: Path) -> None:
+    """Raises what `media.mux` would for these files, before there is a sound: only the head of a file is written, aside.
+
+    Raises:
+        MediaError: when `video` has no picture or cannot be read.
+        ValueError: when the container cannot hold the picture; the message names a suffix that can.
+    """
+    video, out = Path(video), Path(out)
+    times = picture_times(video, HEAD_PACKETS)
+    facts = picture_facts(video, HEAD_PACKETS)
+    suffix = out.suffix.lower()
+    lost = _lost(video, suffix, times, facts)
+    if lost is None:
+        return
+    others = [other for other in _PREFERRED if other != suffix and _lost(video, other, times, facts) is None]
+    advice = (
+        f"give the output the suffix {others[0]}"
+        if others
+        else f"no video file that is written here can; encode it first: "
+        f"ffmpeg -i {video.name} -c:v libx264 -pix_fmt yuv420p {video.stem}.mp4"
+    )
+    if lost == "pictures" and any(packet.is_discard for packet in times.packets):
+        what = "hide the pictures that this file's edit list cuts off"
+    elif lost in ("codec", "packets", "pictures"):
+        what = f"hold {facts.codec} video"
+    else:
+        what = f"keep {LOST[lost]} of this picture"
+    raise ValueError(f"a {suffix} file cannot {what}; {advice}")
+
+
+def _lost(video: Path, suffix: str, times: PictureTimes, facts: PictureFacts) -> str | None:
+    """The first of LOST that does not come back from a file of this suffix; None where all does."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"head{suffix}"
+        try:
+            written = write_video(path, video, times, np.zeros(SAMPLE_RATE, np.int16))
+            back = picture_facts(path, None)
+        except (CannotHold, ValueError, av.error.FFmpegError) as error:
+            if getattr(error, "errno", None) in DISK_ERRORS:
+                raise OSError(f"{suffix} cannot be tried in {tempfile.gettempdir()}: {error.strerror}") from error
+            return "codec"
+    if back.packets != written:
+        return "packets"
+    if len(back.pictures) != len(facts.pictures):
+        return "pictures"
+    facts = replace(facts, packets=written)
+    return next((f.name for f in fields(facts) if getattr(facts, f.name) != getattr(back, f.name)), None)
+
+
+def picture_facts(video: Path, limit: int | None) -> PictureFacts:
+    """Facts of the packets up to the `limit`-th shown (None: of all)."""
+    with open_container(video) as container:
+        stream = picture_stream(container, video)
+        context = stream.codec_context
+        context.thread_count = 1
+        alpha: list[bytes] = []
+        frames: list[av.VideoFrame] = []
+        count = 0
+        for packet in head_of(demuxed(container, stream), limit):
+            if packet.size:
+                count += 1
+                alpha += [bytes(data) for data in packet.iter_sidedata() if data.data_type in _PACKET_SIDE_DATA]
+                frames += _decoded(stream, packet)
+        frames += _decoded(stream, None)
+        first = frames[0] if frames else None
+        data = {} if first is None else {entry.type: bytes(entry) for entry in first.side_data}
+        return PictureFacts(
+            codec=context.codec.canonical_name,
+            packets=count,
+            alpha=(*(text.encode() for name, text in stream.metadata.items() if name.lower() == "alpha_mode"), *alpha),
+            shape=(context.width, context.height, round(float(stream.sample_aspect_ratio or 1), 3)),
+            rotation=_rotation(data.get(SideDataType.DISPLAYMATRIX)),
+            colour=() if first is None else _colour(first),
+            side_data=tuple(sorted(kind.name for kind in data if kind in _FRAME_SIDE_DATA)),
+            pictures=tuple(frame_hash(frame) for frame in frames),
+        )
+
+
+def count_packets(video: Path) -> int:
+    """Packets of the picture that are not empty, by a pass over the file without decoding."""
+    with open_container(video) as container:
+        return sum(1 for packet in demuxed(container, picture_stream(container, video)) if packet.size)
+
+
+def frame_hash(frame: av.VideoFrame) -> str:
+    """sha256 (hex) of what a frame shows: its format, its size and the bytes of its planes, without their padding."""
+    digest = hashlib.sha256(f"{frame.format.name} {frame.width}x{frame.height}".encode())
+    try:
+        array = frame.to_ndarray()
+    except (ValueError, AssertionError):  # PyAV has no array of this format, or none of it with an odd height
+        array = frame.reformat(format="rgba64le").to_ndarray()
+    for part in array if isinstance(array, tuple) else (array,):  # a palette comes beside its picture
+        digest.update(np.ascontiguousarray(part))
+    return digest.hexdigest()
+
+
+def _decoded(stream: av.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
+    try:
+        return list(stream.decode(packet))
+    except av.error.FFmpegError:
+        return []
+
+
+def _rotation(matrix: bytes | None) -> tuple[float, ...]:
+    """The four numbers that turn and scale, of a display matrix; none where they change nothing."""
+    if matrix is None:
+        return ()
+    turned = np.round(np.frombuffer(matrix, np.int32)[[0, 1, 3, 4]] / 65536, 3) + 0.0
+    return () if turned.tolist() == [1, 0, 0, 1] else tuple(turned.tolist())
+
+
+def _colour(frame: av.VideoFrame) -> tuple[int, ...]:
+    """Range, matrix, primaries and transfer."""
+    return (
+        int(frame.color_range) or _LIMITED_RANGE,
+        *(int(value) or _UNSPECIFIED for value in (frame.colorspace, frame.color_primaries, frame.color_trc)),
+    )

@@ -1,0 +1,193 @@
+"""A new video file: the packets of a picture as they are, beside a new sound track.
+
+What a picture is shown by comes along: its four-letter tag where the new container knows it, side data (rotation, colour
+volume, alpha), pixel shape, frame rate, the stream's and the file's names. PyAV writes the file. It cannot do two things
+that FFmpeg's program can, and for those the program copies once more what PyAV has written: codecs that Matroska and MOV
+take under the tag that AVI gave them, and pixels that are not square in Matroska.
+"""
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Disposition
+
+from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.decoding.container import find_stream, open_container
+from drawaudio_model.muxing.edit_list import end_picture
+from drawaudio_model.muxing.encoded_sound import TRACK_CODECS, add_sound, encoded
+from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, picture_stream
+
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "ipod", ".ts": "mpegts", ".webm": "webm", ".mkv": "matroska"}
+"""Suffix -> FFmpeg's name of the container."""
+_INTERMEDIATE = ("nut", "mov")
+"""Containers that PyAV writes where it refuses a codec in the one that is asked for; NUT takes nearly all."""
+_WITH_EDIT_LISTS = ("mp4", "mov", "ipod")
+_MATROSKA = ("matroska", "webm")
+_OWN_FACTS = ("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration")
+_OWN_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
+"""Names of facts about the old file, which the new one has its own of."""
+
+
+class CannotHold(Exception):
+    """No way leads into this container; the message is FFmpeg's."""
+
+
+def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarray) -> int:
+    """Writes the packets of `video` that `times` lists and the sound (n,) int16, which begins with the first picture seen.
+
+    Returns:
+        The number of packets of the picture: all, but for those that an edit list cuts off behind its end where the
+        container has no edit lists.
+
+    Raises:
+        CannotHold: when the container cannot hold the codec.
+        MediaError: when the picture cannot be read.
+        av.error.FFmpegError: when writing fails on the way.
+    """
+    suffix = path.suffix.lower()
+    container, codec = FORMATS[suffix], TRACK_CODECS[suffix]
+    if container not in _WITH_EDIT_LISTS:
+        times = times.without_cut_off_end()
+    try:
+        _write(path, container, video, times, samples, codec)
+    except CannotHold as error:
+        _write_by_way(path, container, video, times, samples, codec, error)
+    else:
+        _keep_pixel_ratio(path, container, video)
+    if container in _WITH_EDIT_LISTS and times.end_seconds is not None:
+        end_picture(path, times.end_seconds)
+    return len(times.packets)
+
+
+def _write(path: Path, container: str, video: Path, times: PictureTimes, samples: np.ndarray, codec: str) -> None:
+    with open_container(video) as source:
+        stream = picture_stream(source, video)
+        with _opened(path, container, source, stream, codec) as sink:
+            picture, sound = sink.streams
+            waiting = encoded(sound, samples, round(times.first_shown_seconds * SAMPLE_RATE))
+            audio_packet = next(waiting, None)
+            for packet in _timed(source, stream, times):
+                # Sound and picture are interleaved by time, as players that cannot seek want it.
+                while audio_packet is not None and _seconds(audio_packet) <= _seconds(packet):
+                    sink.mux_one(audio_packet)
+                    audio_packet = next(waiting, None)
+                packet.stream = picture
+                sink.mux_one(packet)
+            while audio_packet is not None:
+                sink.mux_one(audio_packet)
+                audio_packet = next(waiting, None)
+
+
+def _seconds(packet: av.Packet) -> float:
+    return packet.dts * packet.time_base
+
+
+def _timed(source: av.container.InputContainer, stream: av.VideoStream, times: PictureTimes) -> Iterator[av.Packet]:
+    """The packets with the times that they are to have."""
+    stored = (packet for packet in demuxed(source, stream) if packet.size)
+    for time, packet in zip(times.packets, stored, strict=False):
+        packet.pts, packet.dts, packet.duration = time.pts, time.dts, time.duration
+        yield packet
+
+
+def _opened(
+    path: Path, container: str, source: av.container.InputContainer, stream: av.VideoStream, codec: str
+) -> av.container.OutputContainer:
+    """The new file with its header: with the picture's own tag, or with the container's where that is not known to it."""
+    reason = ""
+    for tag in dict.fromkeys((_tag(stream), None)):
+        sink = av.open(f"file:{path}", "w", format=container)
+        try:
+            picture = sink.add_stream_from_template(stream, opaque=True)
+            _describe(sink, picture, source, stream)
+            if tag is not None:
+                picture.codec_context.codec_tag = tag
+            add_sound(sink, codec).disposition = Disposition.default
+            sink.start_encoding()
+            return sink
+        except (av.error.FFmpegError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            sink.close()
+    raise CannotHold(reason)
+
+
+def _tag(stream: av.VideoStream) -> str | None:
+    """The picture's four-letter tag; None where it has none, or one that is no text."""
+    try:
+        tag = stream.codec_context.codec_tag
+    except UnicodeDecodeError:
+        return None
+    return tag if tag.strip("\0") else None
+
+
+def _describe(
+    sink: av.container.OutputContainer,
+    picture: av.VideoStream,
+    source: av.container.InputContainer,
+    stream: av.VideoStream,
+) -> None:
+    """What the container, not the codec, says of a picture."""
+    if stream.average_rate:
+        picture.codec_context.framerate = stream.average_rate
+    if stream.sample_aspect_ratio:
+        picture.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio
+    picture.disposition = stream.disposition | Disposition.default
+    own = {name: text for name, text in stream.metadata.items() if not name.upper().startswith(_OWN_STATISTICS)}
+    picture.metadata.update(own)
+    sink.metadata.update({name: text for name, text in source.metadata.items() if name.lower() not in _OWN_FACTS})
+
+
+def _write_by_way(
+    path: Path,
+    container: str,
+    video: Path,
+    times: PictureTimes,
+    samples: np.ndarray,
+    codec: str,
+    refused: CannotHold,
+) -> None:
+    """Writes what PyAV refuses: into a container that it does not refuse, which FFmpeg's program then copies."""
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+        for by_way in _INTERMEDIATE:
+            between = Path(folder) / f"picture.{by_way}"
+            try:
+                _write(between, by_way, video, times, samples, "pcm_s16le")
+            except CannotHold:
+                continue
+            _copied(between, path, container, ["-c:v", "copy", "-copyinkf", "-c:a", codec])
+            return
+    raise refused
+
+
+def _keep_pixel_ratio(path: Path, container: str, video: Path) -> None:
+    """Writes into the head of a Matroska file what PyAV does not: that the pixels are not square."""
+    with open_container(video) as source, open_container(path) as written:
+        ratio, picture = picture_stream(source, video).sample_aspect_ratio, find_stream(written, "video")
+        if not ratio or container not in _MATROSKA or picture is None or picture.sample_aspect_ratio == ratio:
+            return
+        shape = f"{picture.width * ratio.numerator}:{picture.height * ratio.denominator}"
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+        square = path.rename(Path(folder) / path.name)
+        _copied(square, path, container, ["-c", "copy", "-copyinkf", "-aspect", shape])
+
+
+def _copied(given: Path, path: Path, container: str, how: list[str]) -> None:
+    """Runs FFmpeg's program.
+
+    Raises:
+        CannotHold: when it is not there, or refuses.
+    """
+    import imageio_ffmpeg
+
+    try:
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise CannotHold(str(error)) from error
+    command = [program, "-v", "error", "-nostdin", "-y", "-i", f"file:{given}", "-map", "0:v", "-map", "0:a", *how]
+    done = subprocess.run([*command, "-f", container, f"file:{path}"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CannotHold(done.stderr.strip().rpartition(": ")[2])  # before it stand the names of temporary files
