@@ -264,7 +264,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             negative_prompt: what should not sound; needs no prompt.
             mask: which part of the picture sounds; see `generation.instructions.drawn_mask`, or the text of a thing, which
                 `detector` then looks for. None: the whole picture.
-            mask_invert: what the mask leaves out sounds instead.
+            mask_invert: what the mask leaves out sounds.
             loudness: when and how loud; see `generation.instructions.read_loudness`. Levels are RMS of a waveform that peaks at
                 0.5. None: the model's own choice.
             seconds: length of the sound; default the video's, or 8 s without a video.
@@ -296,8 +296,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=asked, mask_invert=mask_invert)
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
-        if seed is not None:
-            check_seed(seed)
+        check_seed(seed)
         guidance = asked.resolved(self.own_guidance, has_video=video is not None)
         picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
         seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
@@ -307,8 +306,9 @@ class DrawAudioPipeline(DiffusionPipeline):
         if curve is not None and self.domain is not None:
             curve, cut = self.domain.limit_curve(curve)
             notices += [cut] if cut else []
-        pictures = picture and picture.frames
-        cavp, cavp_masked, said = self._picture_features(pictures, mask, mask_invert, whole * VIDEO_FPS)
+        cavp, cavp_masked, said = self._picture_features(
+            picture and picture.frames, mask, mask_invert, whole * VIDEO_FPS
+        )
         notices += said
         return_freed_memory()
         # Both at once: the encoders' weights, which are what short texts cost, are read once.

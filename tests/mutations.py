@@ -145,8 +145,8 @@ MUTATIONS = (
     ),
     Mutation(
         PIPELINE,
-        "self.cavp.encode_frames(apply_mask(held, regions))",
-        "self.cavp.encode_frames(held)",
+        "masked = apply_mask(held, hold_last(drawn.regions, length))",
+        "masked = held",
         "a mask is read and not applied",
         f"{SIGNAL_TESTS} -k picture",
     ),

@@ -16,8 +16,8 @@ from drawaudio_model.boxes import Box, boxes_from_json, boxes_to_json
 from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.commands.draw import contact_sheet
-from drawaudio_model.commands.generate import parse_loudness
 from drawaudio_model.evaluation.listening_page import write_video
+from drawaudio_model.generation.instructions import parse_loudness
 from drawaudio_model.generation.mixing import mix
 from drawaudio_model.loudness import from_points, loudness_signal, read_points, write_points
 from drawaudio_model.media import read_waveform, write_audio

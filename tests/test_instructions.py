@@ -90,8 +90,8 @@ def test_a_mask_is_a_text_when_it_is_no_path(tmp_path: Path) -> None:
 def test_bad_masks_are_named() -> None:
     with pytest.raises(ValueError, match="mask the dog does not exist"):
         read_mask("the dog", 3, 20, 30)
-    with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 3 frames"):
-        read_mask(np.ones((2, 20, 30), bool), 3, 20, 30)
+    with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 4 frames"):
+        read_mask(np.ones((2, 20, 30), bool), 4, 20, 30)
     with pytest.raises(ValueError, match="None is the whole frame"):
         read_mask([], 3, 20, 30)
 

@@ -19,8 +19,10 @@ from tqdm import tqdm
 
 from drawaudio_model import loudness as curves
 from drawaudio_model import masks, media, mel
+from drawaudio_model.boxes import decode_boxes
 from drawaudio_model.clip_format import LOUDNESS_FPS, VIDEO_FPS
 from drawaudio_model.guidance import Guidance
+from drawaudio_model.text_files import decode
 
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
@@ -42,6 +44,8 @@ CURVE_SUFFIXES = (".csv", ".json")
 VIDEO_MASK_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 STILL_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "TGA", "PPM", "ICO", "PSD")
 """Pillow's names of pictures; it also opens the first frame of some videos."""
+BOX_PICTURE = (360, 640)
+"""Height and width in pixels of the picture on which boxes are explained where there is no video."""
 FRAMES_AT_ONCE = 40
 """Frames that the detector is given together; each is looked at alone."""
 
@@ -175,6 +179,26 @@ def drawn_mask(mask: Mask, frames: int, height: int, width: int, *, invert: bool
     if regions.all():
         notices.append(f"{name} is the whole picture, as if there were none ({found.reading})")
     return masks.DrawnMask(regions, found.reading, notices)
+
+
+def shape_of_mask(given: str) -> tuple[int, int, int]:
+    """(V, H, W) of a mask alone, as its own file has them; of boxes, those of a small picture.
+
+    Raises:
+        ValueError: for a mask that is no file and no box.
+    """
+    if not isinstance(parse_mask(given), str):
+        return 1, *BOX_PICTURE
+    path = Path(given)
+    if not os.path.exists(path):
+        raise ValueError(
+            f"mask {given} does not exist; give a picture, a folder of pictures, a video, a .npy or a .json"
+        )
+    if path.suffix.lower() == ".json":
+        return len(decode_boxes(decode(path.read_bytes(), f"mask {path}", "JSON"))), *BOX_PICTURE
+    is_video = path.suffix.lower() in VIDEO_MASK_SUFFIXES
+    pictures = mask_of_video(path) if is_video else masks.open_pictures(path)
+    return len(pictures), *pictures[0].values.shape[:2]
 
 
 def parse_mask(text: str | None) -> "str | Corners | None":
@@ -394,7 +418,9 @@ _FORMS = "is neither (time in seconds, level) points nor one level for every ten
 
 
 def check_seed(seed: object) -> None:
-    """Raises ValueError for a seed that torch's generator does not take, or takes as another one."""
+    """Raises ValueError for a seed that torch's generator does not take, or takes as another one; None is a random one."""
+    if seed is None:
+        return
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
         raise ValueError(f"seed is {seed!r}, expected a whole number from 0 to 2**63 - 1")
 

@@ -48,8 +48,7 @@ class Track:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected true or false")
         if self.mask_invert and self.mask is None:
             raise ValueError("mask_invert is true without a mask; give the mask that is to be inverted")
-        if self.seed is not None:
-            check_seed(self.seed)
+        check_seed(self.seed)
         for name in ("text", "negative_text"):
             if not isinstance(getattr(self, name), str | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected a text")
