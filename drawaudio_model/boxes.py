@@ -77,7 +77,7 @@ def decode_boxes(text: str | bytes) -> list[list[list[float]]]:
     """
     try:
         frames = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"boxes are no JSON: {error}") from error
     except RecursionError as error:
         raise ValueError("boxes are no JSON that can be read: lists within lists without end") from error

@@ -12,6 +12,7 @@ import csv
 import json
 import math
 import re
+import reprlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def _csv_points(path: Path) -> tuple[list[_Point], bool]:
         raise ValueError(f"{path}, line 1: there is no header; put the line {','.join(CSV_COLUMNS)} before the numbers")
     level = _level_name(f"{path}, line 1: the columns are {', '.join(table.columns)}", table.columns)
     if table.faults:
-        raise ValueError(f"{path}, {'; '.join(table.faults[:3])}")
+        raise ValueError(f"{path}, {'; '.join(f'line {line}: {fault}' for line, fault in table.faults[:3])}")
     decimals = {mark for _, fields in table.rows for field in fields for mark in ",." if mark in field}
     rows = []
     for line, fields in table.rows:
@@ -107,7 +108,7 @@ def _json_points(path: Path) -> tuple[list[_Point], bool]:
             points.append(_Point(place, *row))
             continue
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, {place} is {row!r}, expected an object with {_KEYS}")
+            raise ValueError(f"{path}, {place} is {reprlib.repr(row)}, expected an object with {_KEYS}")
         level = _level_name(f"{path}, {place} has the keys {', '.join(row) or 'none'}", row)
         levels.add(level)
         points.append(_Point(place, row[CSV_COLUMNS[0]], row[level]))
@@ -150,7 +151,7 @@ def _number(value: Any, *, silence: bool = False) -> float:
             remedy = "; write 1:30 as 90"
         elif text.lower().endswith(("db", "s")):
             remedy = "; write the number without its unit"
-        raise ValueError(f"{value!r} is no number, expected numbers for {_KEYS}{remedy}")
+        raise ValueError(f"{reprlib.repr(value)} is no number, expected numbers for {_KEYS}{remedy}")
     return float(text)
 
 

@@ -5,7 +5,9 @@ What is not clear is refused with the line and the remedy; nothing here guesses 
 
 import codecs
 import csv
+import io
 import json
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,9 +48,10 @@ def read_json(path: Path, name: str) -> Any:
     Raises:
         ValueError: when it is no JSON, or an object in it has a name twice.
     """
+    text = decode(path.read_bytes(), name, "JSON")
     try:
-        return json.loads(decode(path.read_bytes(), name, "JSON"), object_pairs_hook=_object)
-    except json.JSONDecodeError as error:
+        return json.loads(text, object_pairs_hook=_object)
+    except ValueError as error:  # also for a number of thousands of digits
         raise ValueError(f"{name} is no JSON: {error}") from error
     except RecursionError as error:
         raise ValueError(f"{name} is no JSON that can be read: lists within lists without end") from error
@@ -56,9 +59,9 @@ def read_json(path: Path, name: str) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
-    double = next((name for name in names if names.count(name) > 1), None)
+    double = next((name for name in names if names.count(name) > 1), None) if len({*names}) < len(names) else None
     if double is not None:
-        raise json.JSONDecodeError(f"an object has {double!r} twice; keep one", "", 0)
+        raise ValueError(f"an object has {double!r} twice; keep one")
     return dict(pairs)
 
 
@@ -69,8 +72,8 @@ class Table(NamedTuple):
     """Names of its header, in small letters and without spaces around them."""
     rows: list[tuple[int, list[str]]]
     """Line (from 1) and fields of each row that is not empty; as many fields as columns."""
-    faults: list[str]
-    """A sentence for each row with another number of fields."""
+    faults: list[tuple[int, str]]
+    """Line of each row with another number of fields, and a sentence."""
     delimiter: str
 
 
@@ -86,8 +89,9 @@ def read_table(path: Path, name: str, columns: Collection[str]) -> Table:
         ValueError: naming the line, when it is no CSV, has no header, or has a column twice.
     """
     text = decode(path.read_bytes(), name, "CSV")
-    delimiter = _delimiter(text.partition("\n")[0], columns)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    delimiter = _delimiter(re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0], columns)
+    # Not str.splitlines: that also ends a line at marks which may stand inside a text.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records, line = [], 1
     try:
         for fields in reader:
@@ -106,11 +110,10 @@ def read_table(path: Path, name: str, columns: Collection[str]) -> Table:
         raise ValueError(
             f"{name}, line {records[0][0]}: the header has the column {double!r} twice; keep one of them, or name the other"
         )
+    decimals = ", and write decimals with a point" if delimiter == "," else ""
     rows = [(line, fields) for line, fields in records[1:] if len(fields) == len(header)]
-    # Several columns of the same number of decimals cannot be told from more columns.
     faults = [
-        f"line {line}: {len(fields)} fields, expected {len(header)}; put a text with {_NAMES[delimiter]} in quotes, and write "
-        "decimals with a point"
+        (line, f"{len(fields)} fields, expected {len(header)}; put a text with {_NAMES[delimiter]} in quotes{decimals}")
         for line, fields in records[1:]
         if len(fields) != len(header)
     ]
