@@ -72,6 +72,8 @@ def open_picture(path: Path) -> MaskPicture:
     Raises:
         ValueError: when it is none, is damaged, or holds several pictures.
     """
+    if not begins_as_picture(path):
+        raise ValueError(f"mask {path} is no picture that can be read; export it as PNG")
     try:
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
@@ -79,8 +81,9 @@ def open_picture(path: Path) -> MaskPicture:
                     f"mask {path} holds {image.n_frames} pictures; export one, or a folder with a picture for each frame"
                 )
             return picture_of(image)
-    except Image.UnidentifiedImageError:
-        raise ValueError(f"mask {path} is no picture that can be read; export it as PNG") from None
+    # ultralytics, once loaded, answers Pillow's own error by looking for a package of more formats.
+    except (Image.UnidentifiedImageError, ImportError):
+        raise ValueError(f"mask {path} is damaged: its header cannot be read; export it again as PNG") from None
     except Image.DecompressionBombError:
         raise ValueError(f"mask {path} has more pixels than can be read; export it smaller") from None
     # What Pillow raises for damaged files; a ValueError is its own or one of ours.
@@ -88,6 +91,15 @@ def open_picture(path: Path) -> MaskPicture:
         raise ValueError(f"mask {path} is damaged: {error or type(error).__name__}; export it again as PNG") from error
     except (OverflowError, MemoryError) as error:
         raise ValueError(f"mask {path} is damaged: its size cannot be; export it again as PNG") from error
+
+
+def begins_as_picture(path: Path) -> bool:
+    """Whether a file begins as PNG, JPEG, GIF, WebP, BMP or TIFF do."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")) or (
+        head[:4] == b"RIFF" and head[8:] == b"WEBP"
+    )
 
 
 def picture_of(image: Image.Image | np.ndarray) -> MaskPicture:

@@ -187,7 +187,7 @@ def test_a_picture_is_no_video(name: str, options: dict, sentence: str, tmp_path
     (tmp_path / "a.mp4").write_bytes((tmp_path / name).read_bytes())  # whatever it is called
     with pytest.raises(ValueError, match=sentence):
         read_video(tmp_path / name)
-    with pytest.raises(ValueError, match="still picture|animated"):
+    with pytest.raises(ValueError, match=r"still picture|animated"):
         read_video(tmp_path / "a.mp4")
 
 

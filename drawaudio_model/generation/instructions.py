@@ -22,6 +22,7 @@ from drawaudio_model import masks, media, mel
 from drawaudio_model.boxes import decode_boxes
 from drawaudio_model.clip_format import LOUDNESS_FPS, VIDEO_FPS
 from drawaudio_model.guidance import Guidance
+from drawaudio_model.mask_pictures import begins_as_picture
 from drawaudio_model.text_files import decode
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]] | Sequence[fl
 
 CURVE_SUFFIXES = (".csv", ".json")
 VIDEO_MASK_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
-STILL_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "TGA", "PPM", "ICO", "PSD")
-"""Pillow's names of pictures; it also opens the first frame of some videos."""
 BOX_PICTURE = (360, 640)
 """Height and width in pixels of the picture on which boxes are explained where there is no video."""
 FRAMES_AT_ONCE = 40
@@ -102,15 +101,14 @@ def check_is_video(path: Path) -> None:
         raise ValueError(
             f"video {path} is a list of other files; join them first: ffmpeg -i {path.name} -c copy joined.mp4"
         )
-    if path.suffix.lower() in (".mjpeg", ".mjpg"):
+    # Motion JPEG begins as a JPEG does.
+    if not begins_as_picture(path) or path.suffix.lower() in (".mjpeg", ".mjpg"):
         return
     try:
         with Image.open(path) as image:
             kind, pictures = image.format, getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return  # no picture, or a damaged one: what else it is, media.py says
-    if kind not in STILL_FORMATS:
-        return
+    except (OSError, SyntaxError, ValueError, ImportError, Image.DecompressionBombError):
+        return  # a damaged one: what else it is, media.py says
     if pictures == 1:
         raise ValueError(
             f"video {path} is a still picture; make a video of it: "
