@@ -306,9 +306,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         if curve is not None and self.domain is not None:
             curve, cut = self.domain.limit_curve(curve)
             notices += [cut] if cut else []
-        cavp, cavp_masked, said = self._picture_features(
-            picture and picture.frames, mask, mask_invert, whole * VIDEO_FPS
-        )
+        cavp, masked, said = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS, mask_invert)
         notices += said
         return_freed_memory()
         # Both at once: the encoders' weights, which are what short texts cost, are read once.
@@ -324,7 +322,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             text,
             negative,
             cavp=cavp,
-            cavp_masked=cavp_masked,
+            cavp_masked=masked,
             loudness=None if curve is None else torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))[None],
             seconds=whole,
         )
@@ -586,7 +584,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
 
     def _picture_features(
-        self, frames: np.ndarray | None, mask: Mask | None, invert: bool, length: int
+        self, frames: np.ndarray | None, mask: Mask | None, length: int, invert: bool = False
     ) -> tuple[Tensor | None, Tensor | None, list[str]]:
         """CAVP features of the frames and of the masked frames, (1, length, D) each, and what to say of the mask."""
         if frames is None:
@@ -597,6 +595,6 @@ class DrawAudioPipeline(DiffusionPipeline):
         if is_text(mask):
             self.detector = self.detector or detector_in(self.detector_folder, mask)
             mask = find_boxes(self.detector, frames, mask)
-        drawn = drawn_mask(mask, *frames.shape[:3], invert=invert)
-        masked = apply_mask(held, hold_last(drawn.regions, length))
-        return self.cavp.encode_frames(held), self.cavp.encode_frames(masked), drawn.notices
+        regions, _, notices = drawn_mask(mask, *frames.shape[:3], invert=invert)
+        masked = apply_mask(held, hold_last(regions, length))
+        return self.cavp.encode_frames(held), self.cavp.encode_frames(masked), notices

@@ -145,7 +145,7 @@ MUTATIONS = (
     ),
     Mutation(
         PIPELINE,
-        "masked = apply_mask(held, hold_last(drawn.regions, length))",
+        "masked = apply_mask(held, hold_last(regions, length))",
         "masked = held",
         "a mask is read and not applied",
         f"{SIGNAL_TESTS} -k picture",

@@ -160,7 +160,7 @@ def explain_mask(options: argparse.Namespace) -> None:
     found = drawn_mask(options.explain, *shape, invert=options.mask_invert)
     count, height, width = shape
     shares = found.regions.mean(axis=(1, 2))
-    spread = f"{shares.min():.1%}" if count == 1 else f"{shares.min():.1%} to {shares.max():.1%}"
+    spread = f"{shares.min():.1%}" if shares.min() == shares.max() else f"{shares.min():.1%} to {shares.max():.1%}"
     print(f"{options.explain}: {found.reading}{'; inverted' if options.mask_invert else ''}")
     print(f"{spread} of the picture sounds, in {count} frame{'s' * (count > 1)} of {width} x {height} pixels")
     for sentence in found.notices:
