@@ -17,6 +17,7 @@ Legend: H/W pixels of the mask that is made, h/w of a picture, C channels (1 gre
 """
 
 import struct
+import tokenize
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,12 @@ LOSSLESS_HUE, LOSSY_HUE = 24, 48
 """How far from the line between the background and a colour, in steps of 256, another hue begins."""
 BLACK = 16
 """The brightest channel of what counts as black in a coloured picture, in steps of 256."""
+
+DAMAGES = (
+    *(OSError, EOFError, ImportError, LookupError, TypeError, AttributeError, OverflowError, MemoryError),
+    *(SyntaxError, struct.error, zlib.error, tokenize.TokenError, Image.DecompressionBombError),
+)
+"""What Pillow and numpy raise, besides ValueError, for damaged files."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,8 @@ def open_picture(path: Path) -> MaskPicture:
         raise ValueError(f"mask {path} is damaged: its header cannot be read; export it again as PNG") from None
     except Image.DecompressionBombError:
         raise ValueError(f"mask {path} has more pixels than can be read; export it smaller") from None
-    # What Pillow raises for damaged files; a ValueError is its own or one of ours.
-    except (OSError, SyntaxError, EOFError, struct.error, zlib.error, LookupError, TypeError, AttributeError) as error:
+    except DAMAGES as error:  # a ValueError is Pillow's own or one of ours
         raise ValueError(f"mask {path} is damaged: {error or type(error).__name__}; export it again as PNG") from error
-    except (OverflowError, MemoryError) as error:
-        raise ValueError(f"mask {path} is damaged: its size cannot be; export it again as PNG") from error
 
 
 def begins_as_picture(path: Path) -> bool:

@@ -27,7 +27,7 @@ from drawaudio_model.boxes import Box, boxes_from_json, check_frame, decode_boxe
 from drawaudio_model.boxes import boxes_to_json as boxes_to_json
 from drawaudio_model.boxes import select_boxes as select_boxes
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
-from drawaudio_model.mask_pictures import MaskPicture, drawn, open_picture, picture_of
+from drawaudio_model.mask_pictures import DAMAGES, MaskPicture, drawn, open_picture, picture_of
 from drawaudio_model.text_files import decode
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -216,7 +216,7 @@ def open_pictures(path: Path, width: int | None = None) -> list[MaskPicture]:
     if path.suffix.lower() == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError, MemoryError) as error:
+        except (ValueError, *DAMAGES) as error:
             raise ValueError(f"mask {path} holds no array that can be read: {error}") from error
         return array_pictures(array, width)
     if path.suffix.lower() in IMAGE_SUFFIXES:

@@ -171,6 +171,9 @@ def test_a_curve_changes_its_form_without_a_change(tmp_path: Path) -> None:
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "curve.csv").read_bytes()
     assert main(["curve", str(tmp_path / "curve.csv"), "-o", str(tmp_path / "cut.csv"), "--seconds", "1"]) == 0
     assert read_points(tmp_path / "cut.csv") == drawn[:2]
+    (tmp_path / "late.csv").write_text("time_seconds,level\n5,0.2\n6,0.1\n")
+    assert main(["curve", str(tmp_path / "late.csv"), "-o", str(tmp_path / "cut.csv"), "--seconds", "1"]) == 0
+    assert read_points(tmp_path / "cut.csv") == [(0.0, 0.2)]
 
 
 def test_a_mask_by_text_becomes_boxes_and_a_sound(

@@ -153,6 +153,8 @@ def test_files_that_say_nothing_are_refused(tmp_path: Path) -> None:
         ("cut.png", whole[: len(whole) // 2], "is damaged"),
         ("text.png", b"no picture", "is no picture that can be read; export it as PNG"),
         ("mask.npy", b"\x93NUMPY", "holds no array that can be read"),
+        ("mask.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': '|b1', (", "holds no array that can be read"),
+        ("cut.gif", b"GIF89a\x40\x00\x40\x00\xf0\x00\x00\x00", "is damaged"),
         ("mask.json", b"[" * 100_000, "lists within lists"),
         ("mask.doc", b"", "neither a picture"),
     ):

@@ -76,7 +76,8 @@ def run_curve(options: argparse.Namespace) -> None:
         length = options.seconds or points[-1][0] + 0.5 / LOUDNESS_FPS
         signal = loudness.from_points(points, max(round(length * LOUDNESS_FPS), 1) / LOUDNESS_FPS)
         if options.seconds is not None:
-            points = [point for point in points if point[0] <= options.seconds]
+            # Before its first point a curve is level.
+            points = [point for point in points if point[0] <= options.seconds] or [(0.0, points[0][1])]
     else:
         signal = _measured(options.source, options.seconds)
         points = loudness.to_points(signal)

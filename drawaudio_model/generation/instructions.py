@@ -22,7 +22,7 @@ from drawaudio_model import masks, media, mel
 from drawaudio_model.boxes import decode_boxes
 from drawaudio_model.clip_format import LOUDNESS_FPS, VIDEO_FPS
 from drawaudio_model.guidance import Guidance
-from drawaudio_model.mask_pictures import begins_as_picture
+from drawaudio_model.mask_pictures import DAMAGES, begins_as_picture
 from drawaudio_model.text_files import decode
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def check_is_video(path: Path) -> None:
     try:
         with Image.open(path) as image:
             kind, pictures = image.format, getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError, ImportError, Image.DecompressionBombError):
+    except (ValueError, *DAMAGES):
         return  # a damaged one: what else it is, media.py says
     if pictures == 1:
         raise ValueError(
