@@ -40,6 +40,9 @@ NOISE_SHARE, NOISE_FROM = 1 / 16, 64
 steps of 256 (labels have less)."""
 LOSSLESS_HUE, LOSSY_HUE = 24, 48
 """How far from the line between the background and a colour, in steps of 256, another hue begins."""
+FAINT_FROM, FAINT_PICTURE, FAINT_DRAWN = 1 / 8, 0.005, 0.25
+"""From this share of the contrast up, what is not drawn may have been meant; more than these shares of the picture and of what
+is drawn are no edges."""
 BLACK = 16
 """The brightest channel of what counts as black in a coloured picture, in steps of 256."""
 
@@ -201,7 +204,12 @@ def drawn(pictures: Sequence[MaskPicture], height: int, width: int) -> Drawn:
                 "meant, invert the mask"
             )
     else:
-        regions, reading = _by_colours(small, opaque)
+        regions, reading, faint = _by_colours(small, opaque)
+        if faint:
+            notices.append(
+                f"{faint:.1%} of the mask is fainter than halfway and does not count as drawn; if it should, export the mask as "
+                "PNG in flat colours"
+            )
         if _surrounds(regions) and not all(region.all() for region in regions):
             notices.append("what counts as drawn in the mask surrounds the rest; if the rest is meant, invert the mask")
     return Drawn([resized(region, height, width) for region in regions], reading, notices)
@@ -274,15 +282,18 @@ class _Colours(NamedTuple):
         return self.values[np.where(among, self.counts, -1).argmax()]
 
 
-def _by_colours(pictures: Sequence[MaskPicture], opaque: Sequence[np.ndarray]) -> tuple[list[np.ndarray], str]:
-    """(h, w) bool of each picture by its colours, and how they were read; transparent specks are not drawn."""
+def _by_colours(pictures: Sequence[MaskPicture], opaque: Sequence[np.ndarray]) -> tuple[list[np.ndarray], str, float]:
+    """(h, w) bool of each picture by its colours, how they were read, and the share of what is too faint, where it is much.
+
+    Transparent specks are not drawn.
+    """
     lossy = any(picture.lossy for picture in pictures)
     grey = all(picture.values.ndim == 2 or (lossy and _is_grey(picture.values)) for picture in pictures)
     packed = [_packed(picture, grey=grey) for picture in pictures]
     colours = _different([codes[region] for codes, region in zip(packed, opaque, strict=True)], grey)
     if len(colours.codes) <= 1:
         whole = bool(colours.values.any())
-        return [region & whole for region in opaque], f"there is one colour, and it is {'not ' * whole}black"
+        return [region & whole for region in opaque], f"there is one colour, and it is {'not ' * whole}black", 0.0
     background = _background(colours, _different([side(codes) for codes in packed for side in _SIDES], grey))
     distance = np.abs(colours.values - background).max(axis=1)
     farthest = colours.values[distance.argmax()]
@@ -303,10 +314,18 @@ def _by_colours(pictures: Sequence[MaskPicture], opaque: Sequence[np.ndarray]) -
         reading = f"what is at least halfway from the background {_name(background)} to {_name(farthest)} is drawn"
         reading += "" if grey else ", or is of another hue"
     verdict = _is_drawn(colours.values, background, areas, LOSSLESS_HUE if exact else LOSSY_HUE)
-    return [
+    faint = colours.counts[~verdict & (distance > FAINT_FROM * distance.max())].sum() / colours.counts.sum()
+    likely = np.issubdtype(packed[0].dtype, np.floating)  # what is unlikely is no shade that was drawn
+    much = (
+        not exact
+        and not likely
+        and faint > max(FAINT_PICTURE, FAINT_DRAWN * colours.counts[verdict].sum() / colours.counts.sum())
+    )
+    regions = [
         verdict[np.searchsorted(colours.codes, codes).clip(max=len(verdict) - 1)] & region
         for codes, region in zip(packed, opaque, strict=True)
-    ], reading
+    ]
+    return regions, reading, float(faint) if much else 0.0
 
 
 def _is_grey(colours: np.ndarray) -> bool:

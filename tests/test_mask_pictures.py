@@ -123,6 +123,17 @@ def test_dark_on_bright_and_another_shape_are_said() -> None:
     assert "has 128 x 128 pixels and the video 128 x 96: it was stretched" in read(np.eye(128)).notices[0]
 
 
+def test_what_is_too_faint_to_count_is_said(tmp_path: Path) -> None:
+    """After compression a dark label is no area any more that could be told from a shadow."""
+    path = saved(mask_forms.labels(90, 255), tmp_path, "mask.jpg")
+    found = read(path)
+    assert iou(found.regions[0]) == pytest.approx((REGION & ~mask_forms.LEFT).sum() / REGION.sum(), abs=0.05)
+    assert ["% of the mask is fainter than halfway and does not count" in text for text in found.notices] == [True]
+    # Two colours of the same strength are told apart by their hues.
+    hues = saved(coloured((0, 0, 90), (255, 0, 0)), tmp_path, "hues.jpg", quality=95)
+    assert iou(read(hues).regions[0]) > 0.85 and not read(hues).notices
+
+
 def test_few_transparent_pixels_are_specks_unless_they_are_all_that_was_drawn() -> None:
     alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
     alpha[50, 60:63] = 0
