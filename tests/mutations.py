@@ -295,13 +295,6 @@ MUTATIONS = (
     ),
     Mutation(
         "drawaudio_model/mask_pictures.py",
-        "if most < NOISE_FROM and",
-        "if most < 256 and",
-        "the noise of compression is drawn",
-        "tests/test_mask_pictures.py -k arrives",
-    ),
-    Mutation(
-        "drawaudio_model/mask_pictures.py",
         "if _surrounds(opaque):",
         "if not opaque:",
         "a hole is what is not drawn",
@@ -341,13 +334,6 @@ MUTATIONS = (
         "if not table.columns:",
         "a row with decimal commas is left out",
         "tests/test_curve_files.py",
-    ),
-    Mutation(
-        "pipelines/sources/folder.py",
-        'if found := self._composed.get(unicodedata.normalize("NFC", name)):',
-        "if found := self._composed.get(name):",
-        "a caption with accents names no file",
-        "tests/test_folder_source.py -k composed",
     ),
     Mutation(
         MASKS,
