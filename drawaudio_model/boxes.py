@@ -4,6 +4,7 @@ They are the record of which part of the picture sounds; masks.py makes masks of
 """
 
 import json
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,8 @@ class Box:
         if not (0 <= self.x0 < self.x1 <= 1 and 0 <= self.y0 < self.y1 <= 1):
             raise ValueError(
                 f"box {self.x0:g},{self.y0:g},{self.x1:g},{self.y1:g} of frame {self.frame} has corners outside "
-                "0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, as shares of the picture; clip it to the picture"
+                "0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1, as shares of the picture; divide pixels by its size, and "
+                "clip the box to it"
             )
 
 
@@ -75,8 +77,10 @@ def decode_boxes(text: str | bytes) -> list[list[list[float]]]:
     """
     try:
         frames = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ValueError(f"boxes are no JSON: {error}") from error
+    except RecursionError as error:
+        raise ValueError("boxes are no JSON that can be read: lists within lists without end") from error
     if not isinstance(frames, list) or not all(isinstance(frame, list | str) for frame in frames):
         raise ValueError("boxes JSON is no list of frames, each with rows of phrase, confidence, x0, y0, x1, y1")
     return [[_box_row(line) for line in rows.splitlines()] if isinstance(rows, str) else rows for rows in frames]
@@ -94,7 +98,10 @@ def select_boxes(
 
 
 def _box_from_row(frame: int, row: Sequence[float]) -> Box:
-    if not isinstance(row, list) or len(row) != 6 or not all(isinstance(value, int | float) for value in row):
+    numbers = isinstance(row, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in row
+    )
+    if not numbers or len(row) != 6:
         raise ValueError(f"boxes JSON has {row!r} in frame {frame}, expected [phrase, confidence, x0, y0, x1, y1]")
     return Box(frame, int(row[0]), *(float(value) for value in row[1:]))
 

@@ -63,7 +63,7 @@ class Guidance:
         loudness: s_loudness of `guided_noise`, for a model that was trained with signal dropout; 0 is the paper's.
 
     Raises:
-        ValueError: when the interval is none, or the loudness has a negative or infinite weight.
+        ValueError: when the interval is none, a weight is no finite number, or the loudness has a negative one.
     """
 
     text: float | None = TEXT_SCALE
@@ -74,6 +74,9 @@ class Guidance:
     def __post_init__(self) -> None:
         if not (len(self.interval) == 2 and 0 <= self.interval[0] < self.interval[1] <= 1):
             raise ValueError(f"guidance_interval is {self.interval}, expected (from, to) with 0 <= from < to <= 1")
+        for name, weight in (("text", self.text), ("video", self.video)):
+            if weight is not None and not math.isfinite(weight):
+                raise ValueError(f"guidance_{name} is {weight}, expected a number, such as 3.5")
         if self.loudness is not None and not 0 <= self.loudness < float("inf"):
             raise ValueError(f"guidance_loudness is {self.loudness}, expected 0 (as learnt) or more, such as 2")
 

@@ -11,11 +11,8 @@ Legend: B batch, T mel frames.
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,8 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from drawaudio_model.clip_format import HOP_LENGTH, LOUDNESS_FPS, SAMPLE_RATE, WINDOW_LENGTH
+from drawaudio_model.curve_files import check_points
 
-CSV_COLUMNS = ("time_seconds", "level")
+# The files of curves were read here before; code outside may still import this from here.
+from drawaudio_model.curve_files import read_points as read_points
+from drawaudio_model.curve_files import write_points as write_points
 
 
 def loudness_signal(
@@ -126,14 +126,14 @@ def from_points(points: Sequence[tuple[float, float]], seconds: float) -> np.nda
     """(10 * seconds,) float32 loudness signal of a drawn curve: straight lines between points, flat beyond the ends.
 
     Args:
-        points: (time in seconds, level in [0, 1]), times strictly rising; a jump is two points close together. Points
-            beyond the clip shape the line up to its end.
+        points: (time in seconds, level in [0, 1]), times rising; two points at one time are a jump, which has the second's
+            level. Points beyond the clip shape the line up to its end.
         seconds: length of the clip.
 
     Raises:
-        ValueError: for no point, a time that does not rise, or a value that is not finite or out of range.
+        ValueError: for no point, a time that falls, or a value that is not finite or out of range.
     """
-    _check_points(points)
+    check_points(points)
     times, levels = zip(*points, strict=True)
     return np.interp(point_times(seconds), times, levels).astype(np.float32)
 
@@ -159,81 +159,6 @@ def to_points(signal: np.ndarray | Tensor) -> list[tuple[float, float]]:
         raise ValueError(f"loudness signal has shape {levels.shape}, expected one axis; take one clip of the batch")
     times = point_times(len(levels) / LOUDNESS_FPS)
     return [(float(time), float(level)) for time, level in zip(times, levels, strict=True)]
-
-
-def write_points(path: Path, points: Sequence[tuple[float, float]]) -> None:
-    """Writes a curve as CSV (columns time_seconds, level) or JSON (a list of objects with those keys), by suffix."""
-    _check_points(points)
-    rows = [dict(zip(CSV_COLUMNS, (float(time), float(level)), strict=True)) for time, level in points]
-    if _suffix(path) == ".json":
-        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, CSV_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def read_points(path: Path) -> list[tuple[float, float]]:
-    """The (time in seconds, level) points of a curve file as `write_points` writes it.
-
-    Raises:
-        ValueError: naming the file and, for CSV, the line, when it is not such a curve.
-    """
-    rows = _read_json(path) if _suffix(path) == ".json" else _read_csv(path)
-    points = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            points.append((float(row["time_seconds"]), float(row["level"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path} point {number} is {row!r}, expected numbers for {CSV_COLUMNS[0]} and {CSV_COLUMNS[1]}"
-            ) from error
-    try:
-        _check_points(points)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return points
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, rows = reader.fieldnames, list(reader)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no CSV: {error}") from error
-    if columns is None or not set(CSV_COLUMNS) <= set(columns):
-        raise ValueError(f"{path} has the columns {columns}, expected {', '.join(CSV_COLUMNS)}")
-    return rows
-
-
-def _read_json(path: Path) -> list[dict[str, float]]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if not isinstance(rows, list):
-        raise ValueError(f"{path} holds a {type(rows).__name__}, expected a list of points")
-    return rows
-
-
-def _suffix(path: Path) -> str:
-    if path.suffix.lower() not in (".csv", ".json"):
-        raise ValueError(f'loudness curve {path} ends in "{path.suffix}", expected .csv or .json')
-    return path.suffix.lower()
-
-
-def _check_points(points: Sequence[tuple[float, float]]) -> None:
-    if not points:
-        raise ValueError("loudness curve has no points, expected at least one (time, level)")
-    before = -math.inf
-    for time, level in points:
-        if not math.isfinite(time) or time <= before:
-            raise ValueError(f"loudness curve has the time {time} s after {before} s, expected rising times; sort it")
-        if not 0 <= level <= 1:
-            raise ValueError(f"loudness curve has the level {level} at {time} s, expected 0 to 1 (linear RMS)")
-        before = time
 
 
 def _points(seconds: float) -> int:

@@ -2,7 +2,9 @@
 
 Boxes (boxes.py) are the record, small and independent of the picture's size; masks are rasterised from them when needed.
 True means "this sounds". A frame without a box is empty while another frame has one: the object is not in the picture then. With
-no box at all there is no instruction, and the mask is the whole frame.
+no box at all there is no instruction, and the mask is the whole frame; a mask that a person gives must have something in it.
+
+What counts as drawn in a picture is said in mask_pictures.py.
 
 Legend: V video frames, H/W pixels.
 """
@@ -10,8 +12,10 @@ Legend: V video frames, H/W pixels.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +23,18 @@ from PIL import Image
 from torch import Tensor
 
 # boxes_to_json and select_boxes lay in this file before; code outside may still import them from here.
-from drawaudio_model.boxes import Box, boxes_from_json, check_frame
+from drawaudio_model.boxes import Box, boxes_from_json, check_frame, decode_boxes
 from drawaudio_model.boxes import boxes_to_json as boxes_to_json
 from drawaudio_model.boxes import select_boxes as select_boxes
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
+from drawaudio_model.mask_pictures import DAMAGES, MaskPicture, drawn, open_picture, picture_of
+from drawaudio_model.text_files import decode
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+PREVIEW_SUFFIXES = IMAGE_SUFFIXES[:5]
+"""Of pictures that are written: those that any browser shows."""
+ASPECT_TOLERANCE = 0.02
+"""Difference of a mask's and a video's width to height that rounding may leave."""
 
 
 def rasterize(
@@ -99,60 +109,134 @@ def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return mask[..., rows[:, None], columns[None, :]]
 
 
-def from_images(images: Sequence[np.ndarray], height: int, width: int, *, frames: int) -> np.ndarray:
-    """(V, H, W) bool of drawn pictures: one for all frames, or one per frame.
+class DrawnMask(NamedTuple):
+    """A mask, and what its reader decided."""
 
-    Drawn is what is opaque in a picture with transparency (alpha at least half), else what is bright (mean of the
-    channels at least half).
+    regions: np.ndarray
+    """(V, H, W) bool."""
+    reading: str
+    """What counts as drawn in it, in a clause."""
+    notices: list[str]
+    """What may be meant otherwise."""
+
+
+def from_pictures(pictures: Sequence[MaskPicture], height: int, width: int, *, frames: int) -> DrawnMask:
+    """What is drawn in pictures: one for all frames, or one for each frame; see mask_pictures.py for the rule.
+
+    One picture more or fewer than frames is what an export at 4 fps may give: the last one is held, or left out.
 
     Args:
-        images: each (h, w), (h, w, 3) or (h, w, 4), bool or uint8, any size.
+        pictures: of any size.
         height: of the result.
         width: of the result.
         frames: V.
 
     Raises:
-        ValueError: for another number of images than 1 or V, or another kind of array.
+        ValueError: for another number of pictures.
     """
-    if len(images) not in (1, frames):
-        raise ValueError(f"mask has {len(images)} pictures, expected 1 or one for each of the {frames} frames")
-    regions = [resize_mask(_drawn(np.asarray(image)), height, width) for image in images]
-    return np.repeat(np.stack(regions), frames // len(regions), axis=0)
+    check_count(len(pictures), frames, "pictures", "ffmpeg -i mask.mp4 -vf fps=4 mask/%04d.png")
+    found = drawn(pictures[:frames], height, width)
+    regions = np.stack(found.regions)
+    notices = list(found.notices)
+    sizes = {(picture.values.shape[1], picture.values.shape[0]) for picture in pictures}
+    w, h = next(iter(sizes))
+    if any(abs(w * height - h * width) > ASPECT_TOLERANCE * h * width for w, h in sizes):
+        notices.append(
+            f"the mask has {w} x {h} pixels and the video {width} x {height}: it was stretched to the picture"
+        )
+    return DrawnMask(hold_to(regions, frames), found.reading, notices)
 
 
-def _drawn(image: np.ndarray) -> np.ndarray:
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
-        raise ValueError(f"mask picture has shape {image.shape}, expected (H, W), (H, W, 3) or (H, W, 4)")
-    if image.dtype == bool:
-        return image if image.ndim == 2 else image.any(axis=2)
-    if image.dtype != np.uint8:
-        raise ValueError(f"mask picture has the type {image.dtype}, expected bool or uint8")
-    if image.ndim == 3 and image.shape[2] == 4:
-        if image[..., 3].min() < 255:
-            return image[..., 3] >= 128
-        image = image[..., :3]
-    return image >= 128 if image.ndim == 2 else image.mean(axis=2) >= 127.5
+def hold_to(regions: np.ndarray, frames: int) -> np.ndarray:
+    """(V, H, W) from a region for all frames, or one for nearly all of them, of which the last is held."""
+    return np.concatenate([regions, np.repeat(regions[-1:], max(frames - len(regions), 0), axis=0)])[:frames]
+
+
+def check_count(count: int, frames: int, things: str, export: str) -> None:
+    """Raises ValueError for another number of pictures than 1 or one for each frame, give or take one."""
+    if count != 1 and abs(count - frames) > 1:
+        raise ValueError(
+            f"mask has {count} {things}, expected 1 or one for each of the {frames} frames of the video (4 a second); "
+            f"export it with {frames}: {export}"
+        )
+
+
+def from_images(images: Sequence[np.ndarray | Image.Image], height: int, width: int, *, frames: int) -> np.ndarray:
+    """(V, H, W) bool of drawn pictures, as `from_pictures`.
+
+    Args:
+        images: as `mask_pictures.picture_of` takes them.
+        height: of the result.
+        width: of the result.
+        frames: V.
+
+    Raises:
+        ValueError: for another number of images than 1 or about V, or another kind of image.
+    """
+    return from_pictures([picture_of(image) for image in images], height, width, frames=frames).regions
 
 
 def read_mask(path: Path, height: int, width: int, *, frames: int) -> np.ndarray:
-    """(V, H, W) bool from a picture, a folder of pictures (by name order), or a .json of boxes.
+    """(V, H, W) bool of a mask's file, as `read_drawn`."""
+    return read_drawn(path, height, width, frames=frames).regions
+
+
+def read_drawn(path: Path, height: int, width: int, *, frames: int) -> DrawnMask:
+    """A mask from a picture, a folder of pictures (in the order of the numbers in their names), a .json of boxes or a .npy.
 
     Raises:
         ValueError: for another kind of file, or a number of pictures that does not fit.
     """
+    if path.suffix.lower() == ".json" and not path.is_dir():
+        text = decode(path.read_bytes(), f"mask {path}", "JSON")
+        count = len(decode_boxes(text))
+        check_count(count, frames, "frames of boxes", "drawaudio mask VIDEO --text THING -o mask.json")
+        boxes = boxes_from_json(text, frames=None)
+        regions = rasterize(boxes, height, width, frames=count, whole_frame_if_empty=False)
+        return DrawnMask(hold_to(regions, frames), "what lies in a box is drawn", [])
+    return from_pictures(open_pictures(path, width), height, width, frames=frames)
+
+
+def open_pictures(path: Path, width: int | None = None) -> list[MaskPicture]:
+    """The pictures of a picture's file, of a folder or of a .npy.
+
+    Args:
+        path: the file or folder.
+        width: of the video in pixels, which tells (V, h, w) from (h, w, 3); None: unknown.
+
+    Raises:
+        ValueError: for another kind of file, or a folder without a picture.
+    """
     if path.is_dir():
-        pictures = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-        if not pictures:
+        # What begins with a dot is a system's own, such as "._0001.png" beside "0001.png".
+        names = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."]
+        if not names:
             raise ValueError(f"mask folder {path} has no picture ({', '.join(IMAGE_SUFFIXES)})")
-        return from_images([_read_image(picture) for picture in pictures], height, width, frames=frames)
-    if path.suffix.lower() == ".json":
-        return rasterize(boxes_from_json(path.read_bytes(), frames=frames), height, width, frames=frames)
+        return [open_picture(picture) for picture in sorted(names, key=_natural)]
+    if path.suffix.lower() == ".npy":
+        try:
+            array = np.load(path, allow_pickle=False)
+        except (ValueError, *DAMAGES) as error:
+            raise ValueError(f"mask {path} holds no array that can be read: {error}") from error
+        return array_pictures(array, width)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return from_images([_read_image(path)], height, width, frames=frames)
-    raise ValueError(f"mask {path} is neither a picture ({', '.join(IMAGE_SUFFIXES)}), a folder of them, nor a .json")
+        return [open_picture(path)]
+    raise ValueError(
+        f"mask {path} is neither a picture ({', '.join(IMAGE_SUFFIXES)}), a folder of them, a video, a .npy, nor a .json of "
+        "boxes"
+    )
 
 
-def _read_image(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        has_alpha = "A" in image.getbands() or "transparency" in image.info
-        return np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+def array_pictures(array: np.ndarray, width: int | None = None) -> list[MaskPicture]:
+    """The pictures of an array: (h, w), one colour picture (h, w, 1 to 4), or a stack of either.
+
+    Three axes whose last has 3 or 4 are one picture, unless the video is so narrow itself.
+    """
+    one = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 2, 3, 4) and array.shape[-1] != width)
+    return [picture_of(picture) for picture in ([array] if one else array)] if array.ndim >= 2 else [picture_of(array)]
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, int | str]], str]:
+    """Orders frame_2 before frame_10; names that are equal but for zeros in front by themselves."""
+    parts = re.split(r"([0-9]+)", path.name.lower())
+    return [(1, int(part)) if part.isdigit() else (0, part) for part in parts if part], path.name

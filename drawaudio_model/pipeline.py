@@ -54,11 +54,11 @@ from drawaudio_model.generation.instructions import (
     check_given,
     check_seed,
     detector_in,
+    drawn_mask,
     find_boxes,
     hold_last,
     is_text,
     read_loudness,
-    read_mask,
     read_video,
 )
 from drawaudio_model.generation.output import DrawAudioOutput
@@ -240,6 +240,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         *,
         negative_prompt: str | None = None,
         mask: Mask | None = None,
+        mask_invert: bool = False,
         loudness: Loudness | None = None,
         seconds: float | None = None,
         video_fps: float | None = None,
@@ -261,8 +262,9 @@ class DrawAudioPipeline(DiffusionPipeline):
                 from the other instructions alone.
             prompt: what should sound.
             negative_prompt: what should not sound; needs no prompt.
-            mask: which part of the picture sounds; see `generation.instructions.read_mask`, or the text of a thing, which
+            mask: which part of the picture sounds; see `generation.instructions.drawn_mask`, or the text of a thing, which
                 `detector` then looks for. None: the whole picture.
+            mask_invert: what the mask leaves out sounds.
             loudness: when and how loud; see `generation.instructions.read_loudness`. Levels are RMS of a waveform that peaks at
                 0.5. None: the model's own choice.
             seconds: length of the sound; default the video's, or 8 s without a video.
@@ -291,11 +293,10 @@ class DrawAudioPipeline(DiffusionPipeline):
             ValueError: for no instruction at all, a setting without what it is for, or an instruction that cannot be read.
         """
         asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
-        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=asked)
+        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=asked, mask_invert=mask_invert)
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
-        if seed is not None:
-            check_seed(seed)
+        check_seed(seed)
         guidance = asked.resolved(self.own_guidance, has_video=video is not None)
         picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
         seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
@@ -305,7 +306,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         if curve is not None and self.domain is not None:
             curve, cut = self.domain.limit_curve(curve)
             notices += [cut] if cut else []
-        cavp, cavp_masked = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS)
+        cavp, masked, said = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS, mask_invert)
+        notices += said
         return_freed_memory()
         # Both at once: the encoders' weights, which are what short texts cost, are read once.
         texts = self.text([prompt or "", negative_prompt or ""])
@@ -320,7 +322,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             text,
             negative,
             cavp=cavp,
-            cavp_masked=cavp_masked,
+            cavp_masked=masked,
             loudness=None if curve is None else torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))[None],
             seconds=whole,
         )
@@ -582,17 +584,17 @@ class DrawAudioPipeline(DiffusionPipeline):
         return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
 
     def _picture_features(
-        self, frames: np.ndarray | None, mask: Mask | None, length: int
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """CAVP features of the frames and of the masked frames, (1, length, D) each; None for what is not given."""
+        self, frames: np.ndarray | None, mask: Mask | None, length: int, invert: bool = False
+    ) -> tuple[Tensor | None, Tensor | None, list[str]]:
+        """CAVP features of the frames and of the masked frames, (1, length, D) each, and what to say of the mask."""
         if frames is None:
-            return None, None
+            return None, None, []
         held = hold_last(frames, length)
-        cavp = self.cavp.encode_frames(held)
         if mask is None:
-            return cavp, None
+            return self.cavp.encode_frames(held), None, []
         if is_text(mask):
             self.detector = self.detector or detector_in(self.detector_folder, mask)
             mask = find_boxes(self.detector, frames, mask)
-        regions = hold_last(read_mask(mask, *frames.shape[:3]), length)
-        return cavp, self.cavp.encode_frames(apply_mask(held, regions))
+        regions, _, notices = drawn_mask(mask, *frames.shape[:3], invert=invert)
+        masked = apply_mask(held, hold_last(regions, length))
+        return self.cavp.encode_frames(held), self.cavp.encode_frames(masked), notices

@@ -46,7 +46,9 @@ SAMPLING = "drawaudio_model/generation/sampling.py"
 MASK_ATTENTION, LOUDNESS_CONTROL = "drawaudio_model/mask_attention.py", "drawaudio_model/loudness_control.py"
 LOUDNESS, MEL, MASKS, CAVP = (f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp"))
 SHARD, DATASET = (f"drawaudio_model/{name}.py" for name in ("shard", "dataset"))
-DENOISER, TRAINING_LOOP, TRAINING_PARTS = (f"drawaudio_model/training/{name}.py" for name in ("denoiser", "loop", "parts"))
+DENOISER, TRAINING_LOOP, TRAINING_PARTS = (
+    f"drawaudio_model/training/{name}.py" for name in ("denoiser", "loop", "parts")
+)
 EVALUATE, CONTROL = (f"drawaudio_model/{name}.py" for name in ("evaluate", "control"))
 SAMPLE_SOUNDS, CONTROL_ROWS = (f"drawaudio_model/evaluation/{name}.py" for name in ("sample_sounds", "control_rows"))
 SIGNAL_TESTS = "tests/test_pipeline_signal.py"
@@ -145,8 +147,8 @@ MUTATIONS = (
     ),
     Mutation(
         PIPELINE,
-        "self.cavp.encode_frames(apply_mask(held, regions))",
-        "self.cavp.encode_frames(held)",
+        "masked = apply_mask(held, hold_last(regions, length))",
+        "masked = held",
         "a mask is read and not applied",
         f"{SIGNAL_TESTS} -k picture",
     ),
@@ -269,6 +271,69 @@ MUTATIONS = (
         "return frames * (~keep).to(frames.dtype)",
         "torch frames are black inside the mask",
         "tests/test_masks.py -k blackens",
+    ),
+    Mutation(
+        "drawaudio_model/mask_pictures.py",
+        "image = ImageOps.exif_transpose(image)",
+        "image = image.copy()",
+        "a mask from a telephone lies on its side",
+        "tests/test_mask_pictures.py -k arrives",
+    ),
+    Mutation(
+        "drawaudio_model/mask_pictures.py",
+        "reached |= mixture & (part >= 0.5)",
+        "reached |= mixture & (part >= 0.9)",
+        "a soft edge belongs to the background",
+        "tests/test_mask_pictures.py -k arrives",
+    ),
+    Mutation(
+        "drawaudio_model/mask_pictures.py",
+        "exact = not lossy and",
+        "exact = not lossy and False and",
+        "a label below half of the others is not drawn",
+        "tests/test_mask_pictures.py -k arrives",
+    ),
+    Mutation(
+        "drawaudio_model/mask_pictures.py",
+        "if _surrounds(opaque):",
+        "if not opaque:",
+        "a hole is what is not drawn",
+        "tests/test_mask_pictures.py -k arrives",
+    ),
+    Mutation(
+        "drawaudio_model/generation/instructions.py",
+        "regions, notices = ~regions, [",
+        "regions, notices = regions, [",
+        "an inverted mask is not inverted",
+        "tests/test_mask_pictures.py -k inverted",
+    ),
+    Mutation(
+        "drawaudio_model/generation/instructions.py",
+        "if not regions.any():",
+        "if not regions.size:",
+        "an empty mask changes nothing without a word",
+        "tests/test_mask_pictures.py -k empty",
+    ),
+    Mutation(
+        MASKS,
+        "sorted(names, key=_natural)",
+        "sorted(names)",
+        "frame 10 comes before frame 2",
+        "tests/test_mask_pictures.py -k numbers",
+    ),
+    Mutation(
+        "drawaudio_model/curve_files.py",
+        "level = 10 ** (level / 20)",
+        "level = 10 ** (level / 10)",
+        "decibels of a curve are taken for those of a power",
+        "tests/test_curve_files.py",
+    ),
+    Mutation(
+        "drawaudio_model/curve_files.py",
+        "if table.faults:",
+        "if not table.columns:",
+        "a row with decimal commas is left out",
+        "tests/test_curve_files.py",
     ),
     Mutation(
         MASKS,

@@ -1,8 +1,14 @@
 """The `drawaudio` command: what people type, what they get, and one sentence with exit code 2 where it is wrong."""
 
+import contextlib
+import fcntl
 import json
+import os
+import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import av
@@ -16,11 +22,12 @@ from drawaudio_model.boxes import Box, boxes_from_json, boxes_to_json
 from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.commands.draw import contact_sheet
-from drawaudio_model.commands.generate import parse_loudness
 from drawaudio_model.evaluation.listening_page import write_video
+from drawaudio_model.generation.instructions import parse_loudness
 from drawaudio_model.generation.mixing import mix
 from drawaudio_model.loudness import from_points, loudness_signal, read_points, write_points
 from drawaudio_model.media import read_waveform, write_audio
+from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.shard import ShardWriter
 from tests.tiny_audioldm2 import tiny_audioldm2
 from tests.tiny_detector import tiny_detector
@@ -167,6 +174,9 @@ def test_a_curve_changes_its_form_without_a_change(tmp_path: Path) -> None:
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "curve.csv").read_bytes()
     assert main(["curve", str(tmp_path / "curve.csv"), "-o", str(tmp_path / "cut.csv"), "--seconds", "1"]) == 0
     assert read_points(tmp_path / "cut.csv") == drawn[:2]
+    (tmp_path / "late.csv").write_text("time_seconds,level\n5,0.2\n6,0.1\n")
+    assert main(["curve", str(tmp_path / "late.csv"), "-o", str(tmp_path / "cut.csv"), "--seconds", "1"]) == 0
+    assert read_points(tmp_path / "cut.csv") == [(0.0, 0.2)]
 
 
 def test_a_mask_by_text_becomes_boxes_and_a_sound(
@@ -187,6 +197,78 @@ def test_a_mask_by_text_becomes_boxes_and_a_sound(
         assert main([*command, "--steps", "1", "--seed", "7", "--device", "cpu", "-o", str(tmp_path / "o.flac")]) == 0
         sounds.append((tmp_path / "o.flac").read_bytes())
     assert sounds[0] == sounds[1]
+
+
+def test_a_mask_means_the_same_by_hand_in_python_and_in_tracks(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Drawn faintly, in an index of a palette, and inverted."""
+    region = np.zeros((48, 64), np.uint8)
+    region[10:40, :20] = 1
+    Image.fromarray(region).save(tmp_path / "mask.png")
+    common = ["--model", str(model), "--steps", "1", "--seed", "7", "--device", "cpu"]
+    told = ["generate", str(video), *common, "-o", str(tmp_path / "o.wav")]
+    sounds = {}
+    for name, more in {
+        "drawn": ["--mask", str(tmp_path / "mask.png")],
+        "inverted": ["--mask", str(tmp_path / "mask.png"), "--mask-invert"],
+        "none": [],
+    }.items():
+        assert main([*told, *more]) == 0
+        sounds[name] = read_waveform(tmp_path / "o.wav")
+    assert np.abs(sounds["drawn"] - sounds["inverted"]).max() > 1e-3
+    pipe = DrawAudioPipeline.from_pretrained(model)
+    for name, mask, invert in (
+        ("drawn", region, False),
+        ("inverted", Image.open(tmp_path / "mask.png"), True),
+        ("drawn", region == 0, True),
+    ):
+        audio = pipe(video, mask=mask, mask_invert=invert, num_inference_steps=1, seed=7).audios[0]
+        assert read_waveform(tmp_path / "o.wav").shape == audio.shape
+        assert sounds[name] == pytest.approx(audio, abs=1e-3)
+    (tmp_path / "tracks.json").write_text(json.dumps([{"mask": "mask.png", "mask_invert": True, "seed": 7}]))
+    command = ["mix", str(video), "--tracks", str(tmp_path / "tracks.json"), *common, "-o", str(tmp_path / "mix.wav")]
+    assert main(command) == 0
+    (stem,) = (tmp_path / "mix.stems").iterdir()
+    assert soundfile.read(stem, dtype="float32")[0] == pytest.approx(sounds["inverted"], abs=1e-3)
+    capsys.readouterr()
+    assert main([*told, "--mask", "0,0,1,1"]) == 0
+    assert "notice: the mask is the whole picture, as if there were none" in capsys.readouterr().err
+    assert read_waveform(tmp_path / "o.wav") == pytest.approx(sounds["none"], abs=1e-3)
+
+
+def test_a_level_curve_has_no_correlation(
+    model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["generate", str(video), "--model", str(model), "--steps", "1", "--seed", "7", "--device", "cpu"]
+    assert main([*command, "--loudness", "0:0.1,2:0.1", "-o", str(tmp_path / "out.wav")]) == 0
+    shown = capsys.readouterr().out
+    assert "correlation undefined: one of the two never changes" in shown and "nan" not in shown
+
+
+def test_a_command_has_one_bar(model: Path, video: Path, tmp_path: Path) -> None:
+    """On a terminal, and counting the steps of all that is made."""
+    tracks = [{"text": "a bell rings"}, {"text": "rain falls"}]
+    (tmp_path / "tracks.json").write_text(json.dumps(tracks))
+    common = ["--model", str(model), "--steps", "2", "--seed", "7", "--device", "cpu", "-o", str(tmp_path / "out.wav")]
+    for words in (
+        ["mix", str(video), "--tracks", str(tmp_path / "tracks.json")],
+        ["generate", str(video), "--text", "a bell rings", "--candidates", "2"],
+    ):
+        ours, theirs = os.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        command = [sys.executable, "-m", "drawaudio_model.cli", *words, *common]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+            os.close(theirs)
+            shown = b""
+            with contextlib.suppress(OSError):  # what a terminal says when its last writer has gone
+                while part := os.read(ours, 4096):
+                    shown += part
+        os.close(ours)
+        assert process.returncode == 0, shown
+        bars = re.findall(r"([^\r\n]*?): +[0-9]+%\|[^|\r\n]*\| ([0-9]+)/([0-9]+)", shown.decode())
+        assert {(name, total) for name, _, total in bars} == {("generate", "4")}
+        assert bars[-1][1] == "4"
 
 
 def test_generate_with_every_option(model: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -254,6 +336,16 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["generate", "VIDEO", "--model", "no-model", "-o", "out.wav"], "is no model folder"),
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "0.9,0,0.1,1", "-o", "out.wav"], "corners outside"),
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "a,b,c,d", "-o", "out.wav"], "is no box"),
+        (
+            ["generate", "VIDEO", "--model", "none", "--mask", "0.5,0.3,1", "-o", "o.wav"],
+            "3 numbers of 3 parts, expected",
+        ),
+        (["generate", "VIDEO", "--model", "none", "--mask-invert", "-o", "o.wav"], "without --mask"),
+        (["generate", "VIDEO", "--model", "none", "--guidance-text", "nan", "-o", "o.wav"], "guidance_text is nan"),
+        (["generate", "VIDEO", "--model", "none", "--guidance-video", "inf", "-o", "o.wav"], "guidance_video is inf"),
+        (["generate", "VIDEO", "--model", "MODEL", "--seconds", "1e9", "-o", "o.wav"], "at most the video's 2.00 s"),
+        (["generate", "VIDEO", "--model", "MODEL", "--loudness", "0:0,1e8:0.3", "-o", "o.wav"], "at most 21600"),
+        (["generate", "VIDEO", "--model", "MODEL", "--loudness", "0:0,2000:0.3", "-o", "o.wav"], "like milliseconds"),
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "gone.png", "-o", "out.wav"], "gone.png does not exist"),
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "bell", "-o", "out.wav"], "has no detector"),
         (["generate", "VIDEO", "--model", "MODEL", "--loudness", "0:x", "-o", "out.wav"], "neither a file nor points"),

@@ -1,6 +1,7 @@
 """The user's own media: what becomes a clip, under which key, in which split, and what a bad captions file is told."""
 
 import re
+import unicodedata
 from fractions import Fraction
 
 import av
@@ -107,7 +108,7 @@ def test_splits_are_stable_and_close_to_their_shares(tmp_path):
         (("file,caption,colour", "dog.mp4,x,red"), "line 1: columns are file,caption,colour"),
         (
             ("file,caption", "dog.mp4,A dog, barking"),
-            "line 2: 3 fields, expected 2; put a caption with commas in quotes",
+            "line 2: 3 fields, expected 2; put a text with commas in quotes",
         ),
         (("file,caption", "cat.mp4,A cat"), "line 2: cat.mp4 is not in"),
         (("file,caption", "dog.mp4,"), "line 2: the caption of dog.mp4 is empty"),
@@ -118,7 +119,18 @@ def test_splits_are_stable_and_close_to_their_shares(tmp_path):
             "line 2: the split of dog.mp4 is 'dev', expected one of train, val, test",
         ),
         (("file,caption", "captions.csv,a"), "line 2: captions.csv is no media that is read here"),
-        (("file,caption", 'dog.mp4,"A dog'), "is no CSV in UTF-8: unexpected end of data"),
+        (("file,caption", 'dog.mp4,"A 12" disc"'), "is no CSV in UTF-8: line 2: ',' expected after"),
+        (("file,caption,caption", "dog.mp4,a,b"), "line 1: the header has the column 'caption' twice"),
+        (("file,caption", "dig.mp4,A dog"), "line 2: dig.mp4 is not in"),
+        (("file,caption", "dig.mp4,A dog"), "(is it dog.mp4?)"),
+        (("file,caption", "../dog.mp4,A dog"), "line 2: ../dog.mp4 is not in"),
+        (("file,caption", "dog.mp4,a", 'x,"two', 'lines"', "y"), "line 3: x is not in"),
+        (("file,caption", "dog.mp4,a", 'x,"two', 'lines"', "y"), "line 5: 1 fields, expected 2"),
+        (
+            ("file;caption", "dog.mp4;A dog; barking"),
+            "line 2: 3 fields, expected 2; put a text with semicolons in quotes",
+        ),
+        (("file,caption", 'dog.mp4,"A dog'), "is no CSV in UTF-8: line 2: unexpected end of data"),
     ],
 )
 def test_a_malformed_captions_file_names_line_and_reason(tmp_path, lines, message):
@@ -134,6 +146,81 @@ def test_every_bad_line_is_named_at_once_and_blank_ones_are_not(tmp_path):
     path = write_csv(tmp_path / "c.csv", "\ufefffile,caption", "", "cat.mp4,A cat", "./dog.mp4,A dog", "owl.mp4,An owl")
     with pytest.raises(ValueError, match=r"line 3: cat\.mp4 .*line 5: owl\.mp4"):
         folder.list_media(tmp_path, path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,caption\ndog.mp4,A dog\n",
+        "file;caption\ndog.mp4;A dog\n",
+        "File\tCaption\r\ndog.mp4\tA dog\r\n",
+        "file,caption\rdog.mp4,A dog\r",
+        ' file , caption\n"dog.mp4","A dog"\n',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_captions_are_read_as_spreadsheets_write_them(tmp_path, text, encoding):
+    (tmp_path / "dog.mp4").write_bytes(b"x")
+    (tmp_path / "captions.csv").write_bytes(text.encode(encoding))
+    (clip,) = folder.list_media(tmp_path, tmp_path / "captions.csv")
+    assert clip.caption == "A dog"
+
+
+def test_captions_in_another_encoding_name_the_line(tmp_path):
+    (tmp_path / "dog.mp4").write_bytes(b"x")
+    (tmp_path / "captions.csv").write_bytes("file,caption\ndog.mp4,Un chien \xe9tourdi\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="line 2 has the byte 0xe9; save it as UTF-8"):
+        folder.list_media(tmp_path, tmp_path / "captions.csv")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "{clips}/sub/a.mp4",
+        "{link}/sub/a.mp4",
+        "{clips}/../clips/sub/a.mp4",
+        "./sub/a.mp4",
+        "sub//a.mp4",
+        "../clips/sub/a.mp4",
+        "sub\\a.mp4",
+        "{outside}/to_a.mp4",
+    ],
+)
+@pytest.mark.parametrize("listed", ["clips", "link"])
+def test_a_path_that_ends_in_the_folder_names_its_file(tmp_path, named, listed):
+    clips, outside = tmp_path / "clips", tmp_path / "outside"
+    (clips / "sub").mkdir(parents=True)
+    outside.mkdir()
+    (clips / "sub" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(clips)
+    (outside / "to_a.mp4").symlink_to(clips / "sub" / "a.mp4")
+    line = named.format(clips=clips, link=tmp_path / "link", outside=outside) + ",A dog"
+    (clip,) = folder.list_media(tmp_path / listed, write_csv(tmp_path / "captions.csv", "file,caption", line))
+    assert clip.caption == "A dog" and clip.source_id == "a"
+    assert clip.split == folder.split_of("sub/a.mp4")
+
+
+def test_a_file_named_twice_by_two_paths_and_one_outside_are_refused(tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for path in (clips / "a.mp4", tmp_path / "b.mp4"):
+        path.write_bytes(b"x")
+    captions = write_csv(
+        tmp_path / "captions.csv", "file,caption", "a.mp4,A dog", f"{clips}/a.mp4,A dog", f"{tmp_path}/b.mp4,A cat"
+    )
+    with pytest.raises(
+        ValueError, match=r"line 3: a\.mp4 was already captioned in line 2.*line 4: .*b\.mp4 lies outside clips"
+    ):
+        folder.list_media(clips, captions)
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_composed_and_decomposed_names_are_the_same(tmp_path, on_disk, written):
+    name = "Caf\u00e9 \uac00.mp4"
+    (tmp_path / unicodedata.normalize(on_disk, name)).write_bytes(b"x")
+    captions = write_csv(tmp_path / "captions.csv", "file,caption", f"{unicodedata.normalize(written, name)},A dog")
+    (clip,) = folder.list_media(tmp_path, captions)
+    assert clip.caption == "A dog" and clip.path.is_file()
 
 
 def test_a_folder_without_media_is_an_error(tmp_path):

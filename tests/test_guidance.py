@@ -67,7 +67,9 @@ def test_the_signal_may_go_with_the_video_on_branches_and_in_samples_alike():
     limited = {name: visible.limited("video") for name, visible in BRANCHES.items()}
     assert {name: visible.loudness for name, visible in limited.items() if visible.loudness} == {"text_video": True}
     assert [seen(visible)[:2] for visible in limited.values()] == [seen(visible)[:2] for visible in BRANCHES.values()]
-    samples = Visible(torch.tensor([False] * 4), torch.tensor([True, True, False, False]), torch.tensor([True, False] * 2))
+    samples = Visible(
+        torch.tensor([False] * 4), torch.tensor([True, True, False, False]), torch.tensor([True, False] * 2)
+    )
     assert samples.limited("video").loudness.tolist() == [True, False, False, False]
     assert samples.limited("all").loudness.tolist() == [True, False, True, False]
 
@@ -115,7 +117,9 @@ def test_a_weight_that_nobody_gives_is_the_models_own():
 
 
 def test_without_a_video_the_text_steers_alone():
-    assert OWN_GUIDANCE.resolved(Guidance(1.25, 1.75, loudness=0.5), has_video=False) == Guidance(1.25, 0.0, loudness=0.5)
+    assert OWN_GUIDANCE.resolved(Guidance(1.25, 1.75, loudness=0.5), has_video=False) == Guidance(
+        1.25, 0.0, loudness=0.5
+    )
     assert OWN_GUIDANCE.resolved(Guidance(0.0, 1.75), has_video=False) == Guidance(1.75, 0.0)
     asked = Guidance(text=0.5, video=None, loudness=None)
     assert asked.resolved(Guidance(0.0, 1.75), has_video=False) == Guidance(0.5, 0.0)
@@ -125,3 +129,10 @@ def test_the_names_in_settings_lead_back_to_the_same_weights():
     own = Guidance(1.25, 1.75, loudness=0.5)
     assert own.settings() == {"guidance_text": 1.25, "guidance_video": 1.75, "guidance_loudness": 0.5}
     assert Guidance.from_settings(own.settings() | {"another": 1}) == own
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["text", "video", "loudness"])
+def test_a_weight_that_is_no_number_is_refused(name: str, weight: float) -> None:
+    with pytest.raises(ValueError, match=f"guidance_{name} is {weight}, expected"):
+        Guidance(**{name: weight})

@@ -15,6 +15,8 @@ from drawaudio_model.generation.instructions import (
     hold_last,
     is_text,
     nearest_phrases,
+    parse_loudness,
+    parse_mask,
     read_loudness,
     read_mask,
     read_video,
@@ -87,11 +89,28 @@ def test_a_mask_is_a_text_when_it_is_no_path(tmp_path: Path) -> None:
     assert not is_text(None) and not is_text((0.1, 0.1, 0.2, 0.2))
 
 
+def test_a_text_is_the_same_instruction_in_python_as_on_the_command_line() -> None:
+    box = np.zeros((3, 20, 30), bool)
+    box[:, 5:15, 6:24] = True
+    for text in ("0.2,0.25,0.8,0.75", " 0.2, 0.25, 0.8, 0.75", "0.2;0.25;0.8;0.75"):
+        assert np.array_equal(read_mask(text, 3, 20, 30), box) and not is_text(text)
+    assert np.array_equal(read_mask("0.2,0.25,0.8,0.75", 3, 20, 30, invert=True), ~box)
+    assert read_loudness("0:0,2:0.4", 2.0) == pytest.approx(read_loudness([(0, 0), (2, 0.4)], 2.0))
+    assert parse_loudness("curve.csv") == "curve.csv" and parse_mask("two dogs, one cat") == "two dogs, one cat"
+
+
+@pytest.mark.parametrize("text", ["0.5,0.3,1", "0.5,0.3,1,0.75,1", "0.5,0.3,1,x", "a,b,c,d", "0.5,nan,1,1"])
+def test_numbers_that_are_no_box_are_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no box: .* expected x0,y0,x1,y1 as fractions") as told:
+        is_text(text)
+    assert len(str(told.value)) < 200
+
+
 def test_bad_masks_are_named() -> None:
     with pytest.raises(ValueError, match="mask the dog does not exist"):
         read_mask("the dog", 3, 20, 30)
-    with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 3 frames"):
-        read_mask(np.ones((2, 20, 30), bool), 3, 20, 30)
+    with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 4 frames"):
+        read_mask(np.ones((2, 20, 30), bool), 4, 20, 30)
     with pytest.raises(ValueError, match="None is the whole frame"):
         read_mask([], 3, 20, 30)
 
@@ -144,6 +163,41 @@ def test_bad_curves_are_named(tmp_path: Path) -> None:
         read_loudness(tmp_path / "huge.csv", 8.0)
     with pytest.raises(ValueError, match="expected 0 to 1"):
         read_loudness([(0.0, 3.0)], 8.0)
+
+
+def test_a_silent_sound_gives_no_curve(tmp_path: Path) -> None:
+    write_audio(tmp_path / "still.wav", np.zeros(SAMPLE_RATE, np.float32))
+    with pytest.raises(ValueError, match=r"still\.wav is silent in its first 3 s; give a sound that can be heard"):
+        read_loudness(tmp_path / "still.wav", 3.0)
+    with pytest.raises(ValueError, match="there are booleans"):
+        read_loudness([True] * 20, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("a.png", {}, r"a\.png is a still picture; make a video of it: ffmpeg -loop 1 -i a\.png -t 8"),
+        ("a.jpg", {}, "is a still picture"),
+        ("a.gif", {}, "is a still picture"),
+        ("a.webp", {"save_all": True, "append_images": [Image.new("RGB", (8, 8), 9)]}, "is an animated WebP"),
+    ],
+)
+def test_a_picture_is_no_video(name: str, options: dict, sentence: str, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / name, **options)
+    (tmp_path / "a.mp4").write_bytes((tmp_path / name).read_bytes())  # whatever it is called
+    with pytest.raises(ValueError, match=sentence):
+        read_video(tmp_path / name)
+    with pytest.raises(ValueError, match=r"still picture|animated"):
+        read_video(tmp_path / "a.mp4")
+
+
+def test_lists_of_files_are_no_video_and_a_moving_gif_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("ffconcat version 1.0\nfile a0.ts\n")
+    with pytest.raises(ValueError, match="is a list of other files; join them first"):
+        read_video(tmp_path / "a.mp4")
+    frames = [Image.new("L", (32, 32), 20 * number) for number in range(8)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=250)
+    assert len(read_video(tmp_path / "a.gif").frames) == 8
 
 
 def test_the_last_row_is_held() -> None:

@@ -111,9 +111,9 @@ def test_a_curve_survives_its_file(tmp_path, suffix):
     ("name", "text", "message"),
     [
         ("a.csv", "time,level\n0,0\n", "expected time_seconds, level"),
-        ("a.csv", "time_seconds,level\n0,0.1\n1,loud\n", "point 2 .* expected numbers"),
+        ("a.csv", "time_seconds,level\n0,0.1\n1,loud\n", "line 3: 'loud' is no number, expected numbers"),
         ("a.csv", "time_seconds,level\n", "no points"),
-        ("a.csv", "time_seconds,level\n1,0.1\n1,0.2\n", "rising times"),
+        ("a.csv", "time_seconds,level\n1,0.1\n0.5,0.2\n", "line 3: .* rising times"),
         ("a.csv", "time_seconds,level\n1,1.5\n", "level 1.5 at 1.0 s, expected 0 to 1"),
         ("a.json", "{}", "holds a dict"),
         ("a.json", "[{]", "is no JSON"),

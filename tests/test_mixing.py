@@ -107,3 +107,39 @@ def test_wrong_tracks_are_named(tmp_path: Path, text: str, sentence: str) -> Non
         read_tracks(tmp_path / "tracks.json")
     with pytest.raises(ValueError, match="does not exist"):
         read_tracks(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tracks_take_what_the_command_line_takes(encoding: str, tmp_path: Path) -> None:
+    rows = [
+        {"text": "a bell rings", "mask": "0.5,0.3,1,0.75", "mask_invert": True, "loudness": "0:0,1.5:0.3,2:0"},
+        {"mask": "a red bell", "loudness": "curve.csv"},
+    ]
+    (tmp_path / "curve.csv").write_text("")
+    (tmp_path / "tracks.json").write_bytes(json.dumps(rows).encode(encoding))
+    bell, other = read_tracks(tmp_path / "tracks.json")
+    assert bell.mask == (0.5, 0.3, 1.0, 0.75) and bell.mask_invert
+    assert bell.loudness == [(0.0, 0.0), (1.5, 0.3), (2.0, 0.0)]
+    assert other.mask == "a red bell" and other.loudness == str(tmp_path / "curve.csv")
+    assert bell.instructions() != Track(**{**bell.__dict__, "mask_invert": False}).instructions()
+    assert "mask_invert" not in other.instructions()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[{"text": "a", "mask": "0.5,0.3,1"}]', "track 1 of .*3 numbers of 3 parts"),
+        ('[{"text": "a", "loudness": "0:x"}]', "track 1 of .*neither a file nor points"),
+        ('[{"text": "a", "mask_invert": true}]', "mask_invert is true without a mask"),
+        ('[{"text": "a", "mask_invert": 1}]', "mask_invert is 1, expected true or false"),
+        ('[{"text": "a", "gain_db": true}]', "gain_db is True"),
+        ('[{"text": "a", "gain_db": NaN}]', "gain_db is nan"),
+        ('[{"text": "a", "seed": false}]', "seed is False"),
+        ('[{"text": "a", "text": "b"}]', "an object has 'text' twice"),
+        ("[" * 100_000, "lists within lists"),
+    ],
+)
+def test_tracks_that_cannot_be_are_refused(text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "tracks.json").write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_tracks(tmp_path / "tracks.json")

@@ -86,7 +86,8 @@ def test_every_instruction_changes_the_latent(
 
 
 def test_a_whole_frame_mask_is_no_mask(pipe: DrawAudioPipeline, video: np.ndarray) -> None:
-    cavp, masked = pipe._picture_features(video, np.ones(video.shape[1:3], bool), VIDEO_FRAMES)
+    cavp, masked, notices = pipe._picture_features(video, np.ones(video.shape[1:3], bool), VIDEO_FRAMES)
+    assert [sentence.startswith("the mask is the whole picture") for sentence in notices] == [True]
     assert torch.equal(cavp, masked)
 
 

@@ -5,10 +5,12 @@ Heavy libraries are imported inside the commands, so that `drawaudio --help` ans
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from drawaudio_model.generation.mixing import Track
-    from drawaudio_model.pipeline import DrawAudioPipeline
+    from drawaudio_model.pipeline import DrawAudioPipeline, StepCallback
 
 DEFAULT_MODEL = Path("data/demo/model")
 """Where the demo profile leaves its model, seen from the repository's root."""
@@ -32,14 +34,16 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 GENERATE_EXAMPLE = """example:
   drawaudio generate ball.mp4 --text "a ball bounces" --mask 0.3,0.1,0.7,0.9 --loudness curve.csv --seed 7 -o out.mp4
 
-  --mask      a picture (bright or opaque is what sounds), a folder of pictures (one per frame at 4 fps), a .json of
-              boxes, one box x0,y0,x1,y1 in fractions of the picture, or the text of a thing that is then looked for
+  --mask      a picture (white or any colour on black, or what is opaque), a folder of pictures or a video (one picture per
+              frame at 4 fps), a .json of boxes, one box x0,y0,x1,y1 in fractions of the picture, or the text of a thing that
+              is then looked for; `drawaudio mask --explain` shows how a mask is read
   --loudness  a .csv or .json curve (time_seconds, level), an audio file to follow, or points 0:0,1.5:0.3,2:0
   OUT         .wav, .flac, .mp3, .ogg or .m4a, or a video (the picture is copied, not encoded again)"""
 MIX_EXAMPLE = """example:
   drawaudio mix street.mp4 --tracks tracks.json --seed 7 -o out.mp4
 
-  tracks.json is a list; each track may have text, negative_text, mask, loudness, gain_db, mute and seed:
+  tracks.json is a list; each track may have text, negative_text, mask, mask_invert, loudness, gain_db, mute and
+  seed; masks and curves are written as above for `generate`, or as lists:
     [{"text": "a car passes", "mask": "car", "loudness": "car.csv", "gain_db": -3},
      {"text": "a bird sings", "mask": [0.6, 0.0, 1.0, 0.4], "loudness": [[0, 0.1], [8, 0.3]]},
      {"text": "rain falls", "mute": true}]
@@ -78,6 +82,7 @@ def add_commands(commands: "argparse._SubParsersAction") -> None:
     generate.add_argument("--text", help="what should sound")
     generate.add_argument("--negative-text", help="what should not sound")
     generate.add_argument("--mask", help="which part of the picture sounds (see below)")
+    generate.add_argument("--mask-invert", action="store_true", help="what the mask leaves out sounds")
     generate.add_argument("--loudness", help="when and how loud (see below)")
     generate.add_argument("--candidates", type=int, default=1, help="make several, keep the best (curve and CLAP)")
     _add_common(generate)
@@ -117,24 +122,35 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """`drawaudio generate`."""
+    from drawaudio_model.generation.instructions import parse_loudness, parse_mask
+
     _check_places(options)
     sampling = Sampling.of(options)
+    mask, loudness = parse_mask(options.mask), parse_loudness(options.loudness)
+    if options.mask_invert and mask is None:
+        raise ValueError("--mask-invert was given without --mask; give the mask that is to be inverted")
     pipe = load_pipeline(options)
-    result = pipe(
-        options.video,
-        options.text,
-        negative_prompt=options.negative_text,
-        mask=parse_mask(options.mask),
-        loudness=parse_loudness(options.loudness),
-        seed=options.seed,
-        num_candidates=options.candidates,
-        **sampling.arguments(),
-    )
+    with one_bar(pipe, options.steps * max(options.candidates, 1)) as step:
+        result = pipe(
+            options.video,
+            options.text,
+            negative_prompt=options.negative_text,
+            mask=mask,
+            mask_invert=options.mask_invert,
+            loudness=loudness,
+            seed=options.seed,
+            num_candidates=options.candidates,
+            callback_on_step_end=step,
+            **sampling.arguments(),
+        )
     _print_notices(result.notices)
     write_sound(options.output, result.audios[0], video=options.video)
     words = [f"seed {result.seeds[0]}"]
     if result.curve_scores is not None:
-        words.append(f"follows the curve with correlation {result.curve_scores[0]:.2f}")
+        # Pearson's correlation knows nothing of a curve or a sound that never changes.
+        defined = math.isfinite(result.curve_scores[0])
+        correlation = f"{result.curve_scores[0]:.2f}" if defined else "undefined: one of the two never changes"
+        words.append(f"follows the curve with correlation {correlation}")
     if result.clap_scores is not None:
         words.append(f"fits the text with {result.clap_scores[0]:.2f} (CLAP)")
     print(f"{options.output}: {', '.join(words)}")
@@ -180,7 +196,7 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
     if not there.is_dir():
         raise ValueError(f"the stems cannot be kept in {folder}: {there} is a file; choose another folder with --stems")
     sampling = Sampling.of(options)
-    pipe, stems = None, {}
+    missing, stems = [], {}
     for number in heard:
         track = tracks[number]
         if track.seed is None:
@@ -194,23 +210,46 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
             own = replace(sampling, guidance=replace(sampling.guidance, loudness=None))
         mark = fingerprint(json.dumps([track.instructions(), own.arguments(), options.bf16, marks], sort_keys=True))
         path = folder / f"{number + 1:02d}-{track.name}-{mark[:10]}.wav"
-        if not path.is_file():
-            pipe = pipe or load_pipeline(options)
+        if path.is_file():
+            stems[number] = soundfile.read(path, dtype="float32")[0]
+        else:
+            missing.append((number, track, own, path))
+    if not missing:
+        return stems
+    pipe = load_pipeline(options)
+    with one_bar(pipe, options.steps * len(missing)) as step:
+        for number, track, own, path in missing:
             print(f"track {number + 1}: {track.text or 'no text'}")
             result = pipe(
                 options.video,
                 track.text,
                 negative_prompt=track.negative_text,
                 mask=track.mask,
+                mask_invert=track.mask_invert,
                 loudness=track.loudness,
                 seed=track.seed,
+                callback_on_step_end=step,
                 **own.arguments(),
             )
             _print_notices(result.notices)
             folder.mkdir(parents=True, exist_ok=True)
             write_audio(path, result.audios[0], floats=True)
-        stems[number] = soundfile.read(path, dtype="float32")[0]
+            stems[number] = soundfile.read(path, dtype="float32")[0]
     return stems
+
+
+@contextmanager
+def one_bar(pipe: "DrawAudioPipeline", total: int) -> "Iterator[StepCallback]":
+    """A callback for the pipeline's steps, counted in the only bar of a command; on a terminal alone."""
+    from tqdm import tqdm
+
+    pipe.set_progress_bar_config(disable=True)
+    with tqdm(total=total, desc="generate", dynamic_ncols=True, disable=None) as bar:
+
+        def step(*_: object) -> None:
+            bar.update()
+
+        yield step
 
 
 def _file_mark(place: Any) -> Any:
@@ -230,6 +269,9 @@ def _check_places(options: argparse.Namespace) -> None:
         raise ValueError(f"output {options.output.name} ends in {suffix!r}, expected one of {known}")
     if not options.video.is_file():
         raise ValueError(f"video {options.video} does not exist")
+    from drawaudio_model.generation.instructions import check_is_video
+
+    check_is_video(options.video)
     if not options.output.resolve().parent.is_dir():
         raise ValueError(f"the folder of {options.output} does not exist; make it first")
     if options.output.resolve() == options.video.resolve():
@@ -244,13 +286,18 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     """The model that the options name, on the device and in the precision that they ask for."""
     import logging
 
+    import diffusers
     import torch
+    import transformers
 
     from drawaudio_model.adapters import load_adapters
     from drawaudio_model.device_choice import named_device
     from drawaudio_model.model_folder import check_model_folder
     from drawaudio_model.pipeline import DrawAudioPipeline
 
+    # Loaders have bars of their own; a command has one, which counts its steps.
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     # Its notices are printed by the commands, and so said once.
     logging.getLogger("drawaudio_model.pipeline").setLevel(logging.ERROR)
     device = named_device(options.device)
@@ -265,7 +312,6 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     pipe.to(device)
     if options.compile:
         pipe.unet.compile()
-    pipe.set_progress_bar_config(desc="generate", dynamic_ncols=True)
     return pipe
 
 
@@ -309,28 +355,3 @@ def _rescued(output: Path, waveform: "np.ndarray") -> str:
             continue
         return f"the sound itself is kept in {path}"
     return "the sound itself could not be kept in any folder either"
-
-
-def parse_mask(text: str | None) -> object:
-    """What `--mask` says, as the pipeline takes it: a path, a box, or the text of a thing."""
-    if text is None or os.path.exists(text):
-        return text
-    corners = text.split(",")
-    if len(corners) == 4:
-        try:
-            return tuple(float(corner) for corner in corners)
-        except ValueError:
-            raise ValueError(
-                f"mask {text!r} is no box; expected x0,y0,x1,y1 as fractions such as 0.3,0.1,0.7,0.9"
-            ) from None
-    return text
-
-
-def parse_loudness(text: str | None) -> object:
-    """What `--loudness` says, as the pipeline takes it: a path, or (time, level) points."""
-    if text is None or os.path.exists(text) or ":" not in text:
-        return text
-    try:
-        return [tuple(float(part) for part in point.split(":")) for point in text.split(",")]
-    except ValueError:
-        raise ValueError(f"loudness {text!r} is neither a file nor points such as 0:0,1.5:0.3,2:0") from None

@@ -5,6 +5,7 @@ Legend: V video frames at 4 fps, H/W pixels, P loudness points (10 a second).
 
 import math
 import os
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
@@ -12,23 +13,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 from tqdm import tqdm
 
 from drawaudio_model import loudness as curves
 from drawaudio_model import masks, media, mel
+from drawaudio_model.boxes import decode_boxes
 from drawaudio_model.clip_format import LOUDNESS_FPS, VIDEO_FPS
 from drawaudio_model.guidance import Guidance
+from drawaudio_model.mask_pictures import DAMAGES, begins_as_picture
+from drawaudio_model.text_files import decode
 
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
 
 Video = str | Path | np.ndarray
 Corners = tuple[float, float, float, float]
-Mask = str | Path | Image.Image | np.ndarray | Corners | Sequence[masks.Box | Corners | Image.Image | np.ndarray]
+Mask = (
+    str
+    | Path
+    | Image.Image
+    | np.ndarray
+    | torch.Tensor
+    | Corners
+    | Sequence[masks.Box | Corners | Image.Image | np.ndarray]
+)
 Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]] | Sequence[float]
 
 CURVE_SUFFIXES = (".csv", ".json")
+VIDEO_MASK_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+BOX_PICTURE = (360, 640)
+"""Height and width in pixels of the picture on which boxes are explained where there is no video."""
 FRAMES_AT_ONCE = 40
 """Frames that the detector is given together; each is looked at alone."""
 
@@ -63,11 +79,43 @@ def read_video(video: Video, *, video_fps: float | None = None, seconds: float |
     path = Path(video)
     if not path.is_file():
         raise ValueError(f"video {path} does not exist; give a media file or an array of frames")
+    check_is_video(path)
     info = media.probe(path)
     if info.video_codec is None:
         raise media.MediaError("no_video_stream", f"{path} has no video stream")
+    if not info.video_seconds:
+        raise media.MediaError(
+            "undecodable",
+            f"{path} has no times, as a raw stream; put it into a container: "
+            f"ffmpeg -framerate 25 -i {path.name} -c copy {path.stem}.mp4",
+        )
     length = _shorter(info.video_seconds, seconds)
     return Picture(media.read_frames(path, seconds=length), length)
+
+
+def check_is_video(path: Path) -> None:
+    """Raises ValueError for a file that FFmpeg would take for a video of one frame, or for a list of other files."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith((b"ffconcat", b"#EXTM3U")):
+        raise ValueError(
+            f"video {path} is a list of other files; join them first: ffmpeg -i {path.name} -c copy joined.mp4"
+        )
+    # Motion JPEG begins as a JPEG does.
+    if not begins_as_picture(path) or path.suffix.lower() in (".mjpeg", ".mjpg"):
+        return
+    try:
+        with Image.open(path) as image:
+            kind, pictures = image.format, getattr(image, "n_frames", 1)
+    except (ValueError, *DAMAGES):
+        return  # a damaged one: what else it is, media.py says
+    if pictures == 1:
+        raise ValueError(
+            f"video {path} is a still picture; make a video of it: "
+            f"ffmpeg -loop 1 -i {path.name} -t 8 -r 25 -pix_fmt yuv420p {path.stem}.mp4"
+        )
+    if kind == "WEBP":
+        raise ValueError(f"video {path} is an animated WebP, which FFmpeg cannot read; save it as GIF or MP4")
 
 
 def check_given(
@@ -78,45 +126,132 @@ def check_given(
     *,
     video_fps: float | None,
     guidance: Guidance,
+    mask_invert: bool = False,
 ) -> None:
     """Raises ValueError for no instruction at all, or for a setting without what it is for."""
     if video is None and prompt is None and loudness is None:
         raise ValueError("there is no instruction; give a video, a prompt or a loudness curve")
     if mask is not None and video is None:
         raise ValueError("a mask was given without a video; give the video that it was drawn on")
+    if mask_invert and mask is None:
+        raise ValueError("mask_invert was given without a mask; give the mask that is to be inverted")
     if video is None and not (video_fps is None and guidance.video is None):
         raise ValueError("video_fps or guidance_video was given without a video; leave it out, or give the video")
     if loudness is None and guidance.loudness is not None:
         raise ValueError("guidance_loudness was given without a loudness curve; leave it out, or give the curve")
 
 
-def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
-    """(V, H, W) bool: which pixels of each frame sound.
+def read_mask(mask: Mask, frames: int, height: int, width: int, *, invert: bool = False) -> np.ndarray:
+    """(V, H, W) bool: which pixels of each frame sound; see `drawn_mask`."""
+    return drawn_mask(mask, frames, height, width, invert=invert).regions
+
+
+def drawn_mask(mask: Mask, frames: int, height: int, width: int, *, invert: bool = False) -> masks.DrawnMask:
+    """A mask that a person gave: which pixels of each frame sound, and what to say of it.
 
     Args:
         mask: boxes on the frames at 4 fps; (x0, y0, x1, y1) in fractions of the picture, or a list of such, for all
             frames; a picture or array for all frames; a list or (V, h, w) array with one per frame; or the path of a
-            picture, of a folder of pictures, or of a .json of boxes.
+            picture, of a folder of pictures, of a video that is the mask, of a .npy, or of a .json of boxes. A text of
+            four numbers is a box. What counts as drawn in a picture says mask_pictures.py.
         frames: V.
         height: H.
         width: W.
+        invert: take what is not drawn.
 
     Raises:
-        ValueError: for another kind of mask, or a number of pictures that does not fit.
+        ValueError: for another kind of mask, a number of pictures that does not fit, or a mask that is empty.
     """
+    given = parse_mask(mask) if isinstance(mask, str) else mask
+    name = f"mask {given}" if isinstance(given, str | Path) else "the mask"
+    found = _drawn(given, frames, height, width)
+    regions, notices = found.regions, list(found.notices)
+    if invert:
+        regions, notices = ~regions, [sentence for sentence in notices if "invert the mask" not in sentence]
+    if not regions.any():
+        was = "inverted, it is empty: all of it was drawn" if invert else "it is empty"
+        raise ValueError(
+            f"{name} leaves nothing to sound: {was} ({found.reading}); draw in white or in any colour on black, or leave "
+            "the mask out for the whole picture (`drawaudio mask --explain` shows how a mask is read)"
+        )
+    if regions.all():
+        notices.append(f"{name} is the whole picture, as if there were none ({found.reading})")
+    return masks.DrawnMask(regions, found.reading, notices)
+
+
+def shape_of_mask(given: str) -> tuple[int, int, int]:
+    """(V, H, W) of a mask alone, as its own file has them; of boxes, those of a small picture.
+
+    Raises:
+        ValueError: for a mask that is no file and no box.
+    """
+    if not isinstance(parse_mask(given), str):
+        return 1, *BOX_PICTURE
+    path = Path(given)
+    if not os.path.exists(path):
+        raise ValueError(
+            f"mask {given} does not exist; give a picture, a folder of pictures, a video, a .npy or a .json"
+        )
+    if path.suffix.lower() == ".json":
+        return len(decode_boxes(decode(path.read_bytes(), f"mask {path}", "JSON"))), *BOX_PICTURE
+    is_video = path.suffix.lower() in VIDEO_MASK_SUFFIXES
+    pictures = mask_of_video(path) if is_video else masks.open_pictures(path)
+    return len(pictures), *pictures[0].values.shape[:2]
+
+
+def parse_mask(text: str | None) -> "str | Corners | None":
+    """A text that a person typed as a mask: four numbers are a box, anything else is a path or the name of a thing.
+
+    Raises:
+        ValueError: for other numbers than four, or four parts that are not all numbers.
+    """
+    if text is None or os.path.exists(text):
+        return text
+    parts = [part.strip() for part in re.split(r"[,;]", text)]
+    numbers = [part for part in parts if _is_number(part)]
+    if len(numbers) == len(parts) == 4:
+        return tuple(float(part) for part in parts)
+    if len(parts) == 4 or (numbers and len(parts) > 1):
+        raise ValueError(
+            f"mask {text!r} is no box: it has {len(numbers)} numbers of {len(parts)} parts, expected x0,y0,x1,y1 as "
+            "fractions such as 0.3,0.1,0.7,0.9"
+        )
+    return text
+
+
+def parse_loudness(text: str | None) -> "str | list[tuple[float, float]] | None":
+    """A text that a person typed as a curve: points such as 0:0,1.5:0.3, or a path.
+
+    Raises:
+        ValueError: for a text with colons that is neither.
+    """
+    if text is None or os.path.exists(text) or ":" not in text:
+        return text
+    points = [point.split(":") for point in text.split(",")]
+    if not all(len(point) == 2 and all(map(_is_number, point)) for point in points):
+        raise ValueError(
+            f"loudness {text!r} is neither a file nor points such as 0:0,1.5:0.3,2:0 (seconds:level, decimals with a point)"
+        )
+    return [(float(time), float(level)) for time, level in points]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _drawn(mask: Mask, frames: int, height: int, width: int) -> masks.DrawnMask:
     if isinstance(mask, str | Path):
-        if not os.path.exists(mask):
-            raise ValueError(
-                f"mask {mask} does not exist; give a picture, a folder of pictures, a .json of boxes, or boxes "
-                "(`drawaudio mask` makes boxes from a text)"
-            )
-        return masks.read_mask(Path(mask), height, width, frames=frames)
+        return _drawn_in_file(Path(mask), frames, height, width)
+    if isinstance(mask, torch.Tensor):
+        mask = mask.detach().cpu().numpy()
     if isinstance(mask, Image.Image):
-        mask = [np.asarray(mask)]
-    elif isinstance(mask, np.ndarray):
-        # Three axes may be (V, h, w) or one colour picture (h, w, 3 or 4).
-        one = mask.ndim == 2 or (mask.ndim == 3 and mask.shape[-1] in (3, 4) and len(mask) != frames)
-        mask = [mask] if one else list(mask)
+        mask = [mask]
+    if isinstance(mask, np.ndarray):
+        pictures = masks.array_pictures(mask, width)
+        return masks.from_pictures(pictures, height, width, frames=frames)
     if not isinstance(mask, Sequence) or not len(mask):
         raise ValueError(
             f"mask is {mask!r}, expected boxes, a picture, a list of pictures or a path; None is the whole frame"
@@ -125,8 +260,27 @@ def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
     if all(_is_corners(item) for item in corners):
         mask = [masks.Box(frame, 0, 1.0, *map(float, item)) for frame in range(frames) for item in corners]
     if all(isinstance(item, masks.Box) for item in mask):
-        return masks.rasterize(list(mask), height, width, frames=frames)
-    return masks.from_images([np.asarray(item) for item in mask], height, width, frames=frames)
+        return masks.DrawnMask(
+            masks.rasterize(list(mask), height, width, frames=frames), "what lies in a box is drawn", []
+        )
+    pictures = [masks.picture_of(item if isinstance(item, Image.Image) else np.asarray(item)) for item in mask]
+    return masks.from_pictures(pictures, height, width, frames=frames)
+
+
+def _drawn_in_file(path: Path, frames: int, height: int, width: int) -> masks.DrawnMask:
+    if not os.path.exists(path):
+        raise ValueError(
+            f"mask {path} does not exist; give a picture, a folder of pictures, a .json of boxes, or boxes "
+            "(`drawaudio mask` makes boxes from a text)"
+        )
+    if path.suffix.lower() in VIDEO_MASK_SUFFIXES:
+        return masks.from_pictures(mask_of_video(path), height, width, frames=frames)
+    return masks.read_drawn(path, height, width, frames=frames)
+
+
+def mask_of_video(path: Path) -> list[masks.MaskPicture]:
+    """The pictures of a video that is a mask, at 4 fps."""
+    return [masks.MaskPicture(frame, lossy=True) for frame in read_video(path).frames]
 
 
 def _is_corners(item: object) -> bool:
@@ -134,11 +288,12 @@ def _is_corners(item: object) -> bool:
 
 
 def is_text(mask: Mask | None) -> bool:
-    """Whether a mask is the text of a thing: a string that is no path of anything and has no suffix of a mask's file."""
+    """Whether a mask is the text of a thing: a string that is no box, no path of anything and has no suffix of a mask's file."""
     # os.path.exists, unlike Path.exists, takes a text that is too long for a name as one of no file.
     if not isinstance(mask, str) or not mask.strip() or os.path.exists(mask):
         return False
-    return Path(mask).suffix.lower() not in (*masks.IMAGE_SUFFIXES, *CURVE_SUFFIXES)
+    suffixes = (*masks.IMAGE_SUFFIXES, *CURVE_SUFFIXES, *VIDEO_MASK_SUFFIXES, ".npy")
+    return isinstance(parse_mask(mask), str) and Path(mask).suffix.lower() not in suffixes
 
 
 def detector_in(folder: Path | None, text: str) -> "ObjectDetector":
@@ -203,13 +358,15 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
     """(P,) float32 loudness signal, P = ceil(10 * seconds).
 
     Args:
-        loudness: points (time in seconds, level); one level per tenth of a second; a .csv or .json curve; or an audio
-            (or video) file whose loudness is to be followed, silent after its end.
+        loudness: points (time in seconds, level), also as a text such as 0:0,1.5:0.3; one level per tenth of a second; a
+            .csv or .json curve; or an audio (or video) file whose loudness is to be followed, silent after its end.
         seconds: length of the sound.
 
     Raises:
-        ValueError: for another kind or length, or levels outside 0 to 1.
+        ValueError: for another kind or length, levels outside 0 to 1, times in milliseconds, or a sound that is silent.
     """
+    if isinstance(loudness, str):
+        loudness = parse_loudness(loudness)
     points = math.ceil(round(seconds * LOUDNESS_FPS, 6))
     whole = points / LOUDNESS_FPS
     if isinstance(loudness, str | Path):
@@ -217,10 +374,18 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
         if not os.path.isfile(path):
             raise ValueError(f"loudness {path} does not exist; give a .csv or .json curve or an audio file")
         if path.suffix.lower() in CURVE_SUFFIXES:
-            return curves.from_points(curves.read_points(path), whole)
-        return curve_of_audio(path, whole)
+            return _curve_of_points(curves.read_points(path), whole, f"loudness {path}")
+        signal = curve_of_audio(path, whole)
+        if not signal.any():
+            raise ValueError(
+                f"loudness {path} is silent in its first {whole:g} s; give a sound that can be heard, or a curve"
+            )
+        return signal
     try:
-        values = np.asarray(loudness, dtype=np.float64)
+        values = np.asarray(loudness)
+        if values.dtype == bool:
+            raise ValueError("there are booleans")
+        values = values.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"loudness {_FORMS}; give numbers ({error})") from error
     if values.ndim == 1 and len(values):
@@ -232,15 +397,29 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
         values = np.stack([curves.point_times(whole), values], axis=1)
     if values.ndim != 2 or values.shape[1] != 2:
         raise ValueError(f"loudness {_FORMS}; it has the shape {values.shape}")
-    return curves.from_points(values.tolist(), whole)
+    return _curve_of_points(values.tolist(), whole, "the loudness curve")
+
+
+def _curve_of_points(points: Sequence[tuple[float, float]], seconds: float, name: str) -> np.ndarray:
+    """(P,) loudness signal of points, unless they were written for a clip a thousand times as long."""
+    signal = curves.from_points(points, seconds)
+    inside = sum(time < seconds for time, _ in points)
+    if len(points) > 1 and inside <= 1 and points[-1][0] >= 100 * seconds:
+        raise ValueError(
+            f"{name} reaches {points[-1][0]:g} s and the sound {seconds:g} s, which looks like milliseconds; divide the times "
+            "by 1000, or end the curve near the end of the sound"
+        )
+    return signal
 
 
 _FORMS = "is neither (time in seconds, level) points nor one level for every tenth of a second"
 
 
 def check_seed(seed: object) -> None:
-    """Raises ValueError for a seed that torch's generator does not take, or takes as another one."""
-    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+    """Raises ValueError for a seed that torch's generator does not take, or takes as another one; None is a random one."""
+    if seed is None:
+        return
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
         raise ValueError(f"seed is {seed!r}, expected a whole number from 0 to 2**63 - 1")
 
 

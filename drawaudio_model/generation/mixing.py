@@ -6,7 +6,6 @@ say is what happens to peaks: here the sum goes through a limiter that looks ahe
 Legend: n samples, at 16 kHz.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from drawaudio_model.generation.instructions import check_seed
+from drawaudio_model.generation.instructions import check_seed, parse_loudness, parse_mask
 from drawaudio_model.levels.limiter import CEILING_DB, decibels, limit, true_peak
+from drawaudio_model.text_files import read_json
 
 MAX_GAIN_DB = 120
 """Of a track, up or down: more than lies between the faintest step of 16 bits and full scale."""
@@ -29,21 +29,26 @@ class Track:
     text: str | None = None
     negative_text: str | None = None
     mask: Any = None
-    """As the pipeline's, as far as JSON can say it: path, text of a thing, (x0, y0, x1, y1), or a list of such."""
+    """As the pipeline's, as far as JSON can say it: path, text of a thing, "x0,y0,x1,y1", (x0, y0, x1, y1), or a list of
+    such."""
+    mask_invert: bool = False
     loudness: Any = None
-    """As the pipeline's, as far as JSON can say it: path, or (time, level) points."""
+    """As the pipeline's, as far as JSON can say it: path, "0:0,1.5:0.3", or (time, level) points."""
     gain_db: float = 0.0
     mute: bool = False
     seed: int | None = None
     """None: the mix's seed and the track's number decide."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.gain_db, int | float) or not abs(self.gain_db) <= MAX_GAIN_DB:
+        numeric = isinstance(self.gain_db, int | float) and not isinstance(self.gain_db, bool)
+        if not numeric or not abs(self.gain_db) <= MAX_GAIN_DB:
             raise ValueError(f"gain_db is {self.gain_db!r}, expected -{MAX_GAIN_DB} to {MAX_GAIN_DB} decibels")
-        if not isinstance(self.mute, bool):
-            raise ValueError(f"mute is {self.mute!r}, expected true or false")
-        if self.seed is not None:
-            check_seed(self.seed)
+        for name in ("mute", "mask_invert"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected true or false")
+        if self.mask_invert and self.mask is None:
+            raise ValueError("mask_invert is true without a mask; give the mask that is to be inverted")
+        check_seed(self.seed)
         for name in ("text", "negative_text"):
             if not isinstance(getattr(self, name), str | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected a text")
@@ -56,7 +61,12 @@ class Track:
 
     def instructions(self) -> dict[str, Any]:
         """What decides its stem: everything but gain and mute."""
-        return {name: value for name, value in asdict(self).items() if name not in ("gain_db", "mute")}
+        # What is as it always was is left out, so that stems made before are found again.
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("gain_db", "mute") and (value or name != "mask_invert")
+        }
 
 
 def read_tracks(path: Path) -> list[Track]:
@@ -67,10 +77,7 @@ def read_tracks(path: Path) -> list[Track]:
     """
     if not path.is_file():
         raise ValueError(f"tracks {path} does not exist; give a .json list of tracks")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"tracks {path} is no JSON: {error}") from error
+    rows = read_json(path, f"tracks {path}")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"tracks {path} holds no list of tracks, expected [{{'text': ...}}, ...]")
     known = [field.name for field in fields(Track)]
@@ -81,6 +88,9 @@ def read_tracks(path: Path) -> list[Track]:
             raise ValueError(f"track {number} of {path} has {unknown[0]!r}, expected only {', '.join(known)}")
         placed = {name: _from_json(row.get(name), path.parent) for name in ("mask", "loudness")}
         try:
+            # Texts that can be nothing are refused here, before a model is loaded.
+            for name, parse in (("mask", parse_mask), ("loudness", parse_loudness)):
+                placed[name] = parse(placed[name]) if isinstance(placed[name], str) else placed[name]
             tracks.append(Track(**(row | placed)))
         except ValueError as error:
             raise ValueError(f"track {number} of {path}: {error}") from error

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from drawaudio_model.clip_format import CLIP_SECONDS
+from drawaudio_model.curve_files import LONGEST_SECONDS
 
 OVERLAP_SECONDS = 4
 """Seconds shared by two neighbouring windows: half a window, so that each moment but the ends is denoised twice."""
@@ -42,7 +43,7 @@ def window_starts_seconds(
         overlap_seconds: least seconds that two neighbours share.
 
     Raises:
-        ValueError: when the overlap leaves no multiple of the grid to step by, or the length is not positive.
+        ValueError: when the overlap leaves no multiple of the grid to step by, or the length is not positive or too long.
     """
     grid = grid_seconds(latent_frames)
     if not isinstance(overlap_seconds, int):
@@ -55,6 +56,8 @@ def window_starts_seconds(
         )
     if not (math.isfinite(seconds) and seconds > 0):
         raise ValueError(f"the sound is to last {seconds} s, expected more than 0")
+    if seconds > LONGEST_SECONDS:
+        raise ValueError(f"the sound is to last {seconds:g} s, expected at most {LONGEST_SECONDS}; make it in parts")
     last = max(math.ceil((seconds - CLIP_SECONDS) / grid) * grid, 0)
     return (*range(0, last, step), last)
 

@@ -4,8 +4,9 @@ Rule for cutting: a clip starts at every multiple of SOURCE_SECONDS. The piece a
 later padded and flagged, when it lasts at least MIN_TAIL_SECONDS or is the only one; a shorter tail is dropped and its
 length reported.
 
-Captions CSV: a header with the columns `file,caption`, optionally `split` (train, val or test) and `label`; one row a
-file, `file` relative to the folder. One caption serves all clips of its file. A malformed CSV (unknown or missing
+Captions CSV: a header with the columns `file,caption`, optionally `split` (train, val or test) and `label`, separated by
+commas, semicolons or tabs; one row a file. `file` is relative to the folder, or a path that ends in it, through links or
+not; composed and decomposed letters are the same. One caption serves all clips of its file. A malformed CSV (unknown or missing
 column, wrong number of fields, empty caption, unknown split, two rows for one file, a row without its file) is an error
 that names every bad line. Media without a row are listed with caption None: the pipeline's ledger then shows them as
 rejected, with the reason `no_caption`. Media that cannot be opened are listed with one clip at 0 s, so that they end in
@@ -16,13 +17,14 @@ on nothing but the name, so adding files moves none. The price: a folder of a fe
 `split` column in the CSV then says what the hash cannot.
 """
 
-import csv
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 import dagster as dg
@@ -31,6 +33,7 @@ from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.clip_format import SOURCE_SECONDS
 from drawaudio_model.release.card import About
 from drawaudio_model.shard import SPLITS, Rejection
+from drawaudio_model.text_files import read_table
 from pipelines.clip_rows import ClipRow, clip_row, read_clip_list
 from pipelines.profiles import Profile
 from pipelines.raw_media import members_of_file
@@ -281,40 +284,62 @@ def _read_captions(path: Path, folder: Path, files: list[str]) -> dict[str, _Cap
     """File name -> its row; every malformed line is named in one error."""
     if not path.is_file():
         raise ValueError(f"captions file {path} does not exist; write a CSV with the columns file,caption")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            records = [(reader.line_num, fields) for fields in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"captions file {path.name} is no CSV in UTF-8: {error}") from error
-    if not records:
-        raise ValueError(f"captions file {path.name} is empty, expected a header with the columns file,caption")
-    header = [field.strip() for field in records[0][1]]
-    if not {"file", "caption"} <= set(header) or not set(header) <= set(_COLUMNS) or len(set(header)) < len(header):
+    table = read_table(path, f"captions file {path.name}", _COLUMNS)
+    if not {"file", "caption"} <= set(table.columns) or not set(table.columns) <= set(_COLUMNS):
         raise ValueError(
-            f"captions file {path.name}, line 1: columns are {','.join(header)}, expected file,caption and, if you like, "
-            "split and label"
+            f"captions file {path.name}, line 1: columns are {','.join(table.columns)}, expected file,caption and, if you "
+            "like, split and label"
         )
+    names = _Names(folder, files)
     rows: dict[str, _CaptionRow] = {}
-    faults: list[str] = []
-    for line, fields in records[1:]:
-        if not any(field.strip() for field in fields):
-            continue
-        if len(fields) != len(header):
-            faults.append(
-                f"line {line}: {len(fields)} fields, expected {len(header)}; put a caption with commas in quotes"
-            )
-            continue
-        values = dict(zip(header, (field.strip() for field in fields), strict=True))
-        name = PurePosixPath(values["file"]).as_posix()
+    faults = dict(table.faults)
+    for line, fields in table.rows:
+        values = dict(zip(table.columns, (field.strip() for field in fields), strict=True))
+        name = names.find(values["file"]) or values["file"]
         fault = _fault_of_row(values, name, rows, folder, files)
         if fault:
-            faults.append(f"line {line}: {fault}")
+            faults[line] = fault
         else:
             rows[name] = _CaptionRow(line, values["caption"], values.get("split", ""), values.get("label", ""))
     if faults:
-        raise ValueError(f"captions file {path.name}: {'; '.join(faults)}")
+        sentences = [f"line {line}: {faults[line]}" for line in sorted(faults)]
+        raise ValueError(f"captions file {path.name}: {'; '.join(sentences)}")
     return rows
+
+
+class _Names:
+    """The media of a folder, found by whatever names them: a name, however its letters are composed, or a path.
+
+    A path may be absolute, lead through links, or have backslashes; it counts where it ends, which is in the folder.
+    """
+
+    def __init__(self, folder: Path, files: Iterable[str]) -> None:
+        self._folder = folder
+        self._files = frozenset(files)
+        # A name that a file system has in the other form (macOS takes letters and accents apart) is the same name.
+        self._composed = {unicodedata.normalize("NFC", name): name for name in sorted(files, reverse=True)}
+        self._real: dict[str, str] | None = None
+
+    def find(self, given: str) -> str | None:
+        """The name below the folder, or None."""
+        for text in (given, given.replace("\\", "/")):
+            name = PurePosixPath(text).as_posix()
+            if name in self._files:
+                return name
+            if found := self._composed.get(unicodedata.normalize("NFC", name)):
+                return found
+            if found := text and "\0" not in text and self._real_files().get(_real(self._folder / text)):
+                return found
+        return None
+
+    def _real_files(self) -> dict[str, str]:
+        if self._real is None:
+            self._real = {_real(self._folder / name): name for name in sorted(self._files, reverse=True)}
+        return self._real
+
+
+def _real(path: Path) -> str:
+    return unicodedata.normalize("NFC", os.path.realpath(path))
 
 
 def _fault_of_row(
@@ -326,10 +351,17 @@ def _fault_of_row(
     if name in rows:
         return f"{name} was already captioned in line {rows[name].line}; keep one row a file"
     if name not in files:
-        there = (folder / name).is_file()
-        return f"{name} is no media that is read here" if there else f"{name} is not in {folder.name}; correct its name"
+        if os.path.isfile(folder / name):
+            where = "is no media that is read here" if _is_below(folder, name) else f"lies outside {folder.name}"
+            return f"{name} {where}; give a file of the folder that ends in one of {' '.join(sorted(SUFFIXES))}"
+        near = get_close_matches(name, files, n=1)
+        return f"{name} is not in {folder.name}; correct its name" + (f" (is it {near[0]}?)" if near else "")
     if not values["caption"]:
         return f"the caption of {name} is empty; take the row out if there is none"
     if values.get("split", "") not in ("", *SPLITS):
         return f"the split of {name} is {values['split']!r}, expected one of {', '.join(SPLITS)}"
     return None
+
+
+def _is_below(folder: Path, name: str) -> bool:
+    return Path(os.path.realpath(folder / name)).is_relative_to(os.path.realpath(folder))
