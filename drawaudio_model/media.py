@@ -31,6 +31,8 @@ from drawaudio_model.decoding.reading import (
     read_sound,
     stream_clips,
 )
+from drawaudio_model.decoding.reading import FileFacts as FileFacts
+from drawaudio_model.decoding.reading import fault_of as fault_of
 from drawaudio_model.decoding.reading import probe as probe
 
 

@@ -39,6 +39,13 @@ def is_flush(packet: av.Packet) -> bool:
     return packet.pts is None and packet.dts is None and not packet.size
 
 
+def is_false(packet: av.Packet) -> bool:
+    """Whether a packet claims to be shown at a time that cannot be: hours from when it is decoded."""
+    if packet.pts is None or packet.dts is None:
+        return False
+    return abs(packet.pts - packet.dts) * packet.time_base > LONG_LEAP_SECONDS
+
+
 def read_packets(
     container: av.container.InputContainer, streams: Iterable[av.stream.Stream] | None = None
 ) -> Iterable[av.Packet]:
@@ -83,13 +90,17 @@ class PacketTimes:
     durations: list[int] = field(default_factory=list)
     orders: list[int] = field(default_factory=list)
     """Number of each packet in the file."""
+    false_times: int = 0
+    """Packets that claim to be shown more than LONG_LEAP_SECONDS from when they are decoded."""
     _following: int = 0
 
     def add(self, packet: av.Packet, order: int) -> None:
         duration = packet.duration or 0
         if not 0 < duration * self.tick < LONGEST_PACKET_SECONDS:
             duration = self.interval
-        shown = packet.pts if packet.pts is not None else packet.dts
+        false = is_false(packet)
+        self.false_times += false
+        shown = packet.dts if packet.pts is None or false else packet.pts
         if shown is None:
             shown = self._following
         self._following = shown + duration
@@ -286,12 +297,16 @@ class Clock:
         steps = self._steps.get(index, [])
         while steps and steps[0][0] <= number:
             self._ticks[index] = steps.pop(0)[1]
+        if is_false(packet):
+            packet.pts = packet.dts
         if ticks := self._ticks.get(index):
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
 
     def _watch(self, index: int, packet: av.Packet) -> None:
         time = packet.dts
+        if is_false(packet):
+            raise ClockBreaks(f"a packet decoded at {time} is shown at {packet.pts} ticks")
         if time is None:
             return
         end = time + max(packet.duration or 0, 0)

@@ -23,6 +23,8 @@ MAX_CORRUPT_SHARE = 0.1
 """Damaged frames (of the picture, or packets of the sound) that are tolerated, as a share of all."""
 MISSING_SECONDS = 1.0
 """A claimed length this much longer than what is there is wrong; headers are rounded by less."""
+_ROUNDED_SECONDS = 0.1
+"""A claimed length this close to what the packets have is the more exact one of the two."""
 NO_CLAIMS = {
     "mp3",
     "aac",
@@ -93,6 +95,18 @@ def check_complete(
 def wrong_length(container: av.container.InputContainer, ends: Ends) -> bool:
     """Whether the header claims a length that the packets of its streams do not have."""
     return _unborne_claim(container, ends) is not None
+
+
+def presented_seconds(stream: av.stream.Stream | None, span: tuple[float, float] | None) -> float:
+    """How long a stream is there: what its header says where its packets bear that out, else what they say.
+
+    Headers know how much of the last packet is meant to be heard.
+    """
+    if stream is None or span is None:
+        return 0.0
+    held = span[1] - span[0]
+    claimed = float(stream.duration * stream.time_base) if stream.duration else held
+    return claimed if abs(claimed - held) <= _ROUNDED_SECONDS else held
 
 
 def _unborne_claim(container: av.container.InputContainer, ends: Ends) -> tuple[float, float] | None:

@@ -27,7 +27,7 @@ from drawaudio_model.decoding.clock import (
 )
 from drawaudio_model.decoding.container import MediaInfo, find_stream, media_info, open_container, require_stream
 from drawaudio_model.decoding.errors import MediaError, only_media_errors
-from drawaudio_model.decoding.lengths import Ends, check_complete, wrong_length
+from drawaudio_model.decoding.lengths import Ends, check_complete, presented_seconds, wrong_length
 from drawaudio_model.decoding.skipping import CannotSkip
 from drawaudio_model.decoding.sound import ChannelsCancel, SoundTrack
 from drawaudio_model.decoding.tracks import PictureTrack
@@ -102,6 +102,8 @@ class _Way:
     """Frames that nobody looks at may be left out."""
     moves: dict[int, Moves] | None = None
     """How the clock is laid out; None: its breaks are looked for."""
+    breaks: bool = False
+    """Whether there were any."""
     channels: dict[int, int] = field(default_factory=dict)
     """Clip -> channel that is taken instead of the mix."""
 
@@ -115,18 +117,12 @@ def probe(source: Path | bytes) -> MediaInfo:
     """
     with only_media_errors(), open_container(source) as container:
         times = _read_times(container)
+        found = {"joined_clock": times.breaks, "wrong_length": wrong_length(container, times.ends)}
         return media_info(
             container,
-            _length(times.picture),
-            _length(times.sound),
-            tuple(
-                name
-                for name, is_so in (
-                    ("joined_clock", bool(times.moves)),
-                    ("wrong_length", wrong_length(container, times.ends)),
-                )
-                if is_so
-            ),
+            presented_seconds(find_stream(container, "video"), times.picture),
+            presented_seconds(find_stream(container, "audio"), times.sound),
+            tuple(name for name, is_so in found.items() if is_so),
         )
 
 
@@ -138,8 +134,8 @@ def stream_clips(
     seconds: float,
     fps: float,
     longer_side: int | None,
-    size: tuple[int, int] | None,
-    threads: int,
+    size: tuple[int, int] | None = None,
+    threads: int = 1,
 ) -> FileFacts:
     """Hands `take` every clip and its number, in the order in which they end; facts of the file when all is read.
 
@@ -255,7 +251,8 @@ def _read_again(source: Path | bytes, read: Callable[[_Way], T]) -> T:
                 way = replace(way, skipping=False)
             except ClockBreaks:
                 with open_container(source) as container:
-                    way = replace(way, moves=_read_times(container).moves)
+                    times = _read_times(container)
+                way = replace(way, moves=times.moves, breaks=times.breaks)
             except ChannelsCancel as cancel:
                 way = replace(way, channels=cancel.channels)
 
@@ -268,6 +265,8 @@ class _Times:
     """(first, last) second on the file's clock; None without one. A single picture is no moving one."""
     sound: tuple[float, float] | None
     moves: dict[int, Moves]
+    breaks: bool
+    """Whether times had to be moved, or were false."""
     ends: Ends
 
 
@@ -283,11 +282,8 @@ def _read_times(container: av.container.InputContainer) -> _Times:
         span = table.shown_span(moves.get(index))
         if span is not None:
             ends.add(index, *span)
-    return _Times(spans.get("video"), spans.get("audio"), moves, ends)
-
-
-def _length(span: tuple[float, float] | None) -> float:
-    return span[1] - span[0] if span else 0.0
+    breaks = bool(moves) or any(tables[index].false_times for index in indices.values())
+    return _Times(spans.get("video"), spans.get("audio"), moves, breaks, ends)
 
 
 def _file_flags(
@@ -295,7 +291,7 @@ def _file_flags(
 ) -> tuple[str, ...]:
     found = {
         "wrong_length": wrong_length(container, ends),
-        "joined_clock": bool(way.moves),
+        "joined_clock": way.breaks,
         "changed_rate": sound is not None and sound.changed_rate,
     }
     return tuple(name for name, is_so in found.items() if is_so)
