@@ -236,7 +236,9 @@ def _belong(left: Piece, right: Piece, streams: tuple[list[Piece], list[Piece]],
         return False
     for piece, other, number in ((left, right, 0), (right, left, 1)):
         following = streams[number][ahead[number] + 1 :][:1]
-        if piece.last_order < other.order and following and _near(following[0], other, leap):
+        if not following or following[0].begin >= piece.end:
+            continue  # The same clock, after a hole.
+        if piece.last_order < other.order and _near(following[0], other, leap):
             return False
     return True
 

@@ -14,10 +14,12 @@ from drawaudio_model.decoding.errors import MediaError, only_media_errors
 
 LATE_STREAM_FORMATS = {"mpegts", "mpeg", "flv"}
 """Containers whose streams may first appear in mid-file; FFmpeg looks for them in the first 5 s only."""
-MOST_PROBED_BYTES = 500_000_000
+MOST_PROBED_BYTES = 200_000_000
 """So much of a file is searched for a stream that its beginning lacks."""
 _LISTS = re.compile(rb"(\xef\xbb\xbf)?\s*(ffconcat|#EXTM3U|<\?xml[^>]*>\s*<(MPD|smil))", re.IGNORECASE)
 """How files begin that only name other files."""
+_LIST_FORMATS = {"concat", "hls", "dash", "imf", "sdp"}
+_LIST_TEXT = "the file is a list that names other files; give those files instead"
 
 
 @dataclass(frozen=True)
@@ -68,18 +70,20 @@ def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.con
     try:
         # "file:" because a name like "12:30.mp4" would be read as a protocol.
         name = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
-        return av.open(name, "r", options=options)
+        container = av.open(name, "r", options=options)
     except (av.error.FFmpegError, UnicodeError) as error:
         if _lacks_moov_atom(source):
             raise MediaError(
                 "truncated", "no moov atom: the file was never finished, record or load it again"
             ) from None
         if _LISTS.match(_head(source)):
-            raise MediaError(
-                "undecodable", "the file is a list that names other files; give those files instead"
-            ) from None
+            raise MediaError("undecodable", _LIST_TEXT) from None
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError("undecodable", f"the container cannot be opened: {reason}") from error
+    if container.format.name in _LIST_FORMATS:
+        container.close()
+        raise MediaError("undecodable", _LIST_TEXT)
+    return container
 
 
 def _head(source: Path | bytes) -> bytes:

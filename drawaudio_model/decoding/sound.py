@@ -21,6 +21,8 @@ MARGIN_SECONDS = 1
 """Sound decoded around each clip, so that the resampling filter sees no edge; whole, so that all rates divide it."""
 CANCELLED_SHARE = 0.01
 """A mix with less than this share (-20 dB) of the power that its channels would have if they were unrelated: they cancel."""
+POWER_SECONDS = 0.02
+"""Length of the blocks in which the power of channels is summed."""
 _HEARD_POWER = 1e-9
 """Mean square of a clip's channels below which nothing sounds that could cancel (-90 dB of full scale)."""
 _BATCH_FRAMES = 64
@@ -65,7 +67,7 @@ class SoundTrack:
         self._windows: dict[int, np.ndarray] = {}
         self._covered: dict[int, list[tuple[int, int]]] = {}
         self._powers: dict[int, dict[tuple[float, ...], np.ndarray]] = {}
-        """Clip -> channel weights -> summed squares of each channel, of the mix, and the number of samples."""
+        """Clip -> channel weights -> mean squares of each channel and of the mix, summed over blocks, and their number."""
         self._taken: set[int] = set()
         self._batch: list[av.AudioFrame] = []
         self._batch_position = 0
@@ -153,7 +155,7 @@ class SoundTrack:
     ) -> tuple[np.ndarray, dict[int, np.ndarray], tuple[float, ...], np.ndarray]:
         """Mix, asked channels, weights and powers of frames of one sample format and layout.
 
-        The mix and the channels are (n,) float32 in [-1, 1]; the powers are (channels + 2,).
+        The mix and the channels are (n,) float32 in [-1, 1]; the powers are (channels + 2, blocks of POWER_SECONDS).
         """
         layout, form = frames[0].layout, frames[0].format
         count = layout.nb_channels
@@ -174,7 +176,11 @@ class SoundTrack:
         scale = 1.0 if dtype.kind == "f" else 1 / (128.0 if dtype == np.uint8 else np.iinfo(dtype).max + 1.0)
         zero = np.float32(128 if dtype == np.uint8 else 0)
         mono = np.zeros(len(parts[0]), np.float32)
-        powers = np.zeros(count + 2)
+        block = max(round(POWER_SECONDS * self.rate), 1)
+        places = np.arange(0, len(mono), block)
+        sizes = np.diff(places, append=len(mono))
+        powers = np.ones((count + 2, len(places)))
+        powers[:-1] = 0
         chosen: dict[int, np.ndarray] = {}
         asked = {*self._channels.values()}
         for number, (weight, part) in enumerate(zip(weights, parts, strict=True)):
@@ -184,8 +190,9 @@ class SoundTrack:
                 if number in asked:
                     chosen[number] = np.float32(scale) * samples
                 if count > 1:
-                    powers[number] = np.dot(samples, samples) * scale**2
-        powers[-2:] = np.dot(mono, mono), len(mono)
+                    powers[number] = np.add.reduceat(samples * samples, places) * scale**2 / sizes
+        if count > 1:
+            powers[-2] = np.add.reduceat(mono * mono, places) / sizes
         return mono, chosen, tuple(float(weight) for weight in weights), powers
 
     def _place(self) -> None:
@@ -210,7 +217,11 @@ class SoundTrack:
                 window[low:high] = source[low - left : high - left]
                 _extend(self._covered.setdefault(index, []), low, high)
                 sums = self._powers.setdefault(index, {})
-                sums[weights] = sums.get(weights, 0) + powers
+                # The blocks that begin in the clip itself, without its margins.
+                block = max(round(POWER_SECONDS * self.rate), 1)
+                begins = left + block * np.arange(powers.shape[1])
+                inside = (begins >= MARGIN_SECONDS * self.rate) & (begins < length - MARGIN_SECONDS * self.rate)
+                sums[weights] = sums.get(weights, 0) + powers[:, inside].sum(axis=1)
         self._waiting = []
 
     def take(self, index: int) -> tuple[np.ndarray, float]:
