@@ -11,6 +11,7 @@ import av
 from av.stream import Disposition
 
 from drawaudio_model.decoding.errors import MediaError, only_media_errors
+from drawaudio_model.decoding.lengths import ends_early
 
 LATE_STREAM_FORMATS = {"mpegts", "mpeg", "flv"}
 """Containers whose streams may first appear in mid-file; FFmpeg looks for them in the first 5 s only."""
@@ -76,6 +77,8 @@ def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.con
             raise MediaError(
                 "truncated", "no moov atom: the file was never finished, record or load it again"
             ) from None
+        if ends_early(source) and not _head(source).startswith(b"fLaC"):
+            raise MediaError("truncated", "the file ends inside its own structure; record or load it again") from None
         if _LISTS.match(_head(source)):
             raise MediaError("undecodable", _LIST_TEXT) from None
         reason = getattr(error, "strerror", None) or str(error)
