@@ -12,6 +12,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS
+from drawaudio_model.decoding.errors import MediaError as MediaError
 from drawaudio_model.decoding.skipping import CannotSkip, FrameSkipping, can_skip
 
 CLOCK_TOLERANCE_SECONDS = 1e-3
