@@ -22,7 +22,7 @@ from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.decoding.container import MediaInfo as MediaInfo
 from drawaudio_model.decoding.container import find_stream, open_container
 from drawaudio_model.decoding.errors import REASONS as REASONS
-from drawaudio_model.decoding.errors import MediaError
+from drawaudio_model.decoding.errors import MediaError as MediaError
 from drawaudio_model.decoding.reading import (
     DecodedClip,
     DecodedMedia,
