@@ -29,7 +29,7 @@ def built(tmp_path, captions=None):
         for c in clips
     ]
     write_clip_list(root / "clip_list.parquet", rows)
-    make_shard(root, SHARD, raw_recipe(root, folder._referrer(), {}))
+    make_shard(root, SHARD, raw_recipe(root, folder.refer_once(), {}))
     manifest = make_shard(root, SHARD, clip_media.recipe())
     return ShardReader(root / "clip_media", SHARD), {row.key: row for row in manifest.rejected}, clips
 

@@ -125,7 +125,7 @@ class FolderSource:
         return Listing(rows, metadata={"dropped_tails": dg.MetadataValue.json(dropped)})
 
     def fill_shards(self, context: dg.AssetExecutionContext, root: Path, profile: Profile) -> None:
-        fill_by_recipe(context, root, raw_recipe(root, _referrer(), {"media": _media_state(root)}))
+        fill_by_recipe(context, root, raw_recipe(root, refer_once(), {"media": _media_state(root)}))
 
     def about(self, profile: Profile) -> About:
         return ABOUT
@@ -151,7 +151,7 @@ def _folder_paths() -> tuple[Path, Path]:
     return clips, captions
 
 
-def _referrer() -> Callable[[list[ClipRow]], Iterator[tuple[str, Members | Rejection]]]:
+def refer_once() -> Callable[[list[ClipRow]], Iterator[tuple[str, Members | Rejection]]]:
     """What refers clips to their files, and hashes each file once for all of them."""
     hashes: dict[tuple[Path, int, int], str] = {}
 
