@@ -56,7 +56,7 @@ class SoundTrack:
         self.zero: float | None = None
         """Time zero of the clips on the file's clock; set by who knows it, sound that is decoded before waits."""
         self.start: float | None = None
-        self.end = 0.0
+        self.end = -np.inf
         self.changed_rate = False
         self.cancelled: dict[int, int] = {}
         """Clip -> loudest channel, of the clips taken so far whose mix cancelled."""
@@ -119,9 +119,7 @@ class SoundTrack:
             self._batch_position, self._batch_kind = self._position, kind
         self._batch.append(frame)
         self._position += frame.samples
-        self.end = (
-            max(self.end, self._position / self.rate) if self.samples > frame.samples else self._position / self.rate
-        )
+        self.end = max(self.end, self._position / self.rate)
 
     def _end_conversion(self) -> None:
         """What the converter of another sample rate still holds."""
