@@ -6,29 +6,30 @@ later is preceded by silence. All decoding is PyAV's (it brings its own FFmpeg);
 """
 
 import io
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 import soundfile
-from av.stream import Discard
 from PIL import Image
 
 from drawaudio_model.atomic_files import replaced_file
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
-from drawaudio_model.decoding.container import (
-    MediaInfo,
-    measured_info,
-    media_info,
-    open_container,
-    require_stream,
+from drawaudio_model.decoding.container import MediaInfo as MediaInfo
+from drawaudio_model.decoding.errors import REASONS as REASONS
+from drawaudio_model.decoding.errors import MediaError as MediaError
+from drawaudio_model.decoding.reading import (
+    DecodedClip,
+    DecodedMedia,
+    check_usable,
+    read_picture,
+    read_sound,
+    stream_clips,
 )
-from drawaudio_model.decoding.skipping import read_skipping
-from drawaudio_model.decoding.tracks import MARGIN_SECONDS, MediaError, PictureTrack, SoundTrack
-from drawaudio_model.decoding.tracks import REASONS as REASONS
+from drawaudio_model.decoding.reading import FileFacts as FileFacts
+from drawaudio_model.decoding.reading import fault_of as fault_of
+from drawaudio_model.decoding.reading import probe as probe
 from drawaudio_model.muxing.containers import DISK_ERRORS, check_container, count_packets
 from drawaudio_model.muxing.copied_picture import CannotHold, write_video
 from drawaudio_model.muxing.encoded_sound import LOSSY_FORMATS, TRACK_CODECS, write_lossy
@@ -39,63 +40,6 @@ VIDEO_SUFFIXES = tuple(TRACK_CODECS)
 """Files that `mux` writes."""
 AUDIO_SUFFIXES = (".wav", ".flac", *LOSSY_FORMATS)
 """Files that `write_audio` writes."""
-MIN_SECONDS = 0.5
-"""Shortest picture and shortest sound that make a clip. Our choice: shorter ones are 95 % padding."""
-SILENT_PEAK = 1e-4
-"""A clip whose largest sample is below this is silent: 3 steps of 16-bit audio, so dither counts as silence."""
-MAX_CORRUPT_SHARE = 0.1
-"""Damaged frames (of the picture, or packets of the sound) that are tolerated, as a share of all."""
-MISSING_SECONDS = 1.0
-"""A file whose streams all end this much before the declared length is truncated; headers are rounded by less."""
-PADDED_SECONDS = 0.1
-"""Silence added to a clip's sound above which it is flagged; below, it is codec priming and rounding."""
-
-
-@dataclass(frozen=True)
-class DecodedClip:
-    """One clip: as many frames and samples as asked, whatever the file held."""
-
-    start_seconds: float
-    frames: np.ndarray
-    """(V, H, W, 3) uint8 RGB, upright, square pixels; frame i is the one shown at start + i / fps."""
-    waveform: np.ndarray
-    """(seconds * SAMPLE_RATE,) float32 mono; full scale is 1 (decoders of lossy sound overshoot it a little)."""
-    video_seconds: float
-    audio_seconds: float
-    """What the file really holds of the asked window."""
-    flags: tuple[str, ...]
-    """Of padded_video (last frame held), padded_audio (silence added), silent, too_short."""
-
-
-@dataclass(frozen=True)
-class DecodedMedia:
-    """All asked clips of one file, and what one pass over the whole file counted."""
-
-    clips: list[DecodedClip]
-    frames_decoded: int
-    """Frames presented, over the whole file; edit lists applied."""
-    corrupt_frames: int
-    """Frames that were damaged or missing, within MAX_CORRUPT_SHARE; damage in frames that no clip shows and no other
-    frame is predicted from may stay unseen."""
-    video_seconds: float
-    """From the first frame to the end of the last, over the whole file."""
-    audio_seconds_decoded: float
-    audio_offset_seconds: float
-    """Start of the sound minus start of the picture, as the file has them; the clips are already corrected for it."""
-    info: MediaInfo
-
-
-def probe(source: Path | bytes) -> MediaInfo:
-    """Facts of a file's header, without decoding; lengths that it does not state are read off the packets' times.
-
-    Raises:
-        MediaError: undecodable or truncated, when no container can be opened. A missing stream is no error here.
-    """
-    with open_container(source) as container:
-        info = media_info(container)
-        if (info.video_codec and not info.video_seconds) or (info.audio_codec and not info.audio_seconds):
-            info = measured_info(container, info)
-        return info
 
 
 def read_clips(
@@ -128,33 +72,20 @@ def read_clips(
         ValueError: for arguments that make no sense.
         FileNotFoundError: when the path does not exist.
     """
-    if not starts_seconds or min(starts_seconds) < 0:
-        raise ValueError(f"starts_seconds is {tuple(starts_seconds)}, expected at least one start, none below 0")
-    times = _moments(seconds, fps)
-
-    def read(skipping: bool) -> tuple[PictureTrack, SoundTrack, MediaInfo]:
-        with open_container(source) as container:
-            video, audio = require_stream(container, "video"), require_stream(container, "audio")
-            _set_threads(video, threads)
-            picture = PictureTrack(video, [start + times for start in starts_seconds], longer_side, size, skipping)
-            sound = SoundTrack([float(start) for start in starts_seconds], float(seconds))
-            _decode(container, {video.index: picture, audio.index: sound})
-            info = media_info(container)
-            _check_complete(container, picture, sound)
-        return picture, sound, info
-
-    picture, sound, info = read_skipping(read)
-    clips = [_clip(picture, sound, index, start, seconds) for index, start in enumerate(starts_seconds)]
-    _check_usable(clips)
-    return DecodedMedia(
-        clips=clips,
-        frames_decoded=picture.count,
-        corrupt_frames=picture.corrupt,
-        video_seconds=picture.end - picture.zero,
-        audio_seconds_decoded=sound.samples / sound.rate,
-        audio_offset_seconds=sound.start - picture.zero,
-        info=info,
+    clips: dict[int, DecodedClip] = {}
+    facts = stream_clips(
+        source,
+        starts_seconds,
+        clips.__setitem__,
+        seconds=seconds,
+        fps=fps,
+        longer_side=longer_side,
+        size=size,
+        threads=threads,
     )
+    in_order = [clips[index] for index in range(len(starts_seconds))]
+    check_usable(in_order)
+    return DecodedMedia(**vars(facts), clips=in_order)
 
 
 def read_frames(
@@ -170,130 +101,25 @@ def read_frames(
 
     Arguments and errors as read_clips, the sound's left out. A shorter picture holds its last frame.
     """
-    times = _moments(seconds, fps)
-
-    def read(skipping: bool) -> np.ndarray:
-        with open_container(source) as container:
-            video = require_stream(container, "video")
-            _set_threads(video, threads)
-            picture = PictureTrack(video, [times], longer_side, size, skipping)
-            _decode(container, {video.index: picture})
-            _check_complete(container, picture, None)
-        return picture.clips[0]
-
-    return read_skipping(read)
+    return read_picture(source, seconds=seconds, fps=fps, longer_side=longer_side, size=size, threads=threads)
 
 
 def read_waveform(source: Path | bytes, *, seconds: float | None = None) -> np.ndarray:
-    """(samples,) float32 mono at SAMPLE_RATE: the sound of any audio or video file from its own start.
+    """(samples,) float32 mono at SAMPLE_RATE: the sound of any audio or video file.
+
+    Sample 0 is the moment at which the first picture is shown, as in read_clips: sound from before it is cut off, silence
+    precedes sound that begins later. Without a moving picture it is the sound's own first sample.
 
     Args:
         source: path of a file, or its bytes.
         seconds: exactly this much, silence after the sound's end; None: all of it.
 
     Raises:
-        MediaError: no_audio_stream, undecodable or truncated. Silence is no error here.
+        MediaError: no_audio_stream, undecodable, truncated, or too_short where the sound ends before the first picture.
+            Silence is no error here.
+        FileNotFoundError: when the path does not exist.
     """
-    with open_container(source) as container:
-        audio = require_stream(container, "audio")
-        sound = SoundTrack(
-            [0.0], seconds or (measured_info(container, media_info(container)).audio_seconds + MARGIN_SECONDS)
-        )
-        container.seek(0)
-        _decode(container, {audio.index: sound})
-        _check_complete(container, None, sound)
-    waveform, held_seconds = sound.clip(0)
-    return waveform if seconds else waveform[: round(held_seconds * SAMPLE_RATE)]
-
-
-def _moments(seconds: float, fps: float) -> np.ndarray:
-    """Times of all frames i / fps below `seconds`."""
-    if not (0 < seconds < np.inf and 0 < fps < np.inf):
-        raise ValueError(f"seconds is {seconds} and fps {fps}, expected both finite and above 0")
-    # Rounded before ceil: 2.3 s at 10 fps is 22.999999999999996 frames in binary, and 23 in truth.
-    return np.arange(math.ceil(round(seconds * fps, 6))) / fps
-
-
-def _set_threads(stream: av.VideoStream, threads: int) -> None:
-    stream.codec_context.thread_count = threads
-    stream.codec_context.thread_type = "SLICE" if threads == 1 else "AUTO"
-
-
-def _decode(container: av.container.InputContainer, tracks: "dict[int, PictureTrack | SoundTrack]") -> None:
-    """Feeds every frame of the streams (by index) to their tracks, in file order."""
-    for stream in container.streams:
-        stream.discard = Discard.default if stream.index in tracks else Discard.all
-    picture = next((track for track in tracks.values() if isinstance(track, PictureTrack)), None)
-    sound = next((track for track in tracks.values() if isinstance(track, SoundTrack)), None)
-    packets = container.demux([container.streams[index] for index in tracks])
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            break
-        except av.error.FFmpegError as error:
-            raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
-        track = tracks[packet.stream.index]
-        for due in track.due(packet):
-            try:
-                for frame in due.decode():
-                    track.add(frame)
-            except av.error.FFmpegError:
-                track.corrupt += 1  # FFmpeg goes on with the next packet; _check_complete holds the limit.
-        if sound is not None and sound.zero is None:
-            sound.zero = picture.zero if picture is not None else sound.start
-    for track in tracks.values():
-        track.finish()
-
-
-def _check_complete(
-    container: av.container.InputContainer, picture: PictureTrack | None, sound: SoundTrack | None
-) -> None:
-    """Raises when the file ended early or was too damaged."""
-    tracks = {"video frames": picture, "audio frames": sound}
-    for name, corrupt, count in ((n, t.corrupt, t.count) for n, t in tracks.items() if t is not None):
-        if not count:
-            raise MediaError("undecodable", f"not one of the {name} can be decoded")
-        if corrupt > MAX_CORRUPT_SHARE * (corrupt + count):
-            raise MediaError("undecodable", f"{corrupt} {name} are damaged beside {count} decoded ones")
-    if container.duration:
-        declared = container.duration / av.time_base
-        held = max(t.end for t in tracks.values() if t is not None) - (container.start_time or 0) / av.time_base
-        if declared - held > MISSING_SECONDS:
-            raise MediaError("truncated", f"the file holds {held:.2f} s of the {declared:.2f} s that it declares")
-
-
-def _clip(picture: PictureTrack, sound: SoundTrack, index: int, start: float, seconds: float) -> DecodedClip:
-    frames = picture.clips[index]
-    waveform, audio_seconds = sound.clip(index)
-    left = picture.end - picture.zero - start
-    video_seconds = min(max(left, 0.0), float(seconds))
-    flags = []
-    # The last asked frame lies one interval before the clip's end: a clip that still shows it needs no padding.
-    if left <= (len(frames) - 1) * seconds / len(frames):
-        flags.append("padded_video")
-    if seconds - audio_seconds > PADDED_SECONDS:
-        flags.append("padded_audio")
-    if min(video_seconds, audio_seconds) < min(MIN_SECONDS, seconds):
-        flags.append("too_short")
-    elif np.abs(waveform).max() < SILENT_PEAK:
-        flags.append("silent")
-    return DecodedClip(start, frames, waveform, video_seconds, audio_seconds, tuple(flags))
-
-
-def _check_usable(clips: list[DecodedClip]) -> None:
-    """Raises what is wrong with the first clip, when something is wrong with all."""
-    if not all({"silent", "too_short"} & set(clip.flags) for clip in clips):
-        return
-    clip = clips[0]
-    if "too_short" in clip.flags:
-        raise MediaError(
-            "too_short",
-            f"the clip at {clip.start_seconds:g} s has {clip.video_seconds:.2f} s of picture and "
-            f"{clip.audio_seconds:.2f} s of sound, expected at least {MIN_SECONDS:g} s of both",
-        )
-    peak = float(np.abs(clip.waveform).max())
-    raise MediaError("silent", f"the sound of the clip at {clip.start_seconds:g} s peaks at {peak:.1e} of full scale")
+    return read_sound(source, seconds=seconds)
 
 
 def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> None:

@@ -36,6 +36,10 @@ SAMPLE_MEMBERS = (
 """Members of a training sample in the order in which they stand in the tar; `flac` is absent from the published variant."""
 
 
+RARE_FLAGS = ("one_channel", "wrong_length", "joined_clock", "changed_rate")
+"""Flags that stand in a sample's facts only where they are true; docs/datasets.md says what they mean."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingSample:
     """Everything that training and evaluation know of one 10 s clip."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,13 +28,24 @@ def members_of_media(content: bytes) -> dict[str, bytes]:
     return {"json": _to_json(facts), "mp4": content}
 
 
-def members_of_file(path: Path, start_s: int) -> Mapping[str, bytes]:
+def members_of_file(
+    path: Path, start_s: int, hashes: MutableMapping[tuple[Path, int, int], str] | None = None
+) -> Mapping[str, bytes]:
     """Members of a clip that begins at a second of a file which stays where it is.
+
+    Args:
+        hashes: (path, bytes, time of the last change) -> sha256; kept by the caller, so that a file of many clips is
+            read once.
 
     Raises:
         OSError: when the file cannot be read.
     """
-    return {"json": _to_json(MediaFacts(str(path), start_s, path.stat().st_size, file_sha256(path)))}
+    hashes = {} if hashes is None else hashes
+    state = path.stat()
+    version = path, state.st_size, state.st_mtime_ns
+    if version not in hashes:
+        hashes[version] = file_sha256(path)
+    return {"json": _to_json(MediaFacts(str(path), start_s, state.st_size, hashes[version]))}
 
 
 def read_media_facts(reader: ShardReader, key: str) -> MediaFacts:

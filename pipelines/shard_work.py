@@ -31,6 +31,9 @@ class ShardRecipe:
     group: int = 16
     """Clips handed to `work` at a time. Groups are cut from the sorted keys, so a batch holds the same clips in every run:
     floating-point sums depend on the batch, and a killed run must end with an undisturbed one's bytes."""
+    together: Callable[[str, dict[str, ShardReader]], str] | None = None
+    """(key, upstream shards) -> what must be worked on in one piece, such as the file that the clip is cut from: clips of
+    one name are never in two groups, so a group may be larger than `group`. Only of a recipe that is not `batched`."""
     keys: Callable[[str], list[str]] | None = None
     shard_settings: Callable[[str], Mapping[str, Any]] | None = None
     """As `settings`, of one shard: what concerns its clips alone, so that a change elsewhere leaves it as it is."""
@@ -64,8 +67,8 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
         if (manifest := writer.committed) is None:
             bar = tqdm(total=len(keys), initial=len(writer.done), desc=f"{recipe.asset} {shard}", unit="clip", delay=2)
             with bar:
-                for start in range(0, len(keys), recipe.group):
-                    _work_on(writer, keys[start : start + recipe.group], recipe, readers, bar.update)
+                for group in _groups(keys, recipe, readers):
+                    _work_on(writer, group, recipe, readers, bar.update)
             manifest = writer.commit()
     for reader in readers.values():
         reader.close()
@@ -140,6 +143,21 @@ def _check_in_place(folder: Path, manifest: ShardManifest) -> None:
 
 def _upstream_family(root: Path, recipe: ShardRecipe, partition: str) -> list[str]:
     return shard_family(root / recipe.upstream[0], partition) if recipe.upstream else [partition]
+
+
+def _groups(keys: list[str], recipe: ShardRecipe, readers: dict[str, ShardReader]) -> Iterator[list[str]]:
+    """The keys (ascending) in groups of at least recipe.group clips, of exactly so many where nothing belongs together."""
+    pieces: dict[str, list[str]] = {}
+    for key in keys:
+        pieces.setdefault(recipe.together(key, readers) if recipe.together else key, []).append(key)
+    group: list[str] = []
+    for piece in pieces.values():
+        group += piece
+        if len(group) >= recipe.group:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _work_on(

@@ -75,7 +75,7 @@ def test_a_learning_rate_reaches_both_kinds_of_weights() -> None:
 
 
 def test_an_optimizer_without_a_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="optimizer is 'sgd', expected 'adamw' .* or 'muon'"):
+    with pytest.raises(ValueError, match=r"optimizer is 'sgd', expected 'adamw' .* or 'muon'"):
         changed(TrainConfig.tiny(), ["optimizer=sgd"])
 
 

@@ -50,7 +50,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DRAWAUDIO_PROFILE", "folder")
     with ShardWriter(tmp_path / "clip_media", SHARD, inputs={}) as media:
         for key in KEYS:
-            facts = {"flags": ["padded_audio"] if key == KEYS[0] else [], "scores": {"motion": len(key) / 100}}
+            flags = {KEYS[0]: ["padded_audio"], KEYS[1]: ["joined_clock", "turned_down"]}.get(key, [])
+            facts = {"flags": flags, "scores": {"motion": len(key) / 100}}
             media.add(key, {"json": json.dumps(facts).encode(), "flac": encode_flac(recorded(key))})
         media.commit()
     return tmp_path
@@ -130,6 +131,7 @@ def test_each_feature_stands_under_its_own_name_and_who_was_taken_back_is_missin
             "padded_video": False,
             "padded_audio": key == KEYS[0],
             "whole_frame_mask": key == KEYS[1],
+            **({"joined_clock": True} if key == KEYS[1] else {}),
         }
         assert sample.facts["scores"] == {"motion": len(key) / 100}
         assert [len(frame) for frame in sample.boxes] == [

@@ -232,3 +232,15 @@ def test_options_are_the_settings(tmp_path: Path) -> None:
     assert [options["retry_sleep_functions"]["http"](n=n) for n in (0, 1, 9)] == [2.0, 4.0, 60.0]
     assert options["allowed_extractors"] == ["youtube"]
     assert "vcodec^=avc1" in options["format"] and "height<=360" in options["format"]
+
+
+def test_whatever_reading_a_file_raises_is_a_fault_of_that_file(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (IndexError("list index out of range"), MemoryError("no room"), AttributeError("no 'name'")):
+
+        def broken(_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("pipelines.sources.youtube.probe._measure", broken)
+        found = probe(video)
+        assert isinstance(found, Fault) and found.error.name == "not_media"
+        assert f"{type(error).__name__}: {error}" in found.message

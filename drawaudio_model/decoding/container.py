@@ -1,20 +1,31 @@
 """A media file opened: its container, the streams that FFmpeg would play, and what the header says of them."""
 
 import io
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
 from av.stream import Disposition
 
-from drawaudio_model.decoding.tracks import MediaError
+from drawaudio_model.decoding.errors import MediaError, only_media_errors
+from drawaudio_model.decoding.lengths import ends_early
+
+LATE_STREAM_FORMATS = {"mpegts", "mpeg", "flv"}
+"""Containers whose streams may first appear in mid-file; FFmpeg looks for them in the first 5 s only."""
+MOST_PROBED_BYTES = 200_000_000
+"""So much of a file is searched for a stream that its beginning lacks."""
+_LISTS = re.compile(rb"(\xef\xbb\xbf)?\s*(ffconcat|#EXTM3U|<\?xml[^>]*>\s*<(MPD|smil))", re.IGNORECASE)
+"""How files begin that only name other files."""
+_LIST_FORMATS = {"concat", "hls", "dash", "imf", "sdp"}
+_LIST_TEXT = "the file is a list that names other files; give those files instead"
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What the header says, before decoding. Sizes are as stored: rotation and pixel shape are not applied."""
+    """Facts of a file. Sizes are as stored: rotation and pixel shape are not applied."""
 
     container: str
     video_seconds: float
@@ -22,31 +33,71 @@ class MediaInfo:
     audio_seconds: float
     """Presented length of the sound; 0 without one."""
     video_codec: str | None
+    """UNKNOWN_CODEC where there is a picture and no decoder for it."""
     width: int | None
     height: int | None
     fps: float | None
     audio_codec: str | None
     sample_rate: int | None
     channels: int | None
+    flags: tuple[str, ...] = ()
+    """Of FILE_FLAGS, those that are known without decoding."""
+
+
+UNKNOWN_CODEC = "unknown"
 
 
 @contextmanager
 def open_container(source: Path | bytes) -> Iterator[av.container.InputContainer]:
-    """The opened container; FFmpeg's errors on opening become MediaError."""
+    """The opened container; whatever goes wrong on opening becomes MediaError.
+
+    Raises:
+        FileNotFoundError: when the path does not exist.
+        MediaError: see REASONS.
+    """
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise FileNotFoundError(f"media file {source} does not exist")
+    with only_media_errors():
+        container = _open(source)
+        kinds = {stream.type for stream in container.streams}
+        if container.format.name in LATE_STREAM_FORMATS and not {"video", "audio"} <= kinds:
+            container.close()
+            container = _open(source, {"probesize": str(MOST_PROBED_BYTES), "analyzeduration": str(2**31 - 1)})
+    with container:
+        yield container
+
+
+def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.container.InputContainer:
     try:
         # "file:" because a name like "12:30.mp4" would be read as a protocol.
-        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}", "r")
+        name = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
+        container = av.open(name, "r", options=options)
     except (av.error.FFmpegError, UnicodeError) as error:
         if _lacks_moov_atom(source):
             raise MediaError(
                 "truncated", "no moov atom: the file was never finished, record or load it again"
             ) from None
+        if ends_early(source) and not _head(source).startswith(b"fLaC"):
+            raise MediaError("truncated", "the file ends inside its own structure; record or load it again") from None
+        if _LISTS.match(_head(source)):
+            raise MediaError("undecodable", _LIST_TEXT) from None
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError("undecodable", f"the container cannot be opened: {reason}") from error
-    with container:
-        yield container
+    if container.format.name in _LIST_FORMATS:
+        container.close()
+        raise MediaError("undecodable", _LIST_TEXT)
+    return container
+
+
+def _head(source: Path | bytes) -> bytes:
+    """The first 1024 bytes."""
+    if isinstance(source, bytes):
+        return source[:1024]
+    try:
+        with open(source, "rb") as file:
+            return file.read(1024)
+    except OSError:
+        return b""
 
 
 def _lacks_moov_atom(source: Path | bytes) -> bool:
@@ -69,63 +120,69 @@ def _lacks_moov_atom(source: Path | bytes) -> bool:
 
 
 def find_stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
-    """The stream that FFmpeg would play, or None; cover pictures are no moving picture."""
-    stream = container.streams.best(kind)
-    if stream is not None and stream.disposition & Disposition.attached_pic:
-        others = [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
-        stream = others[0] if others else None
-    return stream
+    """The stream of the kind that a player shows, or None.
+
+    Cover pictures are no moving picture, nor are single pictures beside a moving one. A stream without a decoder is
+    taken only where there is no other.
+    """
+    best = container.streams.best(kind)
+    streams = [stream for stream in container.streams if stream.type == kind and not _is_cover(stream)]
+    if kind == "video" and len(streams) > 1:
+        streams = [stream for stream in streams if not _is_still(stream)] or streams
+    streams = [stream for stream in streams if stream.codec_context is not None] or streams
+    return best if best in streams else next(iter(streams), None)
+
+
+def _is_cover(stream: av.stream.Stream) -> bool:
+    return bool(
+        stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
+    )
+
+
+STILL_SECONDS = 0.2
+"""A video stream beside another one that states to be no longer than this is a thumbnail that nobody marked as one."""
+
+
+def _is_still(stream: av.VideoStream) -> bool:
+    """Whether a stream says of itself that it is a single picture."""
+    stated = float(stream.duration * stream.time_base) if stream.duration else _tagged_seconds(stream)
+    return stream.frames == 1 or (stated is not None and stated <= STILL_SECONDS)
+
+
+def _tagged_seconds(stream: av.stream.Stream) -> float | None:
+    """Matroska's length of a stream, from its tag DURATION (hh:mm:ss.nnn); None without one."""
+    text = stream.metadata.get("DURATION", "")
+    found = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", text.strip())
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
 def require_stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream:
     """The "video" or "audio" stream, with a decoder."""
     stream = find_stream(container, kind)
     if stream is None:
-        if any(other.type == kind and other.codec_context is None for other in container.streams):
-            raise MediaError("undecodable", f"there is no decoder for the {kind} stream")
         raise MediaError(f"no_{kind}_stream", f"the file has no {kind} stream")
+    if stream.codec_context is None:
+        raise MediaError("undecodable", f"there is no decoder for the {kind} stream")
     return stream
 
 
-def media_info(container: av.container.InputContainer) -> MediaInfo:
-    """What the header says; lengths that neither a stream nor the container states are 0."""
+def media_info(
+    container: av.container.InputContainer, video_seconds: float, audio_seconds: float, flags: tuple[str, ...] = ()
+) -> MediaInfo:
+    """What the header says of the streams, with the lengths that their packets bear out."""
     video, audio = find_stream(container, "video"), find_stream(container, "audio")
-    whole = container.duration / av.time_base if container.duration else 0.0
-
-    def length(stream: av.stream.Stream | None) -> float:
-        if stream is None:
-            return 0.0
-        return float(stream.duration * stream.time_base) if stream.duration else whole
-
+    picture, sound = (stream.codec_context if stream else None for stream in (video, audio))
+    rate = video.average_rate if picture else None
     return MediaInfo(
         container=container.format.name,
-        video_seconds=length(video),
-        audio_seconds=length(audio),
-        video_codec=video.codec_context.name if video else None,
-        width=video.codec_context.width if video else None,
-        height=video.codec_context.height if video else None,
-        fps=float(video.average_rate) if video and video.average_rate else None,
-        audio_codec=audio.codec_context.name if audio else None,
-        sample_rate=audio.codec_context.sample_rate if audio else None,
-        channels=audio.codec_context.channels if audio else None,
-    )
-
-
-def measured_info(container: av.container.InputContainer, info: MediaInfo) -> MediaInfo:
-    """The same with lengths read off the packets' times, by a pass over the file without decoding."""
-    first: dict[str, float] = {}
-    last: dict[str, float] = {}
-    streams = [stream for kind in ("video", "audio") if (stream := find_stream(container, kind)) is not None]
-    with suppress(av.error.FFmpegError):  # A damaged file is as long as what can be read.
-        for packet in container.demux(streams):
-            if packet.pts is None or packet.is_discard:
-                continue
-            kind, time = packet.stream.type, float(packet.pts * packet.time_base)
-            first[kind] = min(first.get(kind, time), time)
-            last[kind] = max(last.get(kind, time), time + float((packet.duration or 0) * packet.time_base))
-    lengths = {kind: last[kind] - first[kind] for kind in first}
-    return replace(
-        info,
-        video_seconds=lengths.get("video", info.video_seconds),
-        audio_seconds=lengths.get("audio", info.audio_seconds),
+        video_seconds=video_seconds,
+        audio_seconds=audio_seconds,
+        video_codec=None if video is None else picture.name if picture else UNKNOWN_CODEC,
+        width=picture.width if picture else None,
+        height=picture.height if picture else None,
+        fps=float(rate) if rate else None,
+        audio_codec=None if audio is None else sound.name if sound else UNKNOWN_CODEC,
+        sample_rate=sound.sample_rate if sound else None,
+        channels=sound.channels if sound else None,
+        flags=flags,
     )

@@ -21,10 +21,11 @@ and H.264 decoders take that property over from the frame before). Damage in not
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 import av
+
+from drawaudio_model.decoding.errors import ReadAgain
 
 LOOK_AHEAD = 32
 """Packets read before a picture is decided on: no standard here lets more than 16 frames overtake another."""
@@ -32,19 +33,9 @@ LOOK_AHEAD = 32
 _CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 _DECODERS = {"h264", "hevc", "mpeg4", "mpeg2video", "mpeg1video"}
 
-T = TypeVar("T")
 
-
-class CannotSkip(Exception):
+class CannotSkip(ReadAgain):
     """The frames of this file do not come as its packets announce them."""
-
-
-def read_skipping(read: Callable[[bool], T]) -> T:
-    """read(True), which may leave out frames; read(False), which may not, where that turns out to be impossible."""
-    try:
-        return read(True)
-    except CannotSkip:
-        return read(False)
 
 
 def can_skip(stream: av.VideoStream) -> bool:

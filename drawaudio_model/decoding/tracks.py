@@ -1,57 +1,27 @@
-"""What becomes of a file's decoded frames: the pictures and the sound of the asked clips, on one timeline.
+"""The pictures of the asked clips: which decoded frame is seen at which moment, upright and at the asked size.
 
-Legend: V video frames, H/W pixels. Both tracks are fed frame by frame while a file is decoded (media.py) and keep only
-what the clips need. Time zero of the clips is the moment the first picture is shown.
+Legend: V video frames, H/W pixels. Fed frame by frame while a file is decoded (reading.py); keeps only what the clips
+need. Time zero of the clips is the moment the first picture is shown.
 """
 
 from collections.abc import Iterable
 
 import av
 import numpy as np
-from av.audio.resampler import AudioResampler
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS
+from drawaudio_model.decoding.errors import MediaError as MediaError
 from drawaudio_model.decoding.skipping import CannotSkip, FrameSkipping, can_skip
 
-REASONS = {
-    "no_video_stream": "there is no moving picture (a cover picture does not count)",
-    "no_audio_stream": "there is no sound track",
-    "silent": f"no sample of the asked clips is above the loudness of {1e-4:g} (-80 dB of full scale)",
-    "truncated": "the file ends before the length that it declares, or an mp4 has no moov atom",
-    "undecodable": "no container, no decoder, or more damage than MAX_CORRUPT_SHARE",
-    "too_short": "picture or sound of every asked clip is shorter than MIN_SECONDS",
-}
-"""Every value of MediaError.reason, with its meaning."""
-
-AUDIO_GAP_SECONDS = 0.04
-"""Sound is contiguous unless its clock jumps by more than this: real files carry jitter of 12 ms without any gap, and
-45 ms is where people begin to notice (ITU-R BT.1359)."""
 CLOCK_TOLERANCE_SECONDS = 1e-3
 """Matroska rounds times to 1 ms: a frame counts as shown this much (at most one tick of the file's clock) early."""
 
-MARGIN_SECONDS = 1
-"""Sound decoded around each clip, so that the resampling filter sees no edge; whole, so that all rates divide it."""
 _SCALING = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """AREA: every source pixel counts once, so nothing aliases when 720 lines become 224, and it is no dearer than bilinear.
 The other two: without them swscale rounds down, and an even grey comes out 2 of 255 too dark; they cost 0.3 to 0.7 ms for
 each of the 40 frames in 300 that are kept."""
-_BATCH_FRAMES = 64
-"""Sound frames mixed at a time: one numpy call for each would cost more than decoding them."""
-_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
-_DOWNMIX = {"FC": 0.7071, "BC": 0.7071, "LFE": 0.0, "LFE2": 0.0, "FL": 0.5, "FR": 0.5, "FLC": 0.5, "FRC": 0.5}
-_DOWNMIX |= {"BL": 0.3536, "BR": 0.3536, "SL": 0.3536, "SR": 0.3536, "WL": 0.3536, "WR": 0.3536, "DL": 0.5, "DR": 0.5}
-"""Channel -> share in the mono sum: the mono of ITU-R BS.775-3 times 0.7071. Normalised to a sum of 1, so that it never clips."""
-
-
-class MediaError(ValueError):
-    """A file that cannot become a clip; `reason` is one of REASONS."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        assert reason in REASONS, reason
-        super().__init__(f"{message} ({reason})")
-        self.reason = reason
 
 
 class PictureTrack:
@@ -72,7 +42,12 @@ class PictureTrack:
         self.count = self.corrupt = 0
         self.zero: float | None = None
         self.end = 0.0
-        self.clips: list[np.ndarray] = []
+        self._clips: dict[int, np.ndarray] = {}
+        self._filled = [0] * len(times)
+        """Frames of each clip that have been seen."""
+        self._taken: set[int] = set()
+        self._now = 0.0
+        """Seconds after the first picture that all frames so far are shown before, or at."""
         self._stream, self._longer_side, self._size = stream, longer_side, size
         self._lengths = [len(clip) for clip in times]
         self._targets = sorted((t, clip, i) for clip, clip_times in enumerate(times) for i, t in enumerate(clip_times))
@@ -100,13 +75,31 @@ class PictureTrack:
             self.zero = time
             self._lay_out(frame)
         self.end = max(self.end, time + duration)
-        self._show_until(time - self.zero - self._clock.tolerance)
+        self._now = time - self.zero
+        self._show_until(self._now - self._clock.tolerance)
         self._held, self._held_rgb = frame, None
 
+    def repeat(self, packet: av.Packet) -> None:
+        """An empty packet: the picture before it goes on."""
+        time = packet.pts if packet.pts is not None else packet.dts
+        if self.zero is not None and time is not None:
+            self.end = max(self.end, time * self._clock.ticks + self._clock.duration(packet.duration))
+
+    def passed(self, seconds: float) -> bool:
+        """Whether all frames up to this moment have been seen."""
+        return self._held is not None and self._now - self._clock.tolerance >= seconds
+
+    def take(self, index: int) -> np.ndarray:
+        """(V, H, W, 3) uint8 frames of a clip; the last one is held where the picture has ended. To be asked for once."""
+        self._taken.add(index)
+        frames = self._clips.pop(index, None)
+        if frames is None:
+            frames = self._empty(index)
+        if self._filled[index] < len(frames):
+            frames[self._filled[index] :] = self._last_rgb()
+        return frames
+
     def finish(self) -> None:
-        if self._held is not None:
-            self._show_until(np.inf)
-        self._held = None
         if self._skipping is not None:
             if self.corrupt:
                 raise CannotSkip(f"{self.corrupt} packets cannot be decoded")
@@ -118,10 +111,22 @@ class PictureTrack:
         """The held frame is what is seen at every asked moment before `time`."""
         while self._next < len(self._targets) and self._targets[self._next][0] < time:
             _, clip, i = self._targets[self._next]
-            if self._held_rgb is None:
-                self._held_rgb = self._convert(self._held)
-            self.clips[clip][i] = self._held_rgb
             self._next += 1
+            if clip in self._taken:
+                continue
+            if clip not in self._clips:
+                self._clips[clip] = self._empty(clip)
+            self._clips[clip][i] = self._last_rgb()
+            self._filled[clip] = i + 1
+
+    def _last_rgb(self) -> np.ndarray:
+        """(H, W, 3) the held frame."""
+        if self._held_rgb is None:
+            self._held_rgb = self._convert(self._held)
+        return self._held_rgb
+
+    def _empty(self, index: int) -> np.ndarray:
+        return np.empty((self._lengths[index], self._height, self._width, 3), np.uint8)
 
     def _lay_out(self, frame: av.VideoFrame) -> None:
         """Fixes the size of all frames by the first one: pixel shape, rotation, scale."""
@@ -136,7 +141,6 @@ class PictureTrack:
             scale = min(1.0, self._longer_side / max(width, height))
             width, height = width * scale, height * scale
         self._height, self._width = max(1, round(height)), max(1, round(width))
-        self.clips = [np.empty((length, self._height, self._width, 3), np.uint8) for length in self._lengths]
 
     def _convert(self, frame: av.VideoFrame) -> np.ndarray:
         """(H, W, 3) RGB, scaled in the decoder's own colour format first, then turned upright."""
@@ -189,7 +193,8 @@ class _FrameClock:
 
     def duration(self, stated: int | None) -> float:
         """Seconds of a frame, from what its packet states in ticks."""
-        return stated * self.ticks if stated else self._interval
+        seconds = stated * self.ticks if stated else 0.0
+        return seconds if 0 < seconds < LONGEST_PACKET_SECONDS else self._interval
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
@@ -205,147 +210,3 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return False, bool(a < 0), bool(d < 0)
     return True, bool(c < 0), bool(b < 0)
-
-
-class SoundTrack:
-    """Mono sound at the file's own rate around each clip, laid on the file's timeline."""
-
-    def __init__(self, starts_seconds: list[float], seconds: float) -> None:
-        self.samples = self.corrupt = self.count = 0
-        self.rate = 0
-        self.zero: float | None = None
-        """Time zero of the clips on the file's clock; set by who knows it, sound that is decoded before waits."""
-        self.start: float | None = None
-        self.end = 0.0
-        self._starts, self._seconds = starts_seconds, seconds
-        self._windows: list[np.ndarray] = []
-        self._covered: list[list[tuple[int, int]]] = [[] for _ in starts_seconds]
-        self._batch: list[av.AudioFrame] = []
-        self._batch_position = 0
-        self._batch_kind: tuple[str, str] | None = None
-        """Sample format and layout that all frames of the batch have."""
-        self._waiting: list[tuple[int, np.ndarray]] = []
-        self._position = 0
-        self._weights: dict[str, np.ndarray] = {}
-
-    def due(self, packet: av.Packet) -> Iterable[av.Packet]:
-        """The packet itself: sound is decoded as it comes."""
-        return (packet,)
-
-    def add(self, frame: av.AudioFrame) -> None:
-        if not self.rate:
-            self.rate = frame.sample_rate
-            self.start = frame.time or 0.0
-            self._position = round(self.start * self.rate)
-        if frame.sample_rate != self.rate:
-            raise MediaError("undecodable", f"the sound changes from {self.rate} to {frame.sample_rate} Hz on its way")
-        self.count += 1
-        self.samples += frame.samples
-        if frame.pts is not None:
-            stated = round(frame.time * self.rate)
-            if abs(stated - self._position) > AUDIO_GAP_SECONDS * self.rate:
-                self._mix_batch()
-                self._position = stated
-        kind = frame.format.name, frame.layout.name
-        if self._batch and (len(self._batch) == _BATCH_FRAMES or kind != self._batch_kind):
-            self._mix_batch()
-        if not self._batch:
-            self._batch_position, self._batch_kind = self._position, kind
-        self._batch.append(frame)
-        self._position += frame.samples
-        self.end = self._position / self.rate
-
-    def finish(self) -> None:
-        """After the last frame, and after `zero` was set."""
-        self._mix_batch()
-
-    def _mix_batch(self) -> None:
-        """The batch as mono, into the windows as soon as time zero is known."""
-        if self._batch:
-            self._waiting.append((self._batch_position, self._mono(self._batch)))
-            self._batch = []
-        if self.zero is not None:
-            self._place()
-
-    def _mono(self, frames: list[av.AudioFrame]) -> np.ndarray:
-        """(n,) float32 in [-1, 1] from frames of one sample format and layout."""
-        layout, form = frames[0].layout, frames[0].format
-        channels = layout.nb_channels
-        dtype = np.dtype(_SAMPLE_TYPES[form.packed.name])
-        per_plane = 1 if form.is_planar else channels
-        # The planes are padded behind their samples.
-        pieces = [f.planes for f in frames]
-        planes = [
-            np.concatenate(
-                [np.frombuffer(p[i], dtype, f.samples * per_plane) for f, p in zip(frames, pieces, strict=True)]
-            )
-            for i in range(channels if form.is_planar else 1)
-        ]
-        parts = planes if form.is_planar else list(planes[0].reshape(-1, channels).T)
-        weights = self._weights.get(layout.name)
-        if weights is None:
-            weights = self._weights.setdefault(layout.name, _downmix_weights(layout))
-        scale = 1.0 if dtype.kind == "f" else 1 / (128.0 if dtype == np.uint8 else np.iinfo(dtype).max + 1.0)
-        zero = np.float32(128 if dtype == np.uint8 else 0)
-        mono = np.zeros(len(parts[0]), np.float32)
-        for weight, part in zip(weights, parts, strict=True):
-            if weight:
-                mono += np.float32(weight * scale) * (part.astype(np.float32, copy=False) - zero)
-        return mono
-
-    def _place(self) -> None:
-        """Copies what waits into the clips' windows."""
-        if not self._windows:
-            length = round((self._seconds + 2 * MARGIN_SECONDS) * self.rate)
-            self._windows = [np.zeros(length, np.float32) for _ in self._starts]
-        for position, mono in self._waiting:
-            for index, (start, window) in enumerate(zip(self._starts, self._windows, strict=True)):
-                left = position - round((self.zero + start - MARGIN_SECONDS) * self.rate)
-                first, last = max(0, left), min(len(window), left + len(mono))
-                if first < last:
-                    window[first:last] = mono[first - left : last - left]
-                    _extend(self._covered[index], first, last)
-        self._waiting = []
-
-    def clip(self, index: int) -> tuple[np.ndarray, float]:
-        """((seconds * SAMPLE_RATE,) float32, seconds of it that the file holds)."""
-        if not self._windows:
-            self._place()
-        margin, length = MARGIN_SECONDS * self.rate, round(self._seconds * self.rate)
-        held = sum(max(0, min(last, margin + length) - max(first, margin)) for first, last in self._covered[index])
-        wanted = round(self._seconds * SAMPLE_RATE)
-        waveform = _resample(self._windows[index], self.rate)
-        waveform = waveform[MARGIN_SECONDS * SAMPLE_RATE :][:wanted]
-        assert len(waveform) == wanted, (len(waveform), wanted)
-        return np.ascontiguousarray(waveform), held / self.rate
-
-
-def _extend(intervals: list[tuple[int, int]], first: int, last: int) -> None:
-    """Adds [first, last) to intervals; pieces that touch or overlap the newest one become one."""
-    if intervals and intervals[-1][0] <= first <= intervals[-1][1]:
-        intervals[-1] = (intervals[-1][0], max(last, intervals[-1][1]))
-    else:
-        intervals.append((first, last))
-
-
-def _downmix_weights(layout: av.AudioLayout) -> np.ndarray:
-    """(channels,) float32, sum 1. Where the file does not name its channels, the usual order for their number is meant."""
-    usual = {5: "5.0", 6: "5.1", 8: "7.1"}
-    names = [channel.name for channel in layout.channels]
-    if set(names) == {"NONE"} and len(names) in usual:
-        names = [channel.name for channel in av.AudioLayout(usual[len(names)]).channels]
-    weights = np.array([_DOWNMIX.get(name, 0.0) for name in names], np.float64)
-    if not weights.sum():
-        weights = np.ones(len(names))
-    return (weights / weights.sum()).astype(np.float32)
-
-
-def _resample(waveform: np.ndarray, rate: int) -> np.ndarray:
-    """(n,) float32 at `rate` -> at SAMPLE_RATE, by swresample; aligned in time, sample 0 on sample 0."""
-    if rate == SAMPLE_RATE:
-        return waveform
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None]), format="flt", layout="mono")
-    frame.sample_rate = rate
-    resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-    pieces = [piece.to_ndarray()[0] for given in (frame, None) for piece in resampler.resample(given)]
-    return np.concatenate(pieces)

@@ -1,11 +1,14 @@
 """Clips decoded once: frames at 4 fps and 16 kHz sound, so that no later asset opens a media file again."""
 
+import io
 import json
 import os
-from collections.abc import Iterator
+import pickle
+import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import dagster as dg
 import numpy as np
@@ -20,6 +23,9 @@ from pipelines.profiles import current_profile
 from pipelines.raw_media import media_of, read_media_facts
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+
+if TYPE_CHECKING:
+    from drawaudio_model.media import FileFacts
 
 LONGER_SIDE = 640
 """Pixels of a stored frame's longer side, at most."""
@@ -48,7 +54,12 @@ def clip_media(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.Mat
 def recipe() -> ShardRecipe:
     """Decode every raw clip; bad media become rejected rows with a reason."""
     return ShardRecipe(
-        "clip_media", ("raw_clips",), _decode, settings={"side": LONGER_SIDE, "scores": SCORES_VERSION}, batched=False
+        "clip_media",
+        ("raw_clips",),
+        _decode,
+        settings={"side": LONGER_SIDE, "scores": SCORES_VERSION},
+        together=_source,
+        batched=False,
     )
 
 
@@ -76,47 +87,96 @@ def show(reader: ShardReader) -> dict[str, Any]:
     }
 
 
+def _source(key: str, upstream: dict[str, ShardReader]) -> str:
+    """What a clip is cut from: its file, or itself."""
+    return read_media_facts(upstream["raw_clips"], key).path or key
+
+
 def _decode(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
     raw = upstream["raw_clips"]
     sources: dict[str, list[str]] = {}
     for key in keys:
-        sources.setdefault(read_media_facts(raw, key).path or key, []).append(key)
+        sources.setdefault(_source(key, upstream), []).append(key)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for outcomes in pool.map(lambda group: _decode_file(raw, group), sources.values()):
             yield from outcomes
 
 
-def _decode_file(raw: ShardReader, keys: list[str]) -> list[tuple[str, Members | Rejection]]:
-    from drawaudio_model.media import MediaError, encode_flac, encode_jpeg, read_clips
+def _source(key: str, upstream: dict[str, ShardReader]) -> str:
+    """What a clip is cut from: the user's file, or the clip itself. A file is decoded once for all its clips."""
+    return read_media_facts(upstream["raw_clips"], key).path or key
+
+
+def _decode_file(raw: ShardReader, keys: list[str]) -> Iterable[tuple[str, Members | Rejection]]:
+    """What becomes of the clips of one file; whatever is wrong with the file, of any kind, rejects them with its words."""
+    from drawaudio_model.media import MediaError
+
+    try:
+        return _read_file(raw, keys)
+    except MediaError as error:
+        reason, text = error.reason, str(error)
+    except FileNotFoundError as error:
+        reason, text = "missing_file", str(error)
+    except OSError:
+        raise  # A full disk is not the file's fault.
+    except Exception as error:
+        reason, text = "undecodable", f"reading {keys[0]} ends in {type(error).__name__}: {error}"
+    return [(key, Rejection(key, reason, text)) for key in keys]
+
+
+def _read_file(raw: ShardReader, keys: list[str]) -> Iterator[tuple[str, Members | Rejection]]:
+    """Reads the whole file, then gives the outcomes one by one: until then they lie in a temporary file."""
+    from drawaudio_model.media import DecodedClip, encode_flac, encode_jpeg, fault_of, stream_clips
 
     starts = [read_media_facts(raw, key).start_s for key in keys]
-    try:
-        media = read_clips(media_of(raw, keys[0]), starts_seconds=starts, fps=VIDEO_FPS, longer_side=LONGER_SIDE)
-    except MediaError as error:
-        return [(key, Rejection(key, error.reason, str(error))) for key in keys]
-    outcomes: list[tuple[str, Members | Rejection]] = []
-    for key, clip in zip(keys, media.clips, strict=True):
+    places: dict[int, int] = {}
+    spool = tempfile.TemporaryFile()
+
+    def take(index: int, clip: DecodedClip) -> None:
         # A file with one good clip is read; its empty ones are told by their flags.
-        unusable = [flag for flag in ("silent", "too_short") if flag in clip.flags]
-        if unusable:
-            text = (
-                f"{key} ({clip.start_seconds:g} s into its file) is {unusable[0].replace('_', ' ')}; it teaches nothing"
-            )
-            outcomes.append((key, Rejection(key, unusable[0], text)))
-            continue
-        sound = storable(clip.waveform)
-        facts = {
-            "flags": [*clip.flags, *(["turned_down"] if sound is not clip.waveform else [])],
-            "video_seconds": clip.video_seconds,
-            "audio_seconds": clip.audio_seconds,
-            "frames_decoded": media.frames_decoded,
-            "audio_seconds_decoded": media.audio_seconds_decoded,
-            "audio_offset_seconds": media.audio_offset_seconds,
-            "scores": clip_scores(clip.frames, clip.waveform),
-        }
-        frames = {frame_member(i): encode_jpeg(frame) for i, frame in enumerate(clip.frames)}
-        outcomes.append((key, {"json": json.dumps(facts).encode(), "flac": encode_flac(sound), **frames}))
-    return outcomes
+        reason = next((flag for flag in ("too_short", "silent") if flag in clip.flags), None)
+        if reason is not None:
+            content = reason, f"{fault_of(clip)}; it teaches nothing"
+        else:
+            sound = storable(clip.waveform)
+            facts = {
+                "flags": [*clip.flags, *(["turned_down"] if sound is not clip.waveform else [])],
+                "video_seconds": clip.video_seconds,
+                "audio_seconds": clip.audio_seconds,
+                "scores": clip_scores(clip.frames, clip.waveform),
+            }
+            frames = {frame_member(i): encode_jpeg(frame) for i, frame in enumerate(clip.frames)}
+            content = facts, {"flac": encode_flac(sound), **frames}
+        places[index] = spool.seek(0, io.SEEK_END)
+        pickle.dump(content, spool)
+
+    try:
+        file = stream_clips(
+            media_of(raw, keys[0]), starts, take, seconds=SOURCE_SECONDS, fps=VIDEO_FPS, longer_side=LONGER_SIDE
+        )
+    except BaseException:
+        spool.close()
+        raise
+    return _outcomes(spool, keys, places, file)
+
+
+def _outcomes(
+    spool: BinaryIO, keys: list[str], places: dict[int, int], file: "FileFacts"
+) -> Iterator[tuple[str, Members | Rejection]]:
+    with spool:
+        for index, key in enumerate(keys):
+            spool.seek(places[index])
+            facts, members = pickle.load(spool)
+            if isinstance(facts, str):
+                yield key, Rejection(key, facts, members)
+                continue
+            facts |= {
+                "flags": [*facts["flags"], *file.flags],
+                "frames_decoded": file.frames_decoded,
+                "audio_seconds_decoded": file.audio_seconds_decoded,
+                "audio_offset_seconds": file.audio_offset_seconds,
+            }
+            yield key, {"json": json.dumps(facts).encode(), **members}
 
 
 def storable(waveform: np.ndarray) -> np.ndarray:

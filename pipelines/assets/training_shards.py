@@ -12,7 +12,7 @@ from drawaudio_model.atomic_files import decode_array
 from drawaudio_model.caption import read_caption
 from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_manifest
-from drawaudio_model.training_sample import TrainingSample, decode_sample, encode_sample
+from drawaudio_model.training_sample import RARE_FLAGS, TrainingSample, decode_sample, encode_sample
 from pipelines.assets.audio_latents import audio_latents
 from pipelines.assets.captions import captions
 from pipelines.assets.cavp_features import cavp_features
@@ -164,6 +164,7 @@ def _join(key: str, clip: ClipRow, upstream: dict[str, ShardReader]) -> Training
                 "padded_video": "padded_video" in media["flags"],
                 "padded_audio": "padded_audio" in media["flags"],
                 "whole_frame_mask": not any(boxes),
+                **{name: True for name in RARE_FLAGS if name in media["flags"]},
             },
             "scores": media["scores"],
         },

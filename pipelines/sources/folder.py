@@ -9,8 +9,9 @@ commas, semicolons or tabs; one row a file. `file` is relative to the folder, or
 not; composed and decomposed letters are the same. One caption serves all clips of its file. A malformed CSV (unknown or missing
 column, wrong number of fields, empty caption, unknown split, two rows for one file, a row without its file) is an error
 that names every bad line. Media without a row are listed with caption None: the pipeline's ledger then shows them as
-rejected, with the reason `no_caption`. Media that cannot be opened are listed with one clip at 0 s, so that they end in
-the ledger with their reason.
+rejected, with the reason `no_caption`. Media that cannot be read, whatever goes wrong with them, are listed with one clip
+at 0 s, so that they end in the ledger with their reason. The length of a file is what its packets have, whatever its header
+claims.
 
 Split, where the CSV has none: by a hash of the file's name, SPLIT_SHARES of all names going to val and test. It depends
 on nothing but the name, so adding files moves none. The price: a folder of a few files may get no test clip at all; a
@@ -22,7 +23,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -73,7 +74,8 @@ class FolderClip:
     split: str
     label: str
     flags: tuple[str, ...] = ()
-    """"tail" for a last piece that will be padded, "unreadable" where the file could not be opened."""
+    """Of the last clip of a file: "tail" where it will be padded, "unreadable" where the file could not be read, and what is
+    known of the whole file without decoding it (FILE_FLAGS: "wrong_length", "joined_clock")."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class FolderSource:
         return Listing(rows, metadata={"dropped_tails": dg.MetadataValue.json(dropped)})
 
     def fill_shards(self, context: dg.AssetExecutionContext, root: Path, profile: Profile) -> None:
-        fill_by_recipe(context, root, raw_recipe(root, _refer, {"media": _media_state(root)}))
+        fill_by_recipe(context, root, raw_recipe(root, refer_once(), {"media": _media_state(root)}))
 
     def about(self, profile: Profile) -> About:
         return ABOUT
@@ -152,14 +154,26 @@ def _folder_paths() -> tuple[Path, Path]:
     return clips, captions
 
 
-def _refer(rows: list[ClipRow]) -> Iterator[tuple[str, Members | Rejection]]:
-    for row in rows:
-        path = Path(row.media)
-        if path.is_file():
-            yield row.key, members_of_file(path, row.start_s)
-        else:
-            text = f"{path} does not exist; put it back or take it out of the captions"
-            yield row.key, Rejection(row.key, "missing_file", text)
+def refer_once() -> Callable[[list[ClipRow]], Iterator[tuple[str, Members | Rejection]]]:
+    """What refers clips to their files, and hashes each file once for all of them."""
+    hashes: dict[tuple[Path, int, int], str] = {}
+
+    def refer(rows: list[ClipRow]) -> Iterator[tuple[str, Members | Rejection]]:
+        for row in rows:
+            path = Path(row.media)
+            try:
+                if path.is_file():
+                    yield row.key, members_of_file(path, row.start_s, hashes)
+                    continue
+                text = f"{path} does not exist; put it back or take it out of the captions"
+                yield row.key, Rejection(row.key, "missing_file", text)
+            except OSError as error:
+                yield (
+                    row.key,
+                    Rejection(row.key, "unreadable_file", f"{path} cannot be read: {error.strerror or error}"),
+                )
+
+    return refer
 
 
 def _media_state(root: Path) -> str:
@@ -240,15 +254,16 @@ def clip_starts(seconds: float) -> tuple[list[int], float]:
 
 def _starts(path: Path) -> tuple[list[int], tuple[str, ...], float]:
     """Starts of a file's clips, flags of the last of them, and the dropped tail's length."""
-    from drawaudio_model.media import MediaError, probe
+    from drawaudio_model.media import probe
 
     try:
-        seconds = probe(path).video_seconds
-    except (MediaError, OSError):
+        info = probe(path)
+        seconds = info.video_seconds
+        starts, dropped_seconds = clip_starts(seconds)
+    except Exception:  # Of any kind: clip_media finds it again and says it in the ledger, where the file's clip ends.
         return [0], ("unreadable",), 0.0
-    starts, dropped_seconds = clip_starts(seconds)
     is_tail = seconds + _TAIL_TOLERANCE_SECONDS < starts[-1] + SOURCE_SECONDS
-    return starts, ("tail",) if is_tail else (), dropped_seconds
+    return starts, (*(["tail"] if is_tail else []), *info.flags), dropped_seconds
 
 
 def _media_files(folder: Path) -> list[str]:

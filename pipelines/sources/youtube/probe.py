@@ -58,6 +58,10 @@ def probe(path: Path) -> Probe | Fault:
             return Fault(CLASSES["truncated"], f"the mp4 of {size} bytes cannot be read to its end: {reason}")
         shown = head[:16].decode("ascii", "replace").strip()
         return Fault(CLASSES["not_media"], f"{size} bytes that begin with {shown!r} are no media: {reason}")
+    except OSError:
+        raise  # The machine's, not the file's: FFmpeg has its own kinds of those.
+    except Exception as error:  # Of any kind: one file never stops the others.
+        return Fault(CLASSES["not_media"], f"reading {size} bytes ends in {type(error).__name__}: {error}")
 
 
 def source_fault(facts: Probe) -> Fault | None:

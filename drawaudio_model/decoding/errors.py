@@ -1,0 +1,55 @@
+"""Why a file cannot be used, what is said of files that can, and what makes a reader begin again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import av
+
+REASONS = {
+    "no_video_stream": "there is no moving picture (a cover picture does not count)",
+    "no_audio_stream": "there is no sound track",
+    "silent": f"no sample of the asked clips is above the loudness of {1e-4:g} (-80 dB of full scale)",
+    "truncated": "the file ends before the length that it declares, or an mp4 has no moov atom",
+    "undecodable": "no container, no decoder, or more damage than MAX_CORRUPT_SHARE",
+    "too_short": "picture or sound of every asked clip is shorter than MIN_SECONDS",
+}
+"""Every value of MediaError.reason, with its meaning."""
+
+FILE_FLAGS = {
+    "wrong_length": "the header claims another length than the packets have; what can be read counts",
+    "joined_clock": "the times of the packets break (parts joined, a false time); the parts were laid end to end",
+    "changed_rate": "the sound changes its sample rate on its way; all of it is heard at the first one",
+}
+"""What is said of a whole file that is used all the same; all its clips carry it."""
+
+
+class MediaError(ValueError):
+    """A file that cannot become a clip; `reason` is one of REASONS."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        assert reason in REASONS, reason
+        super().__init__(f"{message} ({reason})")
+        self.reason = reason
+
+
+class ReadAgain(Exception):
+    """No fault: the file turned out to need another way of reading, and is read from its beginning again."""
+
+
+@contextmanager
+def only_media_errors() -> Iterator[None]:
+    """One file never stops the others: every exception that a file caused becomes MediaError, with its words.
+
+    PyAV and numpy raise dozens of kinds for broken files (IndexError for a stream that appears late, MemoryError for a
+    false length), and a list of them would be one short.
+    """
+    try:
+        yield
+    except (MediaError, ReadAgain):
+        raise
+    except av.error.FFmpegError as error:
+        raise MediaError("undecodable", f"FFmpeg cannot read the file: {error.strerror or error}") from error
+    except OSError:
+        raise  # Not the file's: FFmpeg has its own kinds of those.
+    except Exception as error:
+        raise MediaError("undecodable", f"reading the file ends in {type(error).__name__}: {error}") from error

@@ -1,0 +1,205 @@
+"""Whether a file is whole: what its header claims, held against what could be read.
+
+A length in a header is a claim. A file is truncated when reading it ends in an error, or when its *bytes* end before its
+own structure does and with them more than MISSING_SECONDS of what was read. A claim that a whole file does not bear out is
+a false claim: the file is used as far as it can be read, and flagged.
+"""
+
+import io
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import av
+from av.format import Flags
+
+from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS, is_flush
+from drawaudio_model.decoding.errors import MediaError
+
+MAX_CORRUPT_SHARE = 0.1
+"""Damaged frames (of the picture, or packets of the sound) that are tolerated, as a share of all."""
+MISSING_SECONDS = 1.0
+"""A claimed length this much longer than what is there is wrong; headers are rounded by less."""
+_ROUNDED_SECONDS = 0.1
+"""A claimed length this close to what the packets have is the more exact one of the two."""
+NO_CLAIMS = {
+    "mp3",
+    "aac",
+    "ac3",
+    "eac3",
+    "dts",
+    "truehd",
+    "h264",
+    "hevc",
+    "vvc",
+    "av1",
+    "obu",
+    "mpegvideo",
+    "m4v",
+    "ogg",
+}
+"""Formats without a length in a header, beside those made for broadcast: FFmpeg guesses it, from the bit rate or the end."""
+_MP4_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"sidx"}
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+class _Track(Protocol):
+    count: int
+    corrupt: int
+
+
+@dataclass
+class Ends:
+    """Where the streams of a file begin and end, seconds on its laid-out clock, by index."""
+
+    first: dict[int, float] = field(default_factory=dict)
+    last: dict[int, float] = field(default_factory=dict)
+
+    def see(self, packet: av.Packet) -> None:
+        """Take the next packet into account."""
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is None or packet.is_discard or is_flush(packet):
+            return
+        tick = packet.time_base
+        begin, duration = float(time * tick), float((packet.duration or 0) * tick)
+        self.add(packet.stream_index, begin, begin + (duration if 0 < duration < LONGEST_PACKET_SECONDS else 0.0))
+
+    def add(self, index: int, begin: float, end: float) -> None:
+        """Something of the stream is there from `begin` to `end`."""
+        self.first[index] = min(self.first.get(index, begin), begin)
+        self.last[index] = max(self.last.get(index, end), end)
+
+
+def check_complete(
+    container: av.container.InputContainer, source: Path | bytes, ends: Ends, tracks: Mapping[str, _Track]
+) -> None:
+    """Raises MediaError when the file was cut off, or what was read is too damaged.
+
+    Args:
+        tracks: what was decoded, by the name that a sentence gives it ("video frames").
+    """
+    for name, track in tracks.items():
+        if not track.count:
+            raise MediaError("undecodable", f"not one of the {name} can be decoded")
+        if track.corrupt > MAX_CORRUPT_SHARE * (track.corrupt + track.count):
+            raise MediaError("undecodable", f"{track.corrupt} {name} are damaged beside {track.count} decoded ones")
+    missing = _unborne_claim(container, ends)
+    if missing is not None and ends_early(source):
+        held, declared = missing
+        raise MediaError("truncated", f"the file holds {held:.2f} s of the {declared:.2f} s that it declares")
+
+
+def wrong_length(container: av.container.InputContainer, ends: Ends) -> bool:
+    """Whether the header claims a length that the packets of its streams do not have."""
+    return _unborne_claim(container, ends) is not None
+
+
+def presented_seconds(stream: av.stream.Stream | None, span: tuple[float, float] | None) -> float:
+    """How long a stream is there: what its header says where its packets bear that out, else what they say.
+
+    Headers know how much of the last packet is meant to be heard.
+    """
+    if stream is None or span is None:
+        return 0.0
+    held = span[1] - span[0]
+    claimed = float(stream.duration * stream.time_base) if stream.duration else held
+    return claimed if abs(claimed - held) <= _ROUNDED_SECONDS else held
+
+
+def _unborne_claim(container: av.container.InputContainer, ends: Ends) -> tuple[float, float] | None:
+    """(seconds held, seconds claimed) of the stream, or else the container, that claims too much; None: none does."""
+    if container.format.flags & Flags.ts_discont.value or container.format.name in NO_CLAIMS or not ends.last:
+        return None
+    claims = []
+    for index, last in ends.last.items():
+        stream = container.streams[index]
+        if stream.type in ("video", "audio") and stream.duration:
+            claims.append((float(stream.duration * stream.time_base), last - ends.first[index], last))
+    if container.duration:
+        begin, last = min(ends.first.values()), max(ends.last.values())
+        claims.append((container.duration / av.time_base, last - begin, last))
+    for claimed, held, last in claims:
+        # Some count from the clock's zero, others from the first picture.
+        if claimed - max(held, last) > MISSING_SECONDS:
+            return held, claimed
+    return None
+
+
+def ends_early(source: Path | bytes) -> bool:
+    """Whether the bytes of a file end before the structure that they announce; False where none is announced."""
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            length = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            head = file.read(1 << 16)
+            if head[4:8] in _MP4_BOXES:
+                return _boxes_end(file, length) > length
+            if head[:4] == b"\x1a\x45\xdf\xa3":
+                return _segment_end(head) > length
+            if head[:4] in (b"RIFF", b"RF64"):
+                return _riff_end(file, length) > length
+            if head[:4] == b"fLaC":
+                return True  # Its claim is the count of its samples.
+            return _stated_size(head) > length
+    except OSError:
+        return False
+
+
+def _boxes_end(file: BinaryIO, length: int) -> int:
+    """Where the chain of boxes of an mp4 ends."""
+    position = 0
+    while position + 8 <= length:
+        file.seek(position)
+        header = file.read(16)
+        size = int.from_bytes(header[:4], "big")
+        if size == 1:
+            size = int.from_bytes(header[8:16], "big")
+        if size < 8:  # 0: up to the end.
+            return length
+        position += size
+    return position
+
+
+def _segment_end(head: bytes) -> int:
+    """Where the segment of a Matroska file ends; 0 where its size is left open."""
+    position = 4
+    size, position = _ebml_size(head, position)
+    position += size or 0
+    if head[position : position + 4] != b"\x18\x53\x80\x67":
+        return 0
+    size, position = _ebml_size(head, position + 4)
+    return 0 if size is None else position + size
+
+
+def _ebml_size(head: bytes, position: int) -> tuple[int | None, int]:
+    """(size, position behind it); None for the size that stands for unknown."""
+    if position >= len(head) or not head[position]:
+        return None, position
+    width = 9 - head[position].bit_length()
+    value = int.from_bytes(head[position : position + width], "big") & ((1 << 7 * width) - 1)
+    return (None if value == (1 << 7 * width) - 1 else value), position + width
+
+
+def _riff_end(file: BinaryIO, length: int) -> int:
+    """Where the last of a file's RIFF chunks ends; large AVIs have several. 0 where a size is left open."""
+    position = 0
+    while position + 8 <= length:
+        file.seek(position)
+        name, size = struct.unpack("<4sI", file.read(8))
+        if name not in (b"RIFF", b"RF64") or size in (0, 0xFFFFFFFF):
+            break
+        position += 8 + size + size % 2
+    return position
+
+
+def _stated_size(head: bytes) -> int:
+    """The file's length in bytes as ASF and FLV headers state it; 0 elsewhere."""
+    properties = head.find(_ASF_PROPERTIES)
+    if properties >= 0:
+        return int.from_bytes(head[properties + 40 : properties + 48], "little")
+    found = re.search(rb"filesize\x00(.{8})", head, re.DOTALL) if head[:3] == b"FLV" else None
+    size = struct.unpack(">d", found[1])[0] if found else 0.0
+    return int(size) if 0 < size < 2**53 else 0

@@ -1,0 +1,108 @@
+"""Which streams of a file are read, and what is said of those that cannot be."""
+
+import io
+import subprocess
+
+import av
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from drawaudio_model import media
+from drawaudio_model.decoding import errors, reading
+from drawaudio_model.media import MediaError
+from drawaudio_model.training_sample import RARE_FLAGS
+from tests.test_media import H, W, encode, number_of
+
+
+def without_decoder(data, tag):
+    """The file with one codec's tag made one that nobody knows."""
+    assert data.count(tag) >= 1
+    place = data.rindex(tag)
+    return data[:place] + b"zzzz" + data[place + 4 :]
+
+
+def test_a_stream_without_a_decoder_is_told_and_the_other_one_read():
+    whole = encode(container="mov", video="mjpeg", audio="pcm_s16le", pixels="yuvj420p")
+    no_picture, no_sound = without_decoder(whole, b"jpeg"), without_decoder(whole, b"sowt")
+    for data, kind in ((no_picture, "video"), (no_sound, "audio")):
+        with pytest.raises(MediaError, match=f"no decoder for the {kind} stream") as caught:
+            media.read_clips(data, seconds=2)
+        assert caught.value.reason == "undecodable"
+        info = media.probe(data)
+        assert (info.video_codec == "unknown", info.audio_codec == "unknown") == (kind == "video", kind == "audio")
+        assert (info.video_seconds, info.audio_seconds) == pytest.approx((2, 2), abs=0.01)
+    assert len(media.read_waveform(no_picture)) == 2 * 16000
+    assert media.read_frames(no_sound, seconds=2).shape[0] == 8
+    with pytest.raises(MediaError, match="no decoder for the audio stream"):
+        media.read_waveform(no_sound)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_a_thumbnail_that_nobody_marked_is_no_moving_picture(suffix, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    encode(tmp_path / "clip.mkv", container="matroska", audio="flac")
+    still = {"video": "mjpeg", "audio": None, "frames": 1, "pixels": "yuvj420p", "picture": noise, "size": (640, 480)}
+    encode(tmp_path / "thumb.mkv", container="matroska", **still)
+    out = tmp_path / f"out.{suffix}"
+    maps = [
+        "-map",
+        "1:v",
+        "-map",
+        "0:v",
+        "-map",
+        "0:a",
+        "-c",
+        "copy",
+        "-disposition:v:0",
+        "default",
+        "-disposition:v:1",
+        "0",
+    ]
+    sound = ["-c:a", "aac"] if suffix != "mkv" else []
+    inputs = ["-i", str(tmp_path / "clip.mkv"), "-i", str(tmp_path / "thumb.mkv")]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, *maps, *sound, str(out)], check=True)
+    with av.open(str(out)) as container:
+        assert container.streams.video[0].codec_context.name == "mjpeg"
+    decoded = media.read_clips(out, seconds=2)
+    assert decoded.frames_decoded == 24 and decoded.clips[0].frames.shape[1:3] == (H, W)
+    assert number_of(media.read_frames(out, seconds=2)).tolist() == [0, 3, 6, 9, 12, 15, 18, 21]
+
+
+@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile other.mp4\n", "#EXTM3U\n#EXTINF:1,\nother.ts\n"])
+def test_a_list_of_other_files_is_no_media_and_says_so(text, tmp_path):
+    encode(tmp_path / "other.mp4")
+    path = tmp_path / "list.mp4"
+    path.write_text(text)
+    with pytest.raises(MediaError) as caught:
+        media.read_clips(path)
+    assert caught.value.reason == "undecodable" and "names other files" in str(caught.value)
+
+
+def test_whatever_a_file_raises_is_a_media_error_with_its_words(monkeypatch):
+    data = encode()
+    for error in (MemoryError("no room"), IndexError("stream 7"), AttributeError("no name"), RecursionError("deep")):
+
+        def broken(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(reading, "_decode", broken)
+        for read in (media.read_clips, media.read_waveform, lambda source: media.read_frames(source, seconds=1)):
+            with pytest.raises(MediaError, match=f"{type(error).__name__}: {error}") as caught:
+                read(data)
+            assert caught.value.reason == "undecodable"
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        media.read_clips("nothing.mp4")
+
+
+def test_every_flag_of_a_file_reaches_the_samples():
+    assert {*RARE_FLAGS} == {*errors.FILE_FLAGS, "one_channel"} and "one_channel" in reading.CLIP_FLAGS
+
+
+def test_a_still_picture_is_read_as_one_and_has_no_sound():
+    picture = media.encode_jpeg(np.full((H, W, 3), 90, np.uint8))
+    with pytest.raises(MediaError) as caught:
+        media.read_clips(picture)
+    assert caught.value.reason == "no_audio_stream"
+    with av.open(io.BytesIO(picture)) as container:
+        assert container.format.name in ("jpeg_pipe", "image2")
