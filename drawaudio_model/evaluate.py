@@ -279,7 +279,8 @@ def evaluate(
 def curveless_conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> Conditions:
     """As `batch_conditions`, without the curve."""
     given = batch_conditions(pipe, samples)
-    return replace(given, loudness=torch.zeros_like(given.loudness), has_loudness=torch.zeros_like(given.has_loudness))
+    absent = torch.zeros_like(given.present.loudness)
+    return replace(given, loudness=torch.zeros_like(given.loudness), present=replace(given.present, loudness=absent))
 
 
 def drawn_samples(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample], seed: int) -> list[TrainingSample]:

@@ -28,14 +28,24 @@ LOUDNESS_BRANCHES = ("all", "video")
 
 @dataclass(frozen=True, eq=False)
 class Visible:
-    """Which instructions the UNet sees: on one branch (bool each), or in each of B samples ((B,) bool each).
+    """Which instructions are seen: on one branch (bool each), or in each of B samples ((B,) bool each, or one for all).
 
-    What is not seen is the null condition: the null text, the null video, no signal on the latent.
+    What the UNet reads in place of those that are not, `denoiser.Denoiser` says.
     """
 
     text: "bool | Tensor"
     video: "bool | Tensor"
     loudness: "bool | Tensor"
+    mask: "bool | Tensor" = True
+
+    def on(self, branch: "Visible") -> "Visible":
+        """What samples of this kind see on a branch."""
+        return Visible(
+            text=self.text & branch.text,
+            video=self.video & branch.video,
+            loudness=self.loudness & branch.loudness,
+            mask=self.mask & branch.mask,
+        )
 
     def limited(self, loudness_branches: str) -> "Visible":
         """What a model of this setting sees: with "video", no loudness signal where there is no video."""

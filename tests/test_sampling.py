@@ -1,13 +1,15 @@
 """Guided noise of a window: turns and batches, the interval, who hears the curve, half precision, compiling."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
-from drawaudio_model.generation.sampling import Conditions, WindowDenoiser
-from drawaudio_model.guidance import Guidance, guided_noise
+from drawaudio_model.denoiser import Conditions, Denoiser
+from drawaudio_model.generation.sampling import guided_step, prepare_windows
+from drawaudio_model.guidance import Guidance, Visible, guided_noise
 from drawaudio_model.pipeline import DrawAudioPipeline
 from tests.tiny_pipeline import CAVP_WIDTH, tiny_pipeline
 
@@ -30,14 +32,22 @@ def conditions(pipe: DrawAudioPipeline) -> Conditions:
     )
 
 
+GUIDANCE = Guidance(2.0, 3.0)
 LATENTS = torch.randn(2, 4, 100, 8, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
-def guided(pipe: DrawAudioPipeline, conditions: Conditions, level: float = 0.5, **settings: object) -> torch.Tensor:
-    parts = {name: getattr(pipe, name) for name in ("unet", "mask_attention", "loudness_control")}
-    denoiser = WindowDenoiser(**parts, conditions=conditions, start=0, **({"guidance": Guidance(2.0, 3.0)} | settings))
-    return denoiser(LATENTS, torch.tensor(500), level)
+def guided(
+    pipe: DrawAudioPipeline,
+    conditions: Conditions,
+    level: float = 0.5,
+    guidance: Guidance = GUIDANCE,
+    branches_together: bool = True,
+) -> torch.Tensor:
+    (window,) = prepare_windows(
+        pipe.denoiser, conditions, starts=[0], guidance=guidance, branches_together=branches_together
+    )
+    return guided_step(pipe.denoiser, window, LATENTS, torch.tensor(500), level)
 
 
 @torch.no_grad()
@@ -49,7 +59,7 @@ def plain(
     null = pipe.mask_attention(zeros, zeros)
     video = pipe.mask_attention(conditions.cavp, conditions.cavp_masked)
     share = pipe.loudness_control(conditions.loudness)
-    names, texts = ("uncond", "text", "text_video"), (conditions.negative, conditions.text, conditions.text)
+    names, texts = ("uncond", "text", "text_video"), (conditions.null_text, conditions.text, conditions.text)
     rows = zip(names, texts, (null, null, video), heard, strict=True)
     return {
         name: pipe.unet(
@@ -62,9 +72,11 @@ def plain(
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("loudness_branches", ["all", "video"])
 def test_the_guided_noise_is_equation_12_of_the_branches_alone(pipe, conditions, together, loudness_branches):
-    found = guided(pipe, conditions, branches_together=together, loudness_branches=loudness_branches)
+    pipe.register_to_config(loudness_branches=loudness_branches)
+    found = guided(pipe, conditions, branches_together=together)
+    pipe.register_to_config(loudness_branches="all")
     heard = (True,) * 3 if loudness_branches == "all" else (False, False, True)
-    expected = guided_noise(plain(pipe, conditions, heard), Guidance(2.0, 3.0))
+    expected = guided_noise(plain(pipe, conditions, heard), GUIDANCE)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -78,9 +90,9 @@ def test_a_null_video_may_mean_that_its_stacks_are_skipped(pipe, conditions, tog
     with torch.no_grad():
         base = {
             name: pipe.unet(LATENTS + share, 500, gpt=text.gpt, t5=text.t5, t5_mask=text.t5_mask).sample
-            for name, text in (("uncond", conditions.negative), ("text", conditions.text))
+            for name, text in (("uncond", conditions.null_text), ("text", conditions.text))
         }
-    expected = guided_noise(base | {"text_video": both}, Guidance(2.0, 3.0))
+    expected = guided_noise(base | {"text_video": both}, GUIDANCE)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -143,3 +155,30 @@ def test_half_precision_and_compiling_change_little(pipe, conditions):
     ))  # fmt: skip
     assert rough.dtype == torch.float32
     assert (rough - expected).square().mean() < 0.05 * expected.square().mean()
+
+
+@torch.no_grad()
+def test_a_branch_of_sampling_reads_what_training_shows_where_the_same_is_withheld(pipe, conditions):
+    """Each branch alone equals the pass of training over samples from which its instructions are withheld."""
+    everyone = torch.ones(2, dtype=torch.bool)
+    for null_video, loudness_branches in product(("zeros", "skip"), ("all", "video")):
+        pipe.mask_attention.register_to_config(null_video=null_video)
+        denoiser = Denoiser(pipe.unet, pipe.mask_attention, pipe.loudness_control, loudness_branches)
+        for text, video, loudness, mask in product((True, False), repeat=4):
+            branch = Visible(text=text, video=video, loudness=loudness, mask=mask)
+            prepared = denoiser.prepare(denoiser.inputs(conditions, [branch]), one_latent=True)
+            (sampled,) = denoiser.predict(LATENTS, torch.tensor(500), prepared)
+            withheld = Visible(*(everyone & seen for seen in (text, video, loudness, mask)))
+            trained = denoiser(LATENTS, torch.full((2,), 500), replace(conditions, present=withheld))
+            torch.testing.assert_close(sampled, trained, atol=1e-5, rtol=1e-5)
+    pipe.mask_attention.register_to_config(null_video="zeros")
+
+
+@torch.no_grad()
+def test_a_signal_that_goes_with_the_video_is_not_heard_by_a_sample_without(pipe, conditions):
+    pipe.register_to_config(loudness_branches="video")
+    blind = replace(conditions, present=replace(conditions.present, video=torch.tensor([True, False])))
+    louder = replace(blind, loudness=1 - blind.loudness)
+    moved = (guided(pipe, blind) - guided(pipe, louder)).abs().amax(dim=(1, 2, 3))
+    pipe.register_to_config(loudness_branches="all")
+    assert moved[0] > 1e-4 and moved[1] == 0

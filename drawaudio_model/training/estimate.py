@@ -21,14 +21,10 @@ from torch import Tensor
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, MEL_BINS, MEL_FRAMES, VIDEO_FRAMES
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards, training_batches
-from drawaudio_model.training.denoiser import (
-    NOISE_SCHEDULE,
-    Denoiser,
-    NullText,
-    build_denoiser,
-    diffusion_noise,
-    noise_loss,
-)
+from drawaudio_model.denoiser import Denoiser
+from drawaudio_model.text import TextConditions
+from drawaudio_model.training.objective import NOISE_SCHEDULE, diffusion_noise, noise_loss
+from drawaudio_model.training.parts import Shapes, build_denoiser
 
 MEASURED_STEPS = 3
 """Timed steps, after one that is not timed; their median counts."""
@@ -36,14 +32,6 @@ CPU_MICRO_BATCH = 4
 """Samples of a measured step on a CPU, at most: more take long and say the same."""
 PUBLISHED = {"channels": 8, "compression": 4, "cavp": 512, "t5": 1024, "gpt": 768, "tokens": 24}
 """Shapes of the published backbones' features; captions have about 24 T5 tokens."""
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """What `build_denoiser` asks of the shards, where there are none."""
-
-    latent_shape: tuple[int, int, int]
-    widths: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -177,7 +165,11 @@ def _measure(
 ) -> float:
     """Median seconds of forward, backward and optimiser step of one micro-batch."""
     device, widths = accelerator.device, shapes.widths
-    null_text = NullText(torch.zeros(1, widths["t5"], device=device), torch.zeros(8, widths["gpt"], device=device))
+    null_text = TextConditions(
+        t5=torch.zeros(1, 1, widths["t5"]),
+        t5_mask=torch.ones(1, 1, dtype=torch.bool),
+        gpt=torch.zeros(1, 8, widths["gpt"]),
+    ).to(device)
     learning = [value for value in denoiser.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=0.0, fused=True)
     schedule = DDPMScheduler(**NOISE_SCHEDULE | {"prediction_type": config.prediction})
