@@ -12,6 +12,7 @@ from typing import Any
 
 from drawaudio_model.command_line import Parser, add_command, exit_code
 from drawaudio_model.commands import completion, dataset, draw, generate, programs
+from drawaudio_model.thread_waiting import wait_briefly
 
 _INFO_EXAMPLE = """example:
   drawaudio info data/demo/model"""
@@ -20,6 +21,7 @@ _INFO_EXAMPLE = """example:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     options = build_parser().parse_args(arguments)
+    wait_briefly()
     return exit_code(lambda: options.command(options))
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
+from drawaudio_model.thread_waiting import wait_briefly  # noqa: E402
 from pipelines.assets import (  # noqa: E402
     audio_latents,
     backbones,
@@ -29,6 +30,9 @@ from pipelines.assets import (  # noqa: E402
 )
 from pipelines.profiles import data_root  # noqa: E402
 from pipelines.resources import DataRoot, Trainer  # noqa: E402
+
+# Assets import torch when they compute; the processes that they start inherit it.
+wait_briefly()
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(

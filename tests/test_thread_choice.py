@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from drawaudio_model.thread_choice import (
     chosen_threads,
     threads_setting,
 )
+from drawaudio_model.thread_waiting import SPIN_VARIABLE, SPINS, wait_briefly
 from drawaudio_model.train import main
 from pipelines import resources
 from tests.test_train import arguments, world
@@ -159,3 +162,32 @@ def test_a_training_run_writes_down_the_threads_that_it_chose(world: Path, tmp_p
     assert main(arguments(world, tmp_path / "fixed" / "model", *more, "--threads", "1")) == 0
     assert "threads" not in (tmp_path / "fixed" / "training" / "losses.jsonl").read_text()
     assert main(arguments(world, tmp_path / "fixed" / "model", *more, "--threads", "few")) == 2
+
+
+def test_threads_sleep_soon_unless_the_user_has_a_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SPIN_VARIABLE, raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    wait_briefly()
+    assert SPIN_VARIABLE not in os.environ
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    wait_briefly()
+    assert os.environ[SPIN_VARIABLE] == SPINS
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["from pipelines import defs", "from drawaudio_model.cli import main; main(['info', 'nowhere'])"],
+    ids=["dagster", "commands"],
+)
+def test_threads_sleep_soon_in_every_process_of_ours(start: str) -> None:
+    """The variable is there before torch is, which reads it once."""
+    clean = {name: value for name, value in os.environ.items() if name not in (SPIN_VARIABLE, "OMP_WAIT_POLICY")}
+    watched = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        assert name != 'torch' or {SPIN_VARIABLE!r} in os.environ, 'torch comes first'\n"
+        f"sys.meta_path.insert(0, Watch())\n{start}\nprint(os.environ[{SPIN_VARIABLE!r}])"
+    )
+    ran = subprocess.run([sys.executable, "-c", watched], env=clean, capture_output=True, text=True, check=True)
+    assert ran.stdout.split()[-1] == SPINS
