@@ -51,6 +51,14 @@ class Conditions:
     start_seconds: Tensor | int = 0
     """Where V and P begin within the clip, (B,) or one for all."""
 
+    def with_loudness(self) -> Tensor:
+        """(B,) bool: which samples have a loudness signal."""
+        return _of_each(self.present.loudness, self.loudness)
+
+    def without_loudness(self) -> "Conditions":
+        """The same without loudness signal in any sample."""
+        return replace(self, loudness=torch.zeros_like(self.loudness), present=replace(self.present, loudness=False))
+
     def window(self, start: int) -> "Conditions":
         """Those of the 8 s window that begins at second `start` of a sound.
 
@@ -139,7 +147,9 @@ class Denoiser(nn.Module):
             if seen not in videos:
                 videos[seen] = self._video(conditions, present.on(branch))
             if branch.loudness and signal is None:
-                signal = self.loudness_control(conditions.loudness, keep=present.loudness)
+                signal = self.loudness_control(
+                    conditions.loudness, keep=_of_each(present.loudness, conditions.loudness)
+                )
             text = conditions.text.where(present.on(branch).text, conditions.null_text)
             found.append(UNetInputs(text, *videos[seen], signal if branch.loudness else None))
         return found
@@ -191,17 +201,25 @@ class Denoiser(nn.Module):
         """Video tokens (B, V, width), and the samples that the video stacks act on, (B,) bool, or None for all."""
         config = self.mask_attention.config
         masked = _where(visible.mask, conditions.cavp_masked, conditions.cavp)
+        sees_video = _of_each(visible.video, conditions.cavp)
         tokens = self.mask_attention(
             conditions.cavp,
             masked,
-            keep=visible.video,
+            keep=sees_video,
             start_frame=conditions.start_seconds * VIDEO_FPS if config.positions_follow == "clip" else None,
         )
-        return tokens, visible.video if config.null_video == "skip" else None
+        return tokens, sees_video if config.null_video == "skip" else None
 
 
 def _with_signal(latents: Tensor, signal: Tensor | None) -> Tensor:
     return latents if signal is None else latents + signal
+
+
+def _of_each(visible: bool | Tensor, values: Tensor) -> Tensor:
+    """(B,) bool: whether each of the B samples of `values` is visible."""
+    if isinstance(visible, Tensor):
+        return visible
+    return torch.full((len(values),), visible, device=values.device)
 
 
 def _where(visible: bool | Tensor, given: Tensor, null: Tensor) -> Tensor:

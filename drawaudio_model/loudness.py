@@ -16,7 +16,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -26,10 +26,11 @@ from torch.nn import functional
 from drawaudio_model.clip_format import HOP_LENGTH, LOUDNESS_FPS, SAMPLE_RATE, WINDOW_LENGTH
 
 CSV_COLUMNS = ("time_seconds", "level")
+Waveform = TypeVar("Waveform", np.ndarray, Tensor)
 
 
 def loudness_signal(
-    waveform: np.ndarray | Tensor,
+    waveform: Waveform,
     *,
     seconds: float,
     padding: Literal["tail", "centered"] = "tail",
@@ -37,7 +38,7 @@ def loudness_signal(
     sigma: float = 3.5,
     sigma_is: Literal["std", "variance"] = "std",
     edges: Literal["renormalise", "zero", "replicate"] = "renormalise",
-) -> np.ndarray | Tensor:
+) -> Waveform:
     """(..., 10 * seconds) float32 loudness of a waveform (..., 16000 * seconds); numpy in, numpy out.
 
     What the paper leaves open or contradicts is an argument here. Shards, control and evaluation take the defaults: the
@@ -196,7 +197,7 @@ def read_points(path: Path) -> list[tuple[float, float]]:
     return points
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
+def _read_csv(path: Path) -> list[Any]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -208,7 +209,7 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _read_json(path: Path) -> list[dict[str, float]]:
+def _read_json(path: Path) -> list[Any]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

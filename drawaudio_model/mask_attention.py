@@ -81,7 +81,7 @@ class MaskAttention(ModelMixin, ConfigMixin):
         self.attention = nn.Linear(width, width, bias=bias)
         if bias:
             with torch.no_grad():
-                self.attention.bias += bias_start
+                self.attention.bias.add_(bias_start)
 
     def forward(
         self,
@@ -146,7 +146,7 @@ class MaskAttention(ModelMixin, ConfigMixin):
             value = state.get(f"cond_stage_model.{name}")
             # Diff-Foley's table may hold more positions than a clip has frames; the first ones are meant.
             fits = value is not None and value.shape[1:] == target.shape[1:] and len(value) >= len(target)
-            if not fits or (name != "pos_emb.weight" and len(value) != len(target)):
+            if value is None or not fits or (name != "pos_emb.weight" and len(value) != len(target)):
                 found = None if value is None else tuple(value.shape)
                 raise ValueError(
                     f"{path} has cond_stage_model.{name} of shape {found}, expected {tuple(target.shape)}; use "

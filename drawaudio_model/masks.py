@@ -124,7 +124,7 @@ def _drawn(image: np.ndarray) -> np.ndarray:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
         raise ValueError(f"mask picture has shape {image.shape}, expected (H, W), (H, W, 3) or (H, W, 4)")
     if image.dtype == bool:
-        return image if image.ndim == 2 else image.any(axis=2)
+        return image if image.ndim == 2 else np.asarray(image.any(axis=2))
     if image.dtype != np.uint8:
         raise ValueError(f"mask picture has the type {image.dtype}, expected bool or uint8")
     if image.ndim == 3 and image.shape[2] == 4:

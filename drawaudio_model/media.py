@@ -10,8 +10,10 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -139,6 +141,7 @@ def read_clips(
         return picture, sound, info
 
     picture, sound, info = read_skipping(read)
+    assert picture.zero is not None and sound.start is not None, "both have frames: _check_complete"
     clips = [_clip(picture, sound, index, start, seconds) for index, start in enumerate(starts_seconds)]
     _check_usable(clips)
     return DecodedMedia(
@@ -228,7 +231,7 @@ def _decode(container: av.container.InputContainer, tracks: "dict[int, PictureTr
             break
         except av.error.FFmpegError as error:
             raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
-        track = tracks[packet.stream.index]
+        track: Any = tracks[packet.stream.index]
         for due in track.due(packet):
             try:
                 for frame in due.decode():
@@ -261,6 +264,7 @@ def _check_complete(
 def _clip(picture: PictureTrack, sound: SoundTrack, index: int, start: float, seconds: float) -> DecodedClip:
     frames = picture.clips[index]
     waveform, audio_seconds = sound.clip(index)
+    assert picture.zero is not None, "it has a frame: _check_complete"
     left = picture.end - picture.zero - start
     video_seconds = min(max(left, 0.0), float(seconds))
     flags = []
@@ -433,14 +437,14 @@ def _mux_into(
         # The sound starts with the first picture shown: not always the clock's zero, nor the first packet stored.
         head = list(islice(packets, _REORDERED_PACKETS))
         shown = [packet.pts for packet in head if packet.pts is not None and not packet.is_discard]
-        start_seconds = float(min(shown, default=0) * stream.time_base)
+        ticks = stream.time_base
+        assert ticks is not None, "FFmpeg gives every stream of a file one"
+        start_seconds = float(min(shown, default=0) * ticks)
         waiting = _encoded_audio(sound, samples, round(start_seconds * SAMPLE_RATE))
         audio_packet = next(waiting, None)
         for packet in chain(head, packets):
             # Sound and picture are interleaved by time, as players that cannot seek want it.
-            while (
-                audio_packet is not None and audio_packet.dts * audio_packet.time_base <= packet.dts * stream.time_base
-            ):
+            while audio_packet is not None and _decoded_at(audio_packet, audio_packet.time_base) <= _decoded_at(packet, ticks):
                 sink.mux_one(audio_packet)
                 audio_packet = next(waiting, None)
             packet.stream = picture
@@ -448,6 +452,12 @@ def _mux_into(
         while audio_packet is not None:
             sink.mux_one(audio_packet)
             audio_packet = next(waiting, None)
+
+
+def _decoded_at(packet: av.Packet, ticks: Fraction | None) -> Fraction:
+    """Seconds on the file's clock."""
+    assert packet.dts is not None and ticks is not None, "packets without a time were left out"
+    return packet.dts * ticks
 
 
 def _add_streams(
@@ -459,6 +469,7 @@ def _add_streams(
         name = stream.codec_context.name
         raise ValueError(f"a {path.suffix} file cannot hold {name} video; give the output the suffix .mkv") from error
     sound = sink.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
+    assert isinstance(sound, av.AudioStream), f"{codec} is a codec of sound"
     if codec in ("aac", "libopus"):
         sound.bit_rate = 96_000
     return picture, sound

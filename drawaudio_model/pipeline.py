@@ -386,7 +386,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         curves = conditions.loudness.float().cpu().numpy()
         given = [
             curve if has_curve else None
-            for curve, has_curve in zip(curves, conditions.present.loudness.tolist(), strict=True)
+            for curve, has_curve in zip(curves, conditions.with_loudness().tolist(), strict=True)
         ]
         return np.stack([self.at_level(sound, curve) for sound, curve in zip(decoded, given, strict=True)])
 

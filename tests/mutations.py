@@ -60,15 +60,15 @@ MUTATIONS = (
     # Guidance and sampling
     Mutation(
         GUIDANCE,
-        "rest = 1.0 - self.text - self.video",
-        "rest = 1.0 - self.text",
+        "rest = 1.0 - text - video",
+        "rest = 1.0 - text",
         "the branches' weights sum to more than 1",
         "tests/test_guidance.py",
     ),
     Mutation(
         GUIDANCE,
-        '"text_video": float(self.video + self.loudness),',
-        '"text_video": float(self.video),',
+        '"text_video": float(video + loudness),',
+        '"text_video": float(video),',
         "guidance by loudness takes away and adds nothing",
         "tests/test_guidance.py",
     ),

@@ -27,7 +27,7 @@ def run_completion(options: argparse.Namespace) -> None:
 
     for action in _actions(options.whole):
         if action.type is Path:
-            action.complete = shtab.FILE
+            setattr(action, "complete", shtab.FILE)  # noqa: B010  argparse does not know this name
     print(shtab.complete(options.whole, options.shell))
 
 

@@ -276,12 +276,13 @@ def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = No
     if output.suffix.lower() in AUDIO_SUFFIXES:
         media.write_audio(output, sound.waveform)
     else:
+        assert video is not None, "_check_places lets no video be written without one"
         media.mux(video, sound.waveform, output)
     if sound.limited:
         print(f"{output}: {sound.words}")
 
 
-def parse_mask(text: str | None) -> object:
+def parse_mask(text: str | None) -> Any:
     """What `--mask` says, as the pipeline takes it: a path, a box, or the text of a thing."""
     if text is None or os.path.exists(text):
         return text
@@ -296,7 +297,7 @@ def parse_mask(text: str | None) -> object:
     return text
 
 
-def parse_loudness(text: str | None) -> object:
+def parse_loudness(text: str | None) -> Any:
     """What `--loudness` says, as the pipeline takes it: a path, or (time, level) points."""
     if text is None or os.path.exists(text) or ":" not in text:
         return text

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal, overload
 
 import av
 from av.stream import Disposition
@@ -68,16 +69,28 @@ def _lacks_moov_atom(source: Path | bytes) -> bool:
         return not first
 
 
-def find_stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
+@overload
+def find_stream(container: av.container.InputContainer, kind: Literal["video"]) -> av.VideoStream | None: ...
+@overload
+def find_stream(container: av.container.InputContainer, kind: Literal["audio"]) -> av.AudioStream | None: ...
+def find_stream(
+    container: av.container.InputContainer, kind: Literal["video", "audio"]
+) -> av.VideoStream | av.AudioStream | None:
     """The stream that FFmpeg would play, or None; cover pictures are no moving picture."""
-    stream = container.streams.best(kind)
+    stream: Any = container.streams.best(kind)
     if stream is not None and stream.disposition & Disposition.attached_pic:
         others = [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
         stream = others[0] if others else None
     return stream
 
 
-def require_stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream:
+@overload
+def require_stream(container: av.container.InputContainer, kind: Literal["video"]) -> av.VideoStream: ...
+@overload
+def require_stream(container: av.container.InputContainer, kind: Literal["audio"]) -> av.AudioStream: ...
+def require_stream(
+    container: av.container.InputContainer, kind: Literal["video", "audio"]
+) -> av.VideoStream | av.AudioStream:
     """The "video" or "audio" stream, with a decoder."""
     stream = find_stream(container, kind)
     if stream is None:
@@ -95,7 +108,7 @@ def media_info(container: av.container.InputContainer) -> MediaInfo:
     def length(stream: av.stream.Stream | None) -> float:
         if stream is None:
             return 0.0
-        return float(stream.duration * stream.time_base) if stream.duration else whole
+        return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else whole
 
     return MediaInfo(
         container=container.format.name,

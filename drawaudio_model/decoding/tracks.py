@@ -5,6 +5,7 @@ what the clips need. Time zero of the clips is the moment the first picture is s
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import av
 import numpy as np
@@ -119,6 +120,7 @@ class PictureTrack:
         while self._next < len(self._targets) and self._targets[self._next][0] < time:
             _, clip, i = self._targets[self._next]
             if self._held_rgb is None:
+                assert self._held is not None, "no moment lies before the first picture"
                 self._held_rgb = self._convert(self._held)
             self.clips[clip][i] = self._held_rgb
             self._next += 1
@@ -156,9 +158,11 @@ class _FrameClock:
     def __init__(self, stream: av.VideoStream) -> None:
         rate = stream.average_rate or stream.guessed_rate
         self._interval = 1 / float(rate) if rate else 1 / 25
+        assert stream.time_base is not None, "FFmpeg gives every stream of a file one"
         self.ticks = float(stream.time_base)
         self.tolerance = min(self.ticks, CLOCK_TOLERANCE_SECONDS)
-        self._last_pts = self._last_dts = None
+        self._last_pts: int | None = None
+        self._last_dts: int | None = None
         self._bad_pts = self._bad_dts = 0
         self._last: float | None = None
         self._last_duration = 0.0
@@ -198,7 +202,8 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     The matrix is 3 x 3 int32; x' = a x + c y, y' = b x + d y. Angles between right ones go to the nearest.
     """
     try:
-        matrix = np.frombuffer(bytes(frame.side_data[SideDataType.DISPLAYMATRIX]), np.int32).astype(np.int64)
+        side_data: Any = frame.side_data  # PyAV's types know it by another name
+        matrix = np.frombuffer(bytes(side_data[SideDataType.DISPLAYMATRIX]), np.int32).astype(np.int64)
     except KeyError:
         return False, False, False
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
@@ -241,7 +246,7 @@ class SoundTrack:
             raise MediaError("undecodable", f"the sound changes from {self.rate} to {frame.sample_rate} Hz on its way")
         self.count += 1
         self.samples += frame.samples
-        if frame.pts is not None:
+        if frame.time is not None:
             stated = round(frame.time * self.rate)
             if abs(stated - self._position) > AUDIO_GAP_SECONDS * self.rate:
                 self._mix_batch()
@@ -274,7 +279,7 @@ class SoundTrack:
         dtype = np.dtype(_SAMPLE_TYPES[form.packed.name])
         per_plane = 1 if form.is_planar else channels
         # The planes are padded behind their samples.
-        pieces = [f.planes for f in frames]
+        pieces: list[Any] = [f.planes for f in frames]  # buffers, which PyAV's types do not say
         planes = [
             np.concatenate(
                 [np.frombuffer(p[i], dtype, f.samples * per_plane) for f, p in zip(frames, pieces, strict=True)]
@@ -298,9 +303,11 @@ class SoundTrack:
         if not self._windows:
             length = round((self._seconds + 2 * MARGIN_SECONDS) * self.rate)
             self._windows = [np.zeros(length, np.float32) for _ in self._starts]
+        zero = self.zero
+        assert zero is not None, "whoever knows it has set it"
         for position, mono in self._waiting:
             for index, (start, window) in enumerate(zip(self._starts, self._windows, strict=True)):
-                left = position - round((self.zero + start - MARGIN_SECONDS) * self.rate)
+                left = position - round((zero + start - MARGIN_SECONDS) * self.rate)
                 first, last = max(0, left), min(len(window), left + len(mono))
                 if first < last:
                     window[first:last] = mono[first - left : last - left]

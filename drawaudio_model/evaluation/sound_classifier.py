@@ -188,7 +188,8 @@ def accuracy(model: SoundClassifier, stems: Sequence[Stem]) -> float:
 
 def trained_classifier(raw_clips: Path, folder: Path, *, steps: int = STEPS, seed: int = 0) -> SoundClassifier:
     """The classifier of these clips: read from `folder` where the same one was trained before, else trained and kept."""
-    shards = {name: read_manifest(raw_clips, name).sha256 for name in finished_shards(raw_clips, split="train")}
+    manifests = {name: read_manifest(raw_clips, name) for name in finished_shards(raw_clips, split="train")}
+    shards = {name: manifest.sha256 for name, manifest in manifests.items() if manifest is not None}
     identity = fingerprint("stems, drawn materials", shards, steps, seed, BATCH, LEARNING_RATE, MEMBERS)
     weights, facts = folder / "classifier.safetensors", folder / "classifier.json"
     if weights.is_file() and facts.is_file():

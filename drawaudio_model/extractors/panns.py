@@ -30,6 +30,9 @@ class Cnn14(nn.Module):
         channels: of the six blocks; the published ones by default.
     """
 
+    filters: Tensor
+    window: Tensor
+
     def __init__(self, channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)) -> None:
         super().__init__()
         self.bn0 = nn.BatchNorm2d(MELS)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -121,19 +121,19 @@ def read_mask(mask: Mask, frames: int, height: int, width: int) -> np.ndarray:
         raise ValueError(
             f"mask is {mask!r}, expected boxes, a picture, a list of pictures or a path; None is the whole frame"
         )
-    corners = [mask] if _is_corners(mask) else list(mask)
-    if all(_is_corners(item) for item in corners):
-        mask = [masks.Box(frame, 0, 1.0, *map(float, item)) for frame in range(frames) for item in corners]
-    if all(isinstance(item, masks.Box) for item in mask):
-        return masks.rasterize(list(mask), height, width, frames=frames)
-    return masks.from_images([np.asarray(item) for item in mask], height, width, frames=frames)
+    items: list[Any] = [mask] if _is_corners(mask) else list(mask)
+    if all(_is_corners(item) for item in items):
+        items = [masks.Box(frame, 0, 1.0, *map(float, item)) for frame in range(frames) for item in items]
+    if all(isinstance(item, masks.Box) for item in items):
+        return masks.rasterize(items, height, width, frames=frames)
+    return masks.from_images([np.asarray(item) for item in items], height, width, frames=frames)
 
 
 def _is_corners(item: object) -> bool:
     return isinstance(item, tuple | list) and len(item) == 4 and all(isinstance(value, int | float) for value in item)
 
 
-def is_text(mask: Mask | None) -> bool:
+def is_text(mask: Mask | None) -> TypeGuard[str]:
     """Whether a mask is the text of a thing: a string that is no path of anything and has no suffix of a mask's file."""
     # os.path.exists, unlike Path.exists, takes a text that is too long for a name as one of no file.
     if not isinstance(mask, str) or not mask.strip() or os.path.exists(mask):
@@ -166,7 +166,8 @@ def find_boxes(
     Raises:
         ValueError: when the detector does not know the thing, or finds it nowhere.
     """
-    if not detector.knows(text):
+    # One without a vocabulary knows everything.
+    if detector.vocabulary is not None and not detector.knows(text):
         nearest = ", ".join(repr(phrase) for phrase in nearest_phrases(text, detector.vocabulary))
         raise ValueError(
             f"the detector does not know {text!r}; the nearest of the {len(detector.vocabulary)} things that it knows are "

@@ -105,12 +105,13 @@ def prepare(
         if not (folds and cheaper and may_skip_calls((layer.to_q, layer.to_out[0]), tokens)):
             of_layer[layer] = keys_and_values(layer, distinct)
             continue
-        of_layer[layer] = []
+        sets_of_layer: list[Folded] = []
         for states in kept:
             folded = known.setdefault(_name(states), {})
             if layer not in folded:
                 folded[layer] = _fold(layer, states)
-            of_layer[layer].append(folded[layer])
+            sets_of_layer.append(folded[layer])
+        of_layer[layer] = sets_of_layer
     return PreparedTokens(of_layer, None if bias is None else masks[:, None, None], tuple(sets))
 
 
@@ -139,7 +140,7 @@ def _attend_folded(attn: Attention, hidden: Tensor, rows: Sequence[Folded]) -> T
 
 
 def _name(states: Tensor) -> bytes:
-    return hashlib.sha256(states.contiguous().view(torch.uint8).numpy()).digest()
+    return hashlib.sha256(states.contiguous().view(torch.uint8).numpy().data).digest()
 
 
 def _fold(attn: Attention, tokens: Tensor) -> Folded:

@@ -198,7 +198,8 @@ def compare(
     mels = {"true": log_mel(waveforms)}
     if autoencoder is not None:
         mels["rebuilt"] = reconstruct(autoencoder, mels["true"])
-    rows, figures = {"real sound": mels["true"][0]}, {}
+    rows = {"real sound": mels["true"][0]}
+    figures: dict[str, Any] = {}
     for kind, given in mels.items():
         rows |= {"rebuilt by the autoencoder": given[0]} if kind == "rebuilt" else {}
         for name, method in (("vocoder", vocoder), ("griffin_lim", GriffinLimVocoder())):

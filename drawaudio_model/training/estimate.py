@@ -85,7 +85,7 @@ def estimate(
     found = TrainingShards(shards) if shards is not None else None
     device = accelerator.device
     width = min(config.micro_batch_size, CPU_MICRO_BATCH) if device.type == "cpu" else config.micro_batch_size
-    shapes = found or _published_shapes()
+    shapes: Shapes | TrainingShards = _published_shapes() if found is None else found
     denoiser = _denoiser(config, backbones, shapes).to(device)
     batches = _real_batches(config, found, width) if found else _random_batches(shapes, width)
     seconds = _measure(config, denoiser, batches, shapes, accelerator)
@@ -130,7 +130,7 @@ def _real_batches(config: TrainConfig, shards: TrainingShards, width: int) -> It
     return training_batches(shards, batch_size=width, seed=config.seed, null_rates=config.null_rates())
 
 
-def _random_batches(shapes: Shapes, width: int) -> Iterator[TrainingBatch]:
+def _random_batches(shapes: Shapes | TrainingShards, width: int) -> Iterator[TrainingBatch]:
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> Tensor:

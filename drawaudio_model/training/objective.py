@@ -3,6 +3,8 @@
 Shapes: B batch, C latent channels, F latent frames, K latent mel bins.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from diffusers import DDPMScheduler
@@ -13,7 +15,7 @@ from drawaudio_model.denoiser import Conditions
 from drawaudio_model.guidance import Visible
 from drawaudio_model.text import TextConditions
 
-NOISE_SCHEDULE = {
+NOISE_SCHEDULE: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_schedule": "scaled_linear",
     "beta_start": 0.0015,
