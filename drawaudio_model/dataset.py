@@ -8,7 +8,7 @@ one shard of 14 samples feeds any number of workers.
 
 Every random choice about a sample (crop, posterior noise, dropped instructions) comes from (seed, epoch, sample number).
 
-Shapes: B batch, C latent channels, F x K latent grid of the 8 s crop (time first), V video frames of the crop, D CAVP
+Legend: B batch, C latent channels, F x K latent grid of the 8 s crop (time first), V video frames of the crop, D CAVP
 width, L text tokens, Dt and Dg widths of T5 and GPT-2.
 """
 

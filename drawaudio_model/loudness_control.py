@@ -1,6 +1,6 @@
 """The Time-Loudness Module: a loudness signal becomes an offset of the noisy latent.
 
-Letters: B batch, P loudness points, F latent frames, C latent channels, W hidden width.
+Legend: B batch, P loudness points, F latent frames, C latent channels, W hidden width.
 
 Paper: Sec. "Time-Loudness Module (TLM)": trainable MLP layers 80 -> w, tau of shape 1 x w x 1, z = z + tau. Where the
 paper is silent, each choice is one argument:

@@ -1,6 +1,6 @@
 """The Mask-Attention Module: CAVP features of the frames and of the masked frames become the UNet's video tokens.
 
-Letters: B batch, V video frames, D width of CAVP's features, C width of the video tokens.
+Legend: B batch, V video frames, D width of CAVP's features, C width of the video tokens.
 
 Paper: Eqs. (7)-(8), Sec. "Mask-Attention Module (MAM)". Where the paper is silent, each choice is one argument; the
 default is the paper's reading, or Diff-Foley's where the paper refers to it:
@@ -33,7 +33,7 @@ NullVideo = Literal["zeros", "skip"]
 
 
 class MaskAttention(ModelMixin, ConfigMixin):
-    """Video tokens tau = F_mask * (GAP(F_mask) W) + F_visual, with F = Linear(CAVP) + position.
+    """Video tokens tau = F_mask * (GAP(F_mask) W) + F_visual, each of the two Linear(CAVP) + position.
 
     Args:
         cavp_dim: width D of CAVP's features.

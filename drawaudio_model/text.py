@@ -1,6 +1,6 @@
 """Captions to what the UNet reads: FLAN-T5's states and GPT-2's eight hidden tokens, with CLAP's embedding between.
 
-Letters: B batch (captions), L text tokens, S language model inputs, D feature width (D_clap, D_t5, D_gpt).
+Legend: B batch (captions), L text tokens, S language model inputs, D feature width (D_clap, D_t5, D_gpt).
 
 The route is AudioLDM2's: [sos, CLAP, eos, sos, T5 ..., eos], projected to the language model's width, goes into GPT-2,
 which continues it by eight hidden states, each fed back as the next input. Two things differ from diffusers' pipeline:

@@ -8,7 +8,7 @@ function of (seed, s) alone, so a run that is killed and started again continues
 of threads), and the number of processes and loader workers changes nothing but speed. `--threads auto` gives that up for
 speed on a busy machine: how gradients are summed depends on the number of threads, which then changes on the way.
 
-Shapes: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
+Legend: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The denoiser: AudioLDM2's UNet with a fourth attention stack, for video, at every attention position.
 
-Letters: B batch, C channels, F latent frames (time, comes first), K latent mel bins, L text tokens, V video frames,
+Legend: B batch, C channels, F latent frames (time, comes first), K latent mel bins, L text tokens, V video frames,
 D feature width.
 
 An attention position of AudioLDM2 is three complete Transformer2D stacks in series: self-attention only, GPT-2 tokens,

@@ -112,7 +112,7 @@ MUTATIONS = (
         "return conditions.present.limited(self.loudness_branches)",
         "return conditions.present",
         "where the signal goes with the video, a sample without video hears it",
-        "tests/test_sampling.py tests/test_train.py -k 'video'",
+        "tests/test_denoiser.py tests/test_train.py -k video",
     ),
     Mutation(
         SAMPLING,

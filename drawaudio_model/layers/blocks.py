@@ -1,6 +1,6 @@
 """The blocks of the denoiser: residual layers, each followed by the four attention stacks of one position.
 
-Letters: B batch, C channels, F latent frames, K latent mel bins, H attention heads, N tokens, D feature width; G rows of
+Legend: B batch, C channels, F latent frames, K latent mel bins, H attention heads, N tokens, D feature width; G rows of
 instructions, B times a whole number (the branches of guidance).
 
 What the cross attention reads is either tokens or what was prepared of them (cross_attention.py).

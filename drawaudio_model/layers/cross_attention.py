@@ -5,7 +5,7 @@ into the layer's own projections where that is cheaper: the scores of a head are
 layer gives is sum_h softmax_h V_h Wo_h; both products in brackets depend on the instructions only. A text of 20 tokens
 with 8 heads then costs C x 160 products twice instead of C x C twice. Nothing is approximated.
 
-Letters: G rows, S distinct sets of tokens among them, N tokens of a set, H heads, C channels, D width of the tokens.
+Legend: G rows, S distinct sets of tokens among them, N tokens of a set, H heads, C channels, D width of the tokens.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What the small backbones' trainings share: the clips they read, one optimiser loop, the folder they leave.
 
-Shapes: N clips, V video frames, H/W pixels.
+Legend: N clips, V video frames, H/W pixels.
 """
 
 import io

@@ -3,7 +3,7 @@
 What an autoencoder rebuilds is blurred, and the pipeline vocodes nothing else; so half of the examples are rebuilt mels
 with the real sound's spectrum as target, and the vocoder learns to sharpen.
 
-Shapes: N clips, B batch, T mel frames, M mel bins, K frequency bins of the STFT.
+Legend: N clips, B batch, T mel frames, M mel bins, K frequency bins of the STFT.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The loop of optimiser steps: averaged weights, learning rate, checkpoints, validation.
 
-Shapes: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
+Legend: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
 """
 
 import json

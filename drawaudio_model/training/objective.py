@@ -1,6 +1,6 @@
 """The objective of a training: what the denoiser is shown, with which noise, and how wrong it is.
 
-Shapes: B batch, C latent channels, F latent frames, K latent mel bins.
+Legend: B batch, C latent channels, F latent frames, K latent mel bins.
 """
 
 from typing import Any

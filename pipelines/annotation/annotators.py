@@ -8,7 +8,7 @@ asset makes one for a run and asks `identity` first, and where all shards are fi
 `identity` enters the fingerprint of the shards: JSON-able, and another one whenever the same clip could be described otherwise
 (weights, versions, settings).
 
-Shapes: N versions of a clip's frames, V video frames, H/W pixels, D feature width.
+Legend: N versions of a clip's frames, V video frames, H/W pixels, D feature width.
 """
 
 from collections.abc import Callable, Sequence
