@@ -14,7 +14,6 @@ from tests.test_sampling import LATENTS, conditions, guided, pipe
 
 __all__ = ["conditions", "pipe"]
 STEPS = torch.full((2,), 500)
-ALL = Visible(text=True, video=True, loudness=True)
 
 
 @torch.no_grad()
