@@ -98,7 +98,7 @@ MUTATIONS = (
         "signal if branch.loudness else None",
         "signal",
         "the branch without the signal hears it",
-        "tests/test_sampling.py",
+        "tests/test_denoiser.py",
     ),
     Mutation(
         DENOISER,

@@ -72,11 +72,12 @@ def test_each_network_reads_once_what_several_branches_see(pipe: DrawAudioPipeli
     calls = []
     parts = {"mask_attention": pipe.mask_attention, "loudness_control": pipe.loudness_control}
     hooks = [part.register_forward_hook(lambda *_, name=name: calls.append(name)) for name, part in parts.items()]
-    pipe.denoiser.inputs(conditions, list(BRANCHES.values()))
+    read = dict(zip(BRANCHES, pipe.denoiser.inputs(conditions, list(BRANCHES.values())), strict=True))
     for hook in hooks:
         hook.remove()
     # Once with the video and once without.
     assert sorted(calls) == ["loudness_control", "mask_attention", "mask_attention"]
+    assert {name for name, inputs in read.items() if inputs.signal is None} == {"no_loudness"}
 
 
 def test_a_window_is_cut_from_every_condition_that_lasts(conditions: Conditions) -> None:

@@ -27,7 +27,7 @@ def run_completion(options: argparse.Namespace) -> None:
 
     for action in _actions(options.whole):
         if action.type is Path:
-            setattr(action, "complete", shtab.FILE)  # noqa: B010  argparse does not know this name
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # what shtab looks for, and argparse does not know
     print(shtab.complete(options.whole, options.shell))
 
 
