@@ -122,7 +122,7 @@ class Guidance:
     def weights(self) -> dict[str, float]:
         """Branch -> its weight in Eq. (12), collected by prediction; the sum is 1. Only with every weight there."""
         text, video, loudness = self.text, self.video, self.loudness
-        assert text is not None and video is not None and loudness is not None, "guidance without the model's own weights"
+        assert text is not None and video is not None and loudness is not None, "use `resolved` first"
         rest = 1.0 - text - video
         return {
             # 1 - 0.3 - 0.7 leaves 1e-17, which is no reason for an evaluation.

@@ -444,7 +444,7 @@ def _mux_into(
         audio_packet = next(waiting, None)
         for packet in chain(head, packets):
             # Sound and picture are interleaved by time, as players that cannot seek want it.
-            while audio_packet is not None and _decoded_at(audio_packet, audio_packet.time_base) <= _decoded_at(packet, ticks):
+            while audio_packet is not None and _dts(audio_packet, audio_packet.time_base) <= _dts(packet, ticks):
                 sink.mux_one(audio_packet)
                 audio_packet = next(waiting, None)
             packet.stream = picture
@@ -454,7 +454,7 @@ def _mux_into(
             audio_packet = next(waiting, None)
 
 
-def _decoded_at(packet: av.Packet, ticks: Fraction | None) -> Fraction:
+def _dts(packet: av.Packet, ticks: Fraction | None) -> Fraction:
     """Seconds on the file's clock."""
     assert packet.dts is not None and ticks is not None, "packets without a time were left out"
     return packet.dts * ticks
