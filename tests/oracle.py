@@ -125,7 +125,7 @@ class OraclePipeline(DrawAudioPipeline):
         """(B, 4, F, K) latents; there are no steps to tell anybody of."""
         latents = []
         for row, seed in enumerate(seeds):
-            heard = bool(conditions.present.loudness[row])
+            heard = bool(conditions.with_loudness()[row])
             told = told_bytes(
                 seed=seed,
                 steps=num_inference_steps,
