@@ -1,6 +1,7 @@
 # install  the environment in .venv, with the tested versions
 # demo     everything, from rendered clips to a trained model and a page to listen to
 # test     the test suite
+# lint     the formatter, the linter and the type checker, which change nothing
 # mutations  about a hundred faults, each put into a copy of the code, and whether the tests notice
 # check-demo  whether the README's sounds are what they say: thing, peak, level, curve (minutes)
 # dev      Dagster's page on the data of the profile
@@ -23,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export YOLO_OFFLINE := true
 export YOLO_AUTOINSTALL := false
 
-.PHONY: install demo test mutations check-demo dev bench clean
+.PHONY: install demo test lint mutations check-demo dev bench clean
 
 install: $(STAMP)
 
@@ -62,6 +63,11 @@ test: export OMP_NUM_THREADS := 1
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
 mutations: export HF_HUB_OFFLINE := 1
 mutations: install
 	@failed=0; for part in 1 2 3 4 5 6; do $(BIN)/python -m tests.mutations --part $$part/6 || failed=1; done; exit $$failed
@@ -77,5 +83,5 @@ bench: install
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find dagster_home -mindepth 1 -maxdepth 1 ! -name 'dagster*.yaml' -exec rm -rf {} +

@@ -28,13 +28,14 @@ from loader import write_shards
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, FRAME_SIZE, VIDEO_FRAMES
 from drawaudio_model.dataset import NullRates, TrainingBatch, TrainingShards, training_batches
+from drawaudio_model.denoiser import Denoiser
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import apply_mask
 from drawaudio_model.mel import log_mel, normalize_waveform
-from drawaudio_model.text import TextConditioner
-from drawaudio_model.training.denoiser import NOISE_SCHEDULE, Denoiser, NullText, diffusion_noise, noise_loss
+from drawaudio_model.text import TextConditioner, TextConditions
+from drawaudio_model.training.objective import NOISE_SCHEDULE, diffusion_noise, noise_loss
 
 GOAL = 3.0
 RESULTS = Path(__file__).parent / "results" / "train_step.json"
@@ -87,7 +88,7 @@ def build(device: str) -> tuple[Denoiser, torch.optim.Optimizer]:
 
 
 def step(
-    denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: TrainingBatch, null: NullText, number: int
+    denoiser: Denoiser, optimizer: torch.optim.Optimizer, batch: TrainingBatch, null: TextConditions, number: int
 ) -> float:
     """One optimiser step; returns the loss."""
     size, device = len(batch.keys), batch.latent.device
@@ -124,8 +125,7 @@ def main() -> None:
     device, random = arguments.device, np.random.default_rng(0)
     encoders = Encoders(device)
     denoiser, optimizer = build(device)
-    nothing = encoders.text.null()
-    null = NullText(t5=nothing.t5[0], gpt=nothing.gpt[0])
+    null = encoders.text.null()
     with tempfile.TemporaryDirectory() as temporary:
         write_shards(Path(temporary), 1, max(arguments.batch * (arguments.repeats + 1), 16), 0)
         batches: Iterator[TrainingBatch] = training_batches(

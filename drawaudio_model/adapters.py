@@ -218,7 +218,8 @@ def _load_weights(pipe: DrawAudioPipeline, file: Path, part: str) -> None:
 
 def _split(unet: DrawAudioUNet, part: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The UNet's weights that `part` trains, and the others; both share their memory with the UNet."""
-    trained, frozen = {}, {}
+    trained: dict[str, Tensor] = {}
+    frozen: dict[str, Tensor] = {}
     for name, value in unet.state_dict().items():
         (trained if any(key in name for key in PARTS[part]) else frozen)[name] = value
     return trained, frozen

@@ -340,7 +340,7 @@ class SlowOnly(nn.Module):
             raise ValueError(f"video_blocks is {tuple(blocks)}, expected four numbers of at least 1")
         self.conv1 = ConvModule(3, width, (1, 7, 7), spatial_stride=2)
         self.maxpool = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
-        channels = width
+        channels, stages = width, []
         for stage, count in enumerate(blocks):
             stage_width = width * 2**stage
             layers = []
@@ -348,7 +348,8 @@ class SlowOnly(nn.Module):
                 stride = 2 if stage > 0 and block == 0 else 1
                 layers.append(Bottleneck(channels, stage_width, stride=stride, temporal=stage >= 2))
                 channels = stage_width * Bottleneck.expansion
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+            stages.append(nn.Sequential(*layers))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.out_channels = channels
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -402,7 +403,7 @@ class ConvModule(nn.Module):
     ) -> None:
         """`kernel` is (frames, height, width), odd, padded so that only the stride changes the size."""
         super().__init__()
-        padding = tuple(size // 2 for size in kernel)
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         stride = (1, spatial_stride, spatial_stride)
         self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
@@ -413,8 +414,10 @@ class ConvModule(nn.Module):
         if self.training or torch.is_grad_enabled() or features.device.type != "cpu":
             return self.bn(self.conv(features))
         # The normalisation's fixed scale and shift go into the convolution: a pass over the features less, a sixth of the time.
-        scale = self.bn.weight * (self.bn.running_var + self.bn.eps).rsqrt()
-        weight, bias = self.conv.weight * scale[:, None, None, None, None], self.bn.bias - self.bn.running_mean * scale
+        mean, variance = self.bn.running_mean, self.bn.running_var
+        assert mean is not None and variance is not None, "the normalisation keeps its statistics"
+        scale = self.bn.weight * (variance + self.bn.eps).rsqrt()
+        weight, bias = self.conv.weight * scale[:, None, None, None, None], self.bn.bias - mean * scale
         return functional.conv3d(features, weight, bias, self.conv.stride, self.conv.padding)
 
 

@@ -57,8 +57,8 @@ def run_info(options: argparse.Namespace) -> None:
 
     if (options.model / "adapter_config.json").is_file():
         config = read_json(options.model / "adapter_config.json", needed=("part", "base_model", "licence"))
-        shapes = weight_shapes(options.model / "adapters.safetensors").values()
-        weights = f"{sum(_product(shape) for shape in shapes):,} weights"
+        count = sum(_product(shape) for shape in weight_shapes(options.model / "adapters.safetensors").values())
+        weights = f"{count:,} weights"
         print(f"{options.model}  {config['part']} for {config['base_model']}, {weights}, licence {config['licence']}")
         return
     check_model_folder(options.model)

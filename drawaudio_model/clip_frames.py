@@ -2,7 +2,7 @@
 
 PyAV is loaded with the first frame and not before: the assets import this file when Dagster starts.
 
-Shapes: V video frames, H/W pixels.
+Legend: V video frames, H/W pixels.
 """
 
 import numpy as np

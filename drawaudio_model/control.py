@@ -242,7 +242,7 @@ def run_benchmark(
     """
     started = time.monotonic()
     samples = read_samples(shards, settings.split, limit=settings.limit, seed=settings.seed)
-    drawn = {"seed": settings.seed, "wordings": read_wordings(wordings)}
+    known = read_wordings(wordings)
     classifier = sound_classifier.trained_classifier(
         raw_clips, output / "classifier", steps=settings.classifier_steps, seed=settings.seed
     )
@@ -258,7 +258,12 @@ def run_benchmark(
             pipe = DrawAudioPipeline.from_pretrained(folder).to(device)
             pipe.set_progress_bar_config(disable=True)
             rounds = [
-                {scene.key: scene for scene in read_scenes(pipe, samples, raw_clips, media, repetition=number, **drawn)}
+                {
+                    scene.key: scene
+                    for scene in read_scenes(
+                        pipe, samples, raw_clips, media, repetition=number, seed=settings.seed, wordings=known
+                    )
+                }
                 for number in range(settings.repetitions)
             ]
             scenes = rounds[0]

@@ -8,7 +8,7 @@ one shard of 14 samples feeds any number of workers.
 
 Every random choice about a sample (crop, posterior noise, dropped instructions) comes from (seed, epoch, sample number).
 
-Shapes: B batch, C latent channels, F x K latent grid of the 8 s crop (time first), V video frames of the crop, D CAVP
+Legend: B batch, C latent channels, F x K latent grid of the 8 s crop (time first), V video frames of the crop, D CAVP
 width, L text tokens, Dt and Dg widths of T5 and GPT-2.
 """
 
@@ -18,8 +18,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -138,18 +139,15 @@ class TrainingBatch:
 
     def to(self, device: torch.device | str) -> "TrainingBatch":
         """The same batch with its tensors on `device`."""
-        moved = {
-            name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-            for name, value in vars(self).items()
-        }
-        return TrainingBatch(**moved)
+        moved = {name: value.to(device, non_blocking=True) for name, value in self._tensors().items()}
+        return replace(self, **moved)
 
     def pin_memory(self) -> "TrainingBatch":
         """The same batch in page-locked memory, from which copies to a GPU do not block; DataLoader calls this."""
-        pinned = {
-            name: value.pin_memory() if isinstance(value, torch.Tensor) else value for name, value in vars(self).items()
-        }
-        return TrainingBatch(**pinned)
+        return replace(self, **{name: value.pin_memory() for name, value in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
 
 
 class TrainingShards:
@@ -446,7 +444,7 @@ def micro_batches_per_step(batch_size: int, micro_batch_size: int, process_count
     return batch_size // together
 
 
-def training_sample(shards: TrainingShards, number: int, epoch: int, seed: int, rates: NullRates) -> dict[str, object]:
+def training_sample(shards: TrainingShards, number: int, epoch: int, seed: int, rates: NullRates) -> dict[str, Any]:
     """One crop with all its random choices, a function of the arguments only; see TrainingBatch for the members."""
     generator = np.random.default_rng([seed, epoch, number])
     start = int(generator.choice(shards.crop_starts))
@@ -489,7 +487,7 @@ class _Crops(Dataset):
     def __init__(self, shards: TrainingShards, seed: int, rates: NullRates) -> None:
         self.shards, self.seed, self.rates = shards, seed, rates
 
-    def __getitem__(self, place: tuple[int, int]) -> dict[str, object]:
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
         epoch, number = place
         return training_sample(self.shards, number, epoch, self.seed, self.rates)
 
@@ -511,7 +509,7 @@ class _StepSampler:
             micro_batch += 1
 
 
-def _collate(samples: Sequence[dict[str, object]]) -> TrainingBatch:
+def _collate(samples: Sequence[dict[str, Any]]) -> TrainingBatch:
     def stacked(name: str) -> torch.Tensor:
         return torch.from_numpy(np.stack([sample[name] for sample in samples]))
 

@@ -167,19 +167,17 @@ def evaluate(
     pipe = DrawAudioPipeline.from_pretrained(model).to(device)
     given = fingerprint([sample_fingerprint(sample) for sample in samples], batch)
     guidance = settings.guidance.resolved(pipe.own_guidance)
-    run = Evaluation(model_sha256(model), settings.split, seed, settings.steps, guidance, given)
+    asked = Evaluation(model_sha256(model), settings.split, seed, settings.steps, guidance, given)
     pipe.set_progress_bar_config(disable=True)
     mine = sum(len(samples[start : start + batch]) for start in range(part[0] * batch, len(samples), part[1] * batch))
     with_drawn = drawn_samples(pipe, samples, seed)
     with Reporter("generate", total=mine * len(GENERATED_FOLDERS), log=output / "log.jsonl") as report:
-        together = {"batch": batch, "report": report, "part": part}
-        generated = generate_clips(pipe, samples, run, output / GENERATED_FOLDERS["generated"], **together)
-        anew = replace(run, instructions=fingerprint([sample_fingerprint(sample) for sample in with_drawn], batch))
-        drawn = generate_clips(pipe, with_drawn, anew, output / GENERATED_FOLDERS["drawn"], **together)
-        bare = replace(run, guidance=replace(run.guidance, loudness=0.0))
-        uncurved = generate_clips(
-            pipe, samples, bare, output / GENERATED_FOLDERS["uncurved"], conditions=curveless_conditions, **together
-        )
+        generate = partial(generate_clips, pipe, batch=batch, report=report, part=part)
+        generated = generate(samples, asked, output / GENERATED_FOLDERS["generated"])
+        anew = replace(asked, instructions=fingerprint([sample_fingerprint(sample) for sample in with_drawn], batch))
+        drawn = generate(with_drawn, anew, output / GENERATED_FOLDERS["drawn"])
+        bare = replace(asked, guidance=replace(asked.guidance, loudness=0.0))
+        uncurved = generate(samples, bare, output / GENERATED_FOLDERS["uncurved"], conditions=curveless_conditions)
         if part[1] > 1:
             report.finish({"clips": len(generated), "part": f"{part[0] + 1} of {part[1]}"})
             return {}
@@ -210,7 +208,9 @@ def evaluate(
             )
             for row, found in sounds.items()
         }
-        table = {row: {"name": ROWS[row], "metrics": summarise(values, seed)} for row, values in clips.items()}
+        table: dict[str, dict[str, Any]] = {
+            row: {"name": ROWS[row], "metrics": summarise(values, seed)} for row, values in clips.items()
+        }
         if pipe.cavp.config.audio_width:
             reference = audio_features(pipe, list(real.values()), report)
             for row, found in sounds.items():
@@ -246,7 +246,7 @@ def evaluate(
             if "missing" in entry:
                 report.note(f"{entry['name']} is not measured: {entry['missing']}")
         result = {
-            **run.record(),
+            **asked.record(),
             "dataset": settings.dataset,
             "published": published,
             "beside_the_paper": beside_the_paper(published, settings.dataset),
@@ -278,8 +278,7 @@ def evaluate(
 
 def curveless_conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> Conditions:
     """As `batch_conditions`, without the curve."""
-    given = batch_conditions(pipe, samples)
-    return replace(given, loudness=torch.zeros_like(given.loudness), has_loudness=torch.zeros_like(given.has_loudness))
+    return batch_conditions(pipe, samples).without_loudness()
 
 
 def drawn_samples(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample], seed: int) -> list[TrainingSample]:

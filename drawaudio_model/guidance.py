@@ -11,7 +11,7 @@ Paper: Eq. (12), Sec. "Text and Video Classifier-Free Guidance"; guidance by lou
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,14 +28,24 @@ LOUDNESS_BRANCHES = ("all", "video")
 
 @dataclass(frozen=True, eq=False)
 class Visible:
-    """Which instructions the UNet sees: on one branch (bool each), or in each of B samples ((B,) bool each).
+    """Which instructions are seen: on one branch (bool each), or in each of B samples ((B,) bool each, or one for all).
 
-    What is not seen is the null condition: the null text, the null video, no signal on the latent.
+    What the UNet reads in place of those that are not, `denoiser.Denoiser` says.
     """
 
     text: "bool | Tensor"
     video: "bool | Tensor"
     loudness: "bool | Tensor"
+    mask: "bool | Tensor" = True
+
+    def on(self, branch: "Visible") -> "Visible":
+        """What samples of this kind see on a branch."""
+        return Visible(
+            text=self.text & branch.text,
+            video=self.video & branch.video,
+            loudness=self.loudness & branch.loudness,
+            mask=self.mask & branch.mask,
+        )
 
     def limited(self, loudness_branches: str) -> "Visible":
         """What a model of this setting sees: with "video", no loudness signal where there is no video."""
@@ -89,7 +99,7 @@ class Guidance:
             loudness=settings["guidance_loudness"],
         )
 
-    def settings(self) -> dict[str, float | None]:
+    def settings(self) -> dict[str, Any]:
         """The weights under the names that settings, saved models and reports have for them."""
         return {"guidance_text": self.text, "guidance_video": self.video, "guidance_loudness": self.loudness}
 
@@ -114,13 +124,15 @@ class Guidance:
     @property
     def weights(self) -> dict[str, float]:
         """Branch -> its weight in Eq. (12), collected by prediction; the sum is 1. Only with every weight there."""
-        rest = 1.0 - self.text - self.video
+        text, video, loudness = self.text, self.video, self.loudness
+        assert text is not None and video is not None and loudness is not None, "use `resolved` first"
+        rest = 1.0 - text - video
         return {
             # 1 - 0.3 - 0.7 leaves 1e-17, which is no reason for an evaluation.
             "uncond": 0.0 if math.isclose(rest, 0.0, abs_tol=1e-9) else rest,
-            "text": float(self.text),
-            "text_video": float(self.video + self.loudness),
-            "no_loudness": -float(self.loudness),
+            "text": float(text),
+            "text_video": float(video + loudness),
+            "no_loudness": -float(loudness),
         }
 
     @property
@@ -162,4 +174,5 @@ def guided_noise(predictions: "Mapping[str, Tensor]", guidance: Guidance) -> "Te
                 f"prediction of branch {branch} has shape {tuple(predictions[branch].shape)}, "
                 f"expected {tuple(predictions[branches[0]].shape)} as branch {branches[0]}"
             )
-    return sum(weights[branch] * predictions[branch] for branch in branches)
+    first, *others = (weights[branch] * predictions[branch] for branch in branches)
+    return sum(others, start=first)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,9 +27,11 @@ from drawaudio_model.curve_files import check_points
 from drawaudio_model.curve_files import read_points as read_points
 from drawaudio_model.curve_files import write_points as write_points
 
+Waveform = TypeVar("Waveform", np.ndarray, Tensor)
+
 
 def loudness_signal(
-    waveform: np.ndarray | Tensor,
+    waveform: Waveform,
     *,
     seconds: float,
     padding: Literal["tail", "centered"] = "tail",
@@ -37,7 +39,7 @@ def loudness_signal(
     sigma: float = 3.5,
     sigma_is: Literal["std", "variance"] = "std",
     edges: Literal["renormalise", "zero", "replicate"] = "renormalise",
-) -> np.ndarray | Tensor:
+) -> Waveform:
     """(..., 10 * seconds) float32 loudness of a waveform (..., 16000 * seconds); numpy in, numpy out.
 
     What the paper leaves open or contradicts is an argument here. Shards, control and evaluation take the defaults: the

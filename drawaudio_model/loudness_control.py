@@ -1,6 +1,6 @@
 """The Time-Loudness Module: a loudness signal becomes an offset of the noisy latent.
 
-Letters: B batch, P loudness points, F latent frames, C latent channels, W hidden width.
+Legend: B batch, P loudness points, F latent frames, C latent channels, W hidden width.
 
 Paper: Sec. "Time-Loudness Module (TLM)": trainable MLP layers 80 -> w, tau of shape 1 x w x 1, z = z + tau. Where the
 paper is silent, each choice is one argument:
@@ -19,10 +19,10 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn import functional
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS
 
@@ -66,14 +66,15 @@ class LoudnessControl(ModelMixin, ConfigMixin):
             raise ValueError(f"signal_scale is {signal_scale!r}, expected 'linear' (the paper's) or 'decibel'")
         widths = (loudness_points, *hidden_widths, latent_frames)
         self.mlp = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.spread, self.project = None, None
+        self.spread: nn.Conv1d | None = None
+        self.project: nn.Conv1d | None = None
         if mode == "per_channel":
             self.spread = nn.Conv1d(2, channel_width, kernel_size=5, padding=2)
             self.project = nn.Conv1d(channel_width, latent_channels, kernel_size=1)
         if zero_start:
             last = self.mlp[-1] if self.project is None else self.project
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            for weight in last.parameters():
+                nn.init.zeros_(weight)
 
     def forward(self, signal: Tensor, *, keep: Tensor | None = None) -> Tensor:
         """The offset to add to the noisy latent.
@@ -101,11 +102,11 @@ class LoudnessControl(ModelMixin, ConfigMixin):
             signal = 1 - 2 * level / FLOOR_DB
         hidden = signal  # (B, P)
         for layer in self.mlp[:-1]:
-            hidden = F.silu(layer(hidden))
+            hidden = functional.silu(layer(hidden))
         offset = self.mlp[-1](hidden)[:, None]  # (B, 1, F)
-        if self.project is not None:
-            drawn = F.interpolate(signal[:, None], size=self.config.latent_frames, mode="linear", align_corners=False)
-            offset = self.project(F.silu(self.spread(torch.cat([offset, drawn], dim=1))))  # (B, C, F)
+        if self.spread is not None and self.project is not None:
+            drawn = functional.interpolate(signal[:, None], size=self.config.latent_frames, mode="linear", align_corners=False)
+            offset = self.project(functional.silu(self.spread(torch.cat([offset, drawn], dim=1))))  # (B, C, F)
         if keep is not None:
             offset = offset * keep.to(offset.dtype)[:, None, None]
         return offset[..., None]

@@ -1,6 +1,6 @@
 """The Mask-Attention Module: CAVP features of the frames and of the masked frames become the UNet's video tokens.
 
-Letters: B batch, V video frames, D width of CAVP's features, C width of the video tokens.
+Legend: B batch, V video frames, D width of CAVP's features, C width of the video tokens.
 
 Paper: Eqs. (7)-(8), Sec. "Mask-Attention Module (MAM)". Where the paper is silent, each choice is one argument; the
 default is the paper's reading, or Diff-Foley's where the paper refers to it:
@@ -33,7 +33,7 @@ NullVideo = Literal["zeros", "skip"]
 
 
 class MaskAttention(ModelMixin, ConfigMixin):
-    """Video tokens tau = F_mask * (GAP(F_mask) W) + F_visual, with F = Linear(CAVP) + position.
+    """Video tokens tau = F_mask * (GAP(F_mask) W) + F_visual, each of the two Linear(CAVP) + position.
 
     Args:
         cavp_dim: width D of CAVP's features.
@@ -81,7 +81,7 @@ class MaskAttention(ModelMixin, ConfigMixin):
         self.attention = nn.Linear(width, width, bias=bias)
         if bias:
             with torch.no_grad():
-                self.attention.bias += bias_start
+                self.attention.bias.add_(bias_start)
 
     def forward(
         self,
@@ -146,7 +146,7 @@ class MaskAttention(ModelMixin, ConfigMixin):
             value = state.get(f"cond_stage_model.{name}")
             # Diff-Foley's table may hold more positions than a clip has frames; the first ones are meant.
             fits = value is not None and value.shape[1:] == target.shape[1:] and len(value) >= len(target)
-            if not fits or (name != "pos_emb.weight" and len(value) != len(target)):
+            if value is None or not fits or (name != "pos_emb.weight" and len(value) != len(target)):
                 found = None if value is None else tuple(value.shape)
                 raise ValueError(
                     f"{path} has cond_stage_model.{name} of shape {found}, expected {tuple(target.shape)}; use "

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import librosa
 import numpy as np
@@ -38,7 +38,10 @@ EDGE_SAMPLES = (WINDOW_LENGTH - HOP_LENGTH) // 2
 """Reflected samples on each side."""
 
 
-def normalize_waveform(waveform: np.ndarray | Tensor) -> np.ndarray | Tensor:
+Waveform = TypeVar("Waveform", np.ndarray, Tensor)
+
+
+def normalize_waveform(waveform: Waveform) -> Waveform:
     """The waveform without its mean, scaled to a peak of 0.5, over the last axis; silence comes back as zeros.
 
     Absolute loudness is lost here (AudioLDM2 does the same), so the loudness signal must be computed on the result.

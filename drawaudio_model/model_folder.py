@@ -167,10 +167,10 @@ def _plain_name(name: str, prefix: str) -> str:
     )
 
 
-def _without_weights(part: Path, kind: type) -> torch.nn.Module:
+def _without_weights(part: Path, kind: Any) -> torch.nn.Module:
     """The part's model on torch's meta device: names and shapes without memory."""
     with torch.device("meta"):
         if issubclass(kind, ModelMixin):
             return kind.from_config(kind.load_config(part))
-        settings: Any = kind.config_class.from_pretrained(part)
+        settings = kind.config_class.from_pretrained(part)
         return kind(settings)

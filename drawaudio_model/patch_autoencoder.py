@@ -57,7 +57,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         super().__init__()
         self.mean = nn.Parameter(torch.zeros(MEL_BINS), requires_grad=False)  # (M,) of each bin, nats
         self.basis = nn.Parameter(torch.eye(patch**2)[:latent_channels].clone(), requires_grad=False)  # (C, p * p)
-        self.spread = nn.Parameter(torch.ones(latent_channels), requires_grad=False)  # (C,) what a latent of 1 stands for
+        self.spread = nn.Parameter(torch.ones(latent_channels), requires_grad=False)  # (C,) of a latent of 1
 
     def encode(self, mel: Tensor) -> AutoencoderKLOutput:
         """The posterior of log-mels (B, 1, T, M).

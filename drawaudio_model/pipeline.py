@@ -44,6 +44,7 @@ from drawaudio_model.clip_format import (
     VIDEO_FPS,
 )
 from drawaudio_model.defaults import SAMPLING_STEPS
+from drawaudio_model.denoiser import Conditions, Denoiser
 from drawaudio_model.generation import windows
 from drawaudio_model.generation.candidates import clap_score, curve_score, rank
 from drawaudio_model.generation.freed_memory import return_freed_memory
@@ -63,14 +64,8 @@ from drawaudio_model.generation.instructions import (
 )
 from drawaudio_model.generation.output import DrawAudioOutput
 from drawaudio_model.generation.parts import check_parts
-from drawaudio_model.generation.sampling import (
-    Conditions,
-    room_for_all_branches,
-    sampling_solver,
-    starting_noise,
-    window_denoisers,
-)
-from drawaudio_model.guidance import BRANCHES, LOUDNESS_BRANCHES, LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE, Guidance
+from drawaudio_model.generation.sampling import guided_step, prepare_windows, sampling_solver, starting_noise
+from drawaudio_model.guidance import LOUDNESS_BRANCHES, LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE, Guidance, Visible
 from drawaudio_model.levels.matching import fit_level, match_levels, shortfall_notice
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
@@ -393,7 +388,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         curves = conditions.loudness.float().cpu().numpy()
         given = [
             curve if has_curve else None
-            for curve, has_curve in zip(curves, (conditions.has_loudness > 0).tolist(), strict=True)
+            for curve, has_curve in zip(curves, conditions.with_loudness().tolist(), strict=True)
         ]
         return np.stack([self.at_level(sound, curve) for sound, curve in zip(decoded, given, strict=True)])
 
@@ -437,14 +432,19 @@ class DrawAudioPipeline(DiffusionPipeline):
         if loudness is not None and self.domain is not None:
             loudness = loudness.clamp(max=self.domain.config.loudest_level)
         visual = placed(torch.zeros(frames) if cavp is None else cavp)
+        everyone = torch.ones(batch, dtype=torch.bool, device=self._execution_device)
         return Conditions(
             text=text,
-            negative=negative,
+            null_text=negative,
             cavp=visual,
             cavp_masked=visual if cavp_masked is None else placed(cavp_masked),
             loudness=placed(torch.zeros(points) if loudness is None else loudness),
-            has_video=placed(torch.full((batch,), float(cavp is not None))),
-            has_loudness=placed(torch.full((batch,), float(loudness is not None))),
+            present=Visible(
+                text=True,
+                video=everyone & (cavp is not None),
+                loudness=everyone & (loudness is not None),
+                mask=cavp_masked is not None,
+            ),
         )
 
     @torch.no_grad()
@@ -508,19 +508,9 @@ class DrawAudioPipeline(DiffusionPipeline):
         if num_inference_steps < 1:
             raise ValueError(f"num_inference_steps is {num_inference_steps}, expected at least 1, such as {STEPS}")
         starts = self._window_starts(conditions.loudness.shape[1] // LOUDNESS_FPS, overlap_seconds)
-        if branches_together is None:
-            # Those without the signal go alone.
-            rows = batch * sum(BRANCHES[branch].loudness for branch in guidance.branches)
-            branches_together = room_for_all_branches(self._execution_device, rows)
-        denoisers = window_denoisers(
-            self.unet,
-            self.mask_attention,
-            self.loudness_control,
-            conditions,
-            starts=starts,
-            guidance=guidance,
-            loudness_branches=self.config.loudness_branches,
-            branches_together=branches_together,
+        denoiser = self.denoiser
+        prepared = prepare_windows(
+            denoiser, conditions, starts=starts, guidance=guidance, branches_together=branches_together
         )
         first_frames = [start * self.latent_frames // CLIP_SECONDS for start in starts]
         solver = sampling_solver(self.scheduler, num_inference_steps, self._execution_device)
@@ -529,7 +519,7 @@ class DrawAudioPipeline(DiffusionPipeline):
 
         def guided(number: int, part: Tensor) -> Tensor:
             level = float(timestep) / solver.config.num_train_timesteps
-            return denoisers[number](part, timestep, level)
+            return guided_step(denoiser, prepared[number], part, timestep, level)
 
         with self.progress_bar(total=num_inference_steps) as bar:
             for step, timestep in enumerate(solver.timesteps):
@@ -557,6 +547,11 @@ class DrawAudioPipeline(DiffusionPipeline):
 
         mel = windows.blended(latents.to(self.vae.dtype), first_frames, self.latent_frames, decoded)
         return vocode(self.vocoder, mel[:, 0]).cpu().numpy()
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """What was trained, made from the pipeline's own parts."""
+        return Denoiser(self.unet, self.mask_attention, self.loudness_control, self.config.loudness_branches)
 
     @property
     def text(self) -> TextConditioner:

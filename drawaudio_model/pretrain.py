@@ -48,33 +48,34 @@ def load_backbone(name: str) -> Backbone:
         ValueError: for a name that is none of BACKBONES.
     """
     if name == "audio_autoencoder":
-        from drawaudio_model.pretraining.autoencoder import AutoencoderConfig as Config
-        from drawaudio_model.pretraining.autoencoder import train_autoencoder as train
+        from drawaudio_model.pretraining.autoencoder import AutoencoderConfig, train_autoencoder
 
-        fields, pictures = (), ("reconstruction", "patterns")
-    elif name == "text_encoders":
-        from drawaudio_model.pretraining.text import TextConfig as Config
-        from drawaudio_model.pretraining.text import train_text_encoders as train
+        return _backbone(train_autoencoder, AutoencoderConfig, (), ("reconstruction", "patterns"))
+    if name == "text_encoders":
+        from drawaudio_model.pretraining.text import TextConfig, train_text_encoders
 
-        fields, pictures = ("clap_steps", "t5_steps", "gpt_steps"), ("similarity", "loss")
-    elif name == "cavp_backbone":
-        from drawaudio_model.pretraining.cavp import CavpConfig as Config
-        from drawaudio_model.pretraining.cavp import train_cavp as train
+        steps = ("clap_steps", "t5_steps", "gpt_steps")
+        return _backbone(train_text_encoders, TextConfig, steps, ("similarity", "loss"))
+    if name == "cavp_backbone":
+        from drawaudio_model.pretraining.cavp import CavpConfig, train_cavp
 
-        fields, pictures = ("first_steps", "steps"), ("similarity", "loss")
-    elif name == "object_detector":
-        from drawaudio_model.pretraining.detector import DetectorConfig as Config
-        from drawaudio_model.pretraining.detector import train_detector as train
+        return _backbone(train_cavp, CavpConfig, ("first_steps", "steps"), ("similarity", "loss"))
+    if name == "object_detector":
+        from drawaudio_model.pretraining.detector import DetectorConfig, train_detector
 
-        fields, pictures = ("clip_steps", "steps"), ("detections", "clip_loss", "loss")
-    elif name == "vocoder":
-        from drawaudio_model.pretraining.vocoder import VocoderConfig as Config
-        from drawaudio_model.pretraining.vocoder import train_vocoder as train
+        pictures = ("detections", "clip_loss", "loss")
+        return _backbone(train_detector, DetectorConfig, ("clip_steps", "steps"), pictures)
+    if name == "vocoder":
+        from drawaudio_model.pretraining.vocoder import VocoderConfig, train_vocoder
 
-        fields, pictures = ("steps",), ("mels", "loss")
-    else:
-        raise ValueError(f"backbone is {name!r}, expected one of {', '.join(BACKBONES)}")
-    return Backbone(train, {run: getattr(Config, run) for run in RUNS}, fields, pictures)
+        return _backbone(train_vocoder, VocoderConfig, ("steps",), ("mels", "loss"))
+    raise ValueError(f"backbone is {name!r}, expected one of {', '.join(BACKBONES)}")
+
+
+def _backbone(
+    train: Callable[..., dict[str, Any]], config: type, step_fields: tuple[str, ...], pictures: tuple[str, ...]
+) -> Backbone:
+    return Backbone(train, {run: getattr(config, run) for run in RUNS}, step_fields, pictures)
 
 
 def share_steps(config: Any, fields: Sequence[str], steps: int) -> Any:
@@ -127,7 +128,7 @@ def pretrain(
     }
     with Reporter(f"pretrain {name}", total=None) as report:
         with replaced_folder(output) as folder:
-            steps = sum(settings["steps"].values())
+            steps = sum(getattr(config, field) for field in backbone.step_fields)
             report.note(f"reading the clips, then {steps} steps" if steps else "reading the clips")
             measured = backbone.train(data, folder, config, seed=seed, seconds=seconds, device=pick_device())
             record = {**settings, **measured}

@@ -1,6 +1,6 @@
 """Captions to what the UNet reads: FLAN-T5's states and GPT-2's eight hidden tokens, with CLAP's embedding between.
 
-Letters: B batch (captions), L text tokens, S language model inputs, D feature width (D_clap, D_t5, D_gpt).
+Legend: B batch (captions), L text tokens, S language model inputs, D feature width (D_clap, D_t5, D_gpt).
 
 The route is AudioLDM2's: [sos, CLAP, eos, sos, T5 ..., eos], projected to the language model's width, goes into GPT-2,
 which continues it by eight hidden states, each fed back as the next input. Two things differ from diffusers' pipeline:
@@ -19,11 +19,11 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Self
 
 import torch
-import torch.nn.functional as F
 from diffusers.pipelines.audioldm2.modeling_audioldm2 import AudioLDM2ProjectionModel
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 from tokenizers.decoders import Metaspace as MetaspaceDecoder
@@ -32,6 +32,7 @@ from tokenizers.pre_tokenizers import Metaspace, WhitespaceSplit
 from tokenizers.pre_tokenizers import Sequence as PreTokenizers
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import (
     ClapConfig,
     ClapModel,
@@ -88,18 +89,16 @@ class TextTokens:
     t5_mask: Tensor
 
 
-@dataclass(frozen=True)
-class TextEmbeddings:
-    """A batch of captions as the UNet reads them.
+@dataclass(frozen=True, kw_only=True)
+class TextConditions:
+    """A batch of texts as the denoiser reads them.
 
     Attributes:
-        clap: CLAP's text embedding, (B, D_clap), L2 norm 1.
         t5: T5's states, (B, L, D_t5), zero where padded.
         t5_mask: true at tokens, false at padding, (B, L) bool. It travels with the states: no one may read `t5` without.
         gpt: GPT-2's hidden tokens, (B, 8, D_gpt).
     """
 
-    clap: Tensor
     t5: Tensor
     t5_mask: Tensor
     gpt: Tensor
@@ -110,33 +109,32 @@ class TextEmbeddings:
                 f"t5_mask is {self.t5_mask.dtype} of shape {tuple(self.t5_mask.shape)}, "
                 f"expected bool of shape {tuple(self.t5.shape[:2])} as t5"
             )
-        if not len(self.clap) == len(self.t5) == len(self.gpt):
-            raise ValueError(
-                f"clap, t5 and gpt hold {len(self.clap)}, {len(self.t5)} and {len(self.gpt)} captions, expected as many each"
-            )
+        if len(self.t5) != len(self.gpt):
+            raise ValueError(f"t5 and gpt hold {len(self.t5)} and {len(self.gpt)} captions, expected as many each")
 
     def __len__(self) -> int:
-        return len(self.clap)
+        return len(self.gpt)
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "TextEmbeddings":
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """The same on another device; `dtype` concerns the embeddings, the mask stays bool."""
-        return TextEmbeddings(
-            clap=self.clap.to(device=device, dtype=dtype),
-            t5=self.t5.to(device=device, dtype=dtype),
-            t5_mask=self.t5_mask.to(device=device),
-            gpt=self.gpt.to(device=device, dtype=dtype),
+        tensors = {part.name: getattr(self, part.name) for part in fields(self)}
+        return type(self)(
+            **{
+                name: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+                for name, tensor in tensors.items()
+            }
         )
 
-    def select(self, indices: Sequence[int] | Tensor) -> "TextEmbeddings":
+    def select(self, indices: Sequence[int] | Tensor) -> Self:
         """The captions at `indices`, in that order; an index may repeat."""
-        rows = torch.as_tensor(indices, device=self.clap.device)
-        return TextEmbeddings(**{part.name: getattr(self, part.name)[rows] for part in fields(self)})
+        rows = torch.as_tensor(indices, device=self.gpt.device)
+        return type(self)(**{part.name: getattr(self, part.name)[rows] for part in fields(self)})
 
     def states(self, index: int) -> Tensor:
         """T5's states of one caption without padding, (L_i, D_t5)."""
         return self.t5[index][self.t5_mask[index]]
 
-    def pad(self, length: int) -> "TextEmbeddings":
+    def pad(self, length: int) -> Self:
         """The same with T5's states padded to `length` tokens.
 
         Raises:
@@ -145,17 +143,49 @@ class TextEmbeddings:
         missing = length - self.t5.shape[1]
         if missing < 0:
             raise ValueError(f"T5 states have {self.t5.shape[1]} tokens, expected at most the {length} to pad to")
-        t5, mask = F.pad(self.t5, (0, 0, 0, missing)), F.pad(self.t5_mask, (0, missing))
-        return TextEmbeddings(clap=self.clap, t5=t5, t5_mask=mask, gpt=self.gpt)
+        return replace(
+            self,
+            t5=functional.pad(self.t5, (0, 0, 0, missing)),
+            t5_mask=functional.pad(self.t5_mask, (0, missing)),
+        )
+
+    def where(self, visible: bool | Tensor, null: "TextConditions") -> "TextConditions":
+        """These texts where they are visible, (B,) or all alike, and `null` elsewhere, which has B texts or one for all."""
+        if isinstance(visible, bool):
+            hidden = null if len(null) == len(self) else null.select([0] * len(self))
+            return self if visible else hidden
+        length = max(self.t5.shape[1], null.t5.shape[1])
+        given, null, here = self.pad(length), null.pad(length), visible[:, None]
+        return TextConditions(
+            t5=torch.where(here[..., None], given.t5, null.t5),
+            t5_mask=torch.where(here, given.t5_mask, null.t5_mask),
+            gpt=torch.where(here[..., None], given.gpt, null.gpt),
+        )
 
     @classmethod
-    def collate(cls, parts: Sequence["TextEmbeddings"]) -> "TextEmbeddings":
+    def collate(cls, parts: Sequence["TextConditions"]) -> Self:
         """One batch of several, their T5 states padded to the longest."""
         if not parts:
             raise ValueError("there are no text embeddings to collate, expected at least one")
         longest = max(part.t5.shape[1] for part in parts)
         padded = [part.pad(longest) for part in parts]
         return cls(**{part.name: torch.cat([getattr(one, part.name) for one in padded]) for part in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEmbeddings(TextConditions):
+    """The same with what CLAP makes of the texts.
+
+    Attributes:
+        clap: CLAP's text embedding, (B, D_clap), L2 norm 1.
+    """
+
+    clap: Tensor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.clap) != len(self.gpt):
+            raise ValueError(f"clap and gpt hold {len(self.clap)} and {len(self.gpt)} captions, expected as many each")
 
 
 def pooled_embedding(features: Tensor | ModelOutput) -> Tensor:
@@ -291,7 +321,7 @@ class TextConditioner(nn.Module):
             )
             inputs, known = output.last_hidden_state[:, -1:], output.past_key_values  # (B, 1, D_gpt)
             generated.append(inputs)
-            mask = F.pad(mask, (0, 1), value=True)
+            mask = functional.pad(mask, (0, 1), value=True)
             positions = positions[:, -1:] + 1
         return torch.cat(generated, dim=1)
 

@@ -8,7 +8,7 @@ function of (seed, s) alone, so a run that is killed and started again continues
 of threads), and the number of processes and loader workers changes nothing but speed. `--threads auto` gives that up for
 speed on a busy machine: how gradients are summed depends on the number of threads, which then changes on the way.
 
-Shapes: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
+Legend: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
 """
 
 import argparse
@@ -34,10 +34,9 @@ from drawaudio_model.thread_choice import threads_setting
 from drawaudio_model.training.arguments import EXAMPLE, PURPOSE, add_arguments
 from drawaudio_model.training.checkpoint import newest_checkpoint, set_aside
 from drawaudio_model.training.curves import plot_learning_curves, read_rows
-from drawaudio_model.training.denoiser import build_denoiser
 from drawaudio_model.training.estimate import estimate
 from drawaudio_model.training.loop import Training
-from drawaudio_model.training.parts import build_pipeline, check_backbones, load_null_text
+from drawaudio_model.training.parts import build_denoiser, build_pipeline, check_backbones, load_null_text
 from drawaudio_model.training.sounds import AudioSamples, first_samples
 from drawaudio_model.training_domain import TrainingDomain
 

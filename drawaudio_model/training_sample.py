@@ -3,7 +3,7 @@
 The members in JSON hold no list that may be empty: loaders such as `datasets` take a column's type from its first rows, and
 an empty list has none. Noun phrases are one text, a line each; boxes are one text a frame, a line each.
 
-Shapes: V video frames of the 10 s clip (40), D CAVP width, C latent channels, F x K latent grid of the 10 s clip, L text
+Legend: V video frames of the 10 s clip (40), D CAVP width, C latent channels, F x K latent grid of the 10 s clip, L text
 tokens.
 """
 

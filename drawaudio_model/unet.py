@@ -1,6 +1,6 @@
 """The denoiser: AudioLDM2's UNet with a fourth attention stack, for video, at every attention position.
 
-Letters: B batch, C channels, F latent frames (time, comes first), K latent mel bins, L text tokens, V video frames,
+Legend: B batch, C channels, F latent frames (time, comes first), K latent mel bins, L text tokens, V video frames,
 D feature width.
 
 An attention position of AudioLDM2 is three complete Transformer2D stacks in series: self-attention only, GPT-2 tokens,
@@ -238,6 +238,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
                 "the UNet got no instructions or two kinds; give gpt and t5, or what `prepare` made of them"
             )
         if instructions is None:
+            assert gpt is not None and t5 is not None
             self._check_shapes(gpt, t5, t5_mask, video, batch)
             bias = _bias(t5_mask, sample.dtype)
             instructions = Instructions(gpt=gpt, t5=t5, t5_bias=bias, video=video, sees_video=sees_video)
@@ -286,17 +287,19 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
             ValueError: when an argument has another shape.
         """
         self._check_shapes(gpt, t5, t5_mask, video, len(gpt))
-        rows = None if sees_video is None or video is None else sees_video.nonzero()[:, 0]
-        if rows is not None:
+        rows = None
+        if sees_video is not None and video is not None:
+            rows = sees_video.nonzero()[:, 0]
             video = video[rows] if len(rows) else None
         blocks, known = self.attending_blocks(), {} if known is None else known
 
-        def layers(stacks: Iterable[nn.Module]) -> list[Attention]:
+        def layers(stacks: Iterable[Transformer2DModel]) -> list[Attention]:
             return [layer.attn2 for stack in stacks for layer in stack.transformer_blocks]
 
-        gpt_layers = layers(stack for block in blocks for stack in block.attentions[1::STACKS])
-        t5_layers = layers(stack for block in blocks for stack in block.attentions[2::STACKS])
-        video_layers = layers(stack for block in blocks for stack in block.video_attentions)
+        stacks = [list(block.attentions or ()) for block in blocks]
+        gpt_layers = layers(stack for those in stacks for stack in those[1::STACKS])
+        t5_layers = layers(stack for those in stacks for stack in those[2::STACKS])
+        video_layers = layers(stack for block in blocks for stack in block.video_attentions or ())
         return Instructions(
             gpt=prepare(gpt_layers, gpt, known=known),
             t5=prepare(t5_layers, t5, _bias(t5_mask, t5.dtype), known=known),
@@ -403,16 +406,17 @@ def _text_widths(
     cross_attention_dim: Sequence[int | None] | Sequence[Sequence[int | None]], levels: int
 ) -> tuple[int, int]:
     """The GPT and T5 widths, from (None, GPT, T5) given once or per level."""
-    nested = isinstance(cross_attention_dim[0], Sequence)
-    per_level = list(cross_attention_dim) if nested else [cross_attention_dim] * levels
-    first = tuple(per_level[0])
-    same = len(per_level) == levels and all(tuple(level) == first for level in per_level)
-    if not same or len(first) != STACKS or first[0] is not None or None in first[1:]:
+    nested = [tuple(level) for level in cross_attention_dim if isinstance(level, Sequence)]
+    per_level = nested or [tuple(width for width in cross_attention_dim if not isinstance(width, Sequence))] * levels
+    first = per_level[0]
+    same = len(per_level) == levels and all(level == first for level in per_level)
+    widths = tuple(width for width in first[1:] if width is not None)
+    if not same or len(first) != STACKS or first[0] is not None or len(widths) != 2:
         raise ValueError(
             f"cross_attention_dim is {cross_attention_dim!r}, expected (None, GPT width, T5 width), once or the same for "
             f"each of {levels} levels; the video width is video_attention_dim"
         )
-    return first[1], first[2]
+    return widths
 
 
 def _check_divisible(channels: tuple[int, ...], heads: tuple[int, ...], norm_groups: int) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from drawaudio_model.command_line import Parser, exit_code
 from pipelines.profiles import current_profile, data_root, materialize_command
@@ -61,7 +62,8 @@ def card() -> str:
     from pipelines.resources import DataRoot
 
     try:
-        metadata = dataset_card(DataRoot(path=str(data_root()))).metadata
+        card: Any = dataset_card(DataRoot(path=str(data_root())))
+        metadata = card.metadata
     except dg.Failure as error:
         raise ValueError(error.description) from error
     return f"{metadata['folder'].value}: {metadata['dagster/row_count']} clips, {metadata['megabytes']} MB"

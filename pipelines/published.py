@@ -187,7 +187,8 @@ def _from_hub(model: Published, folder: Path, missing: Sequence[str]) -> None:
     names = list(missing) if model.files else _snapshot_files(list(listed))
     for name in names:
         path = hf_hub_download(model.name, name, revision=found.sha, local_dir=folder)
-        expected = listed[name].lfs.sha256 if name in listed and listed[name].lfs else None
+        stored = listed[name].lfs if name in listed else None
+        expected = stored.sha256 if stored else None
         if expected and file_sha256(Path(path)) != expected:
             Path(path).unlink()
             raise ValueError(f"{name} of {_origin(model)} arrived damaged (its sha256 is not {expected}); try again")

@@ -86,6 +86,10 @@ def _watching(
     """
     ended = Event()
 
+    if watch is None:
+        yield
+        return
+
     def look() -> None:
         metadata = watch()
         if metadata:
@@ -95,9 +99,6 @@ def _watching(
         while not ended.wait(_SECONDS_BETWEEN_LOOKS):
             look()
 
-    if watch is None:
-        yield
-        return
     thread = Thread(target=keep_looking, daemon=True)
     thread.start()
     try:

@@ -41,14 +41,12 @@ class Mutation:
     """Arguments of pytest: the files that must notice, and where it saves time, which of their tests."""
 
 
-GUIDANCE, PIPELINE = (f"drawaudio_model/{name}.py" for name in ("guidance", "pipeline"))
+GUIDANCE, PIPELINE, DENOISER = (f"drawaudio_model/{name}.py" for name in ("guidance", "pipeline", "denoiser"))
 SAMPLING = "drawaudio_model/generation/sampling.py"
 MASK_ATTENTION, LOUDNESS_CONTROL = "drawaudio_model/mask_attention.py", "drawaudio_model/loudness_control.py"
-LOUDNESS, MEL, MASKS, CAVP = (f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp"))
+LOUDNESS, MEL, MASKS, CAVP, TEXT = (f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp", "text"))
 SHARD, DATASET = (f"drawaudio_model/{name}.py" for name in ("shard", "dataset"))
-DENOISER, TRAINING_LOOP, TRAINING_PARTS = (
-    f"drawaudio_model/training/{name}.py" for name in ("denoiser", "loop", "parts")
-)
+OBJECTIVE, TRAINING_LOOP, TRAINING_PARTS = (f"drawaudio_model/training/{name}.py" for name in ("objective", "loop", "parts"))
 EVALUATE, CONTROL = (f"drawaudio_model/{name}.py" for name in ("evaluate", "control"))
 SAMPLE_SOUNDS, CONTROL_ROWS = (f"drawaudio_model/evaluation/{name}.py" for name in ("sample_sounds", "control_rows"))
 SIGNAL_TESTS = "tests/test_pipeline_signal.py"
@@ -62,15 +60,15 @@ MUTATIONS = (
     # Guidance and sampling
     Mutation(
         GUIDANCE,
-        "rest = 1.0 - self.text - self.video",
-        "rest = 1.0 - self.text",
+        "rest = 1.0 - text - video",
+        "rest = 1.0 - text",
         "the branches' weights sum to more than 1",
         "tests/test_guidance.py",
     ),
     Mutation(
         GUIDANCE,
-        '"text_video": float(self.video + self.loudness),',
-        '"text_video": float(self.video),',
+        '"text_video": float(video + loudness),',
+        '"text_video": float(video),',
         "guidance by loudness takes away and adds nothing",
         "tests/test_guidance.py",
     ),
@@ -82,32 +80,39 @@ MUTATIONS = (
         f"{SIGNAL_TESTS} -k solver",
     ),
     Mutation(
-        SAMPLING,
+        DENOISER,
         "frames = slice(start * VIDEO_FPS, start * VIDEO_FPS + VIDEO_FRAMES)",
         "frames = slice(0, VIDEO_FRAMES)",
         "every window of a long video sees its beginning",
         f"{SIGNAL_TESTS} -k window",
     ),
     Mutation(
-        SAMPLING,
+        DENOISER,
         "points = slice(start * LOUDNESS_FPS, start * LOUDNESS_FPS + LOUDNESS_POINTS)",
         "points = slice(0, LOUDNESS_POINTS)",
         "every window of a long sound hears the curve's beginning",
         "tests/test_long_sounds.py -k curve_goes_on",
     ),
     Mutation(
-        SAMPLING,
-        "self.signal[branch] = share if sees.loudness else torch.zeros_like(share)",
-        "self.signal[branch] = share",
+        DENOISER,
+        "signal if branch.loudness else None",
+        "signal",
         "the branch without the signal hears it",
+        "tests/test_denoiser.py",
+    ),
+    Mutation(
+        DENOISER,
+        "self._video(conditions, present.on(branch))",
+        "self._video(conditions, present)",
+        "the branches without video see it",
         "tests/test_sampling.py",
     ),
     Mutation(
-        SAMPLING,
-        "given if sees.video else null",
-        "given",
-        "the branches without video see it",
-        "tests/test_sampling.py",
+        DENOISER,
+        "return conditions.present.limited(self.loudness_branches)",
+        "return conditions.present",
+        "where the signal goes with the video, a sample without video hears it",
+        "tests/test_denoiser.py tests/test_train.py -k video",
     ),
     Mutation(
         SAMPLING,
@@ -550,7 +555,7 @@ MUTATIONS = (
     ),
     # Training
     Mutation(
-        DENOISER,
+        OBJECTIVE,
         "latent = batch.latent * scaling_factor",
         "latent = batch.latent",
         "latents are learnt without the autoencoder's scaling factor",
@@ -558,15 +563,15 @@ MUTATIONS = (
     ),
     Mutation(
         DENOISER,
-        "torch.where(batch.no_mask[:, None, None], batch.cavp, batch.cavp_masked)",
-        "batch.cavp_masked",
+        "return torch.where(visible[:, None, None], given, null)",
+        "return given",
         "a withheld mask is seen",
         "tests/test_train.py -k withheld",
     ),
     Mutation(
-        DENOISER,
-        "torch.where(absent[..., None], null_text.gpt, batch.gpt),",
-        "batch.gpt,",
+        TEXT,
+        "torch.where(here[..., None], given.gpt, null.gpt),",
+        "given.gpt,",
         "a withheld text is read",
         "tests/test_train.py -k withheld",
     ),

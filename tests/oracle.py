@@ -16,7 +16,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
 
 from drawaudio_model.clip_format import HOP_LENGTH, LOUDNESS_POINTS, MEL_BINS, MEL_FRAMES, SAMPLE_RATE
-from drawaudio_model.generation.sampling import Conditions
+from drawaudio_model.denoiser import Conditions
 from drawaudio_model.guidance import Guidance
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
 from tests.tiny_pipeline import tiny_pipeline
@@ -125,7 +125,7 @@ class OraclePipeline(DrawAudioPipeline):
         """(B, 4, F, K) latents; there are no steps to tell anybody of."""
         latents = []
         for row, seed in enumerate(seeds):
-            heard = bool(conditions.has_loudness[row])
+            heard = bool(conditions.with_loudness()[row])
             told = told_bytes(
                 seed=seed,
                 steps=num_inference_steps,
@@ -133,7 +133,7 @@ class OraclePipeline(DrawAudioPipeline):
                 words=conditions.text.t5[row][conditions.text.t5_mask[row].bool()].numpy(),
                 cavp=conditions.cavp[row].numpy(),
                 cavp_masked=conditions.cavp_masked[row].numpy(),
-                video=bool(conditions.has_video[row]),
+                video=bool(conditions.present.video[row]),
                 **{name: float(value) for name, value in guidance.settings().items()},
             )
             levels = np.full(LATENT_FRAMES, UNCOMMANDED_LEVEL)

@@ -109,7 +109,7 @@ def test_each_row_gives_what_its_name_says_and_withholds_the_rest(
         np.testing.assert_array_equal(
             given.cavp, np.stack([s.sample.cavp[:VIDEO_FRAMES] for s in two]).astype(np.float32)
         )
-        assert given.has_video.tolist() == [1, 1]
+        assert given.present.video.tolist() == [True, True]
         if row.text == "own":
             np.testing.assert_array_equal(given.text.gpt, np.stack([s.sample.gpt for s in two]).astype(np.float32))
         else:
@@ -122,7 +122,7 @@ def test_each_row_gives_what_its_name_says_and_withholds_the_rest(
             "drawn": np.stack([s.drawn_cavp_masked for s in two]),
         }[row.mask]
         np.testing.assert_array_equal(given.cavp_masked, masked)
-        assert given.has_loudness.tolist() == [float(row.signal is not None)] * 2
+        assert given.present.loudness.tolist() == [row.signal is not None] * 2
         curves = {
             None: np.zeros_like(own_curves),
             "own": own_curves,

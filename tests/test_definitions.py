@@ -209,6 +209,15 @@ def test_imports_are_absolute() -> None:
     assert not {name for name, node in nodes if isinstance(node, ast.ImportFrom) and node.level}
 
 
+def test_shape_letters_have_one_heading_and_f_is_no_module() -> None:
+    """A file's letters stand under "Legend:"; F among them is latent frames, so that nothing is imported as F."""
+    texts = {name: path.read_text() for name, path in MODULES.items()}
+    other = re.compile(r"^ *(letters|shapes|dimensions|symbols): ", re.IGNORECASE | re.MULTILINE)
+    headings = {name for name, text in texts.items() if other.search(ast.get_docstring(ast.parse(text)) or "")}
+    assert not headings, "say Legend: there"
+    assert not {name for name, text in texts.items() if re.search(r"^ *(import|from) .* as F$", text, re.MULTILINE)}
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_the_clip_geometry_is_spelled_once(module: str) -> None:
     if module == "drawaudio_model.clip_format":

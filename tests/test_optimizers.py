@@ -36,7 +36,7 @@ def test_singular_values_become_alike_and_their_vectors_stay(shape: tuple[int, i
 
 
 def test_a_step_is_the_schedule_of_adamw_with_the_momentum_of_muon() -> None:
-    """Two steps by hand: a convolution as a matrix of its rows, decoupled decay, Nesterov's momentum, the size of AdamW's steps."""
+    """Two steps by hand: a convolution as a matrix, decoupled decay, Nesterov's momentum, AdamW's size of a step."""
     torch.manual_seed(0)
     layer = torch.nn.Conv2d(20, 32, 3)
     start, rate, decay = layer.weight.detach().clone(), 0.01, 0.1

@@ -9,7 +9,7 @@ from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE, VIDEO_FPS, VI
 from drawaudio_model.generation.sampling import sampling_solver, starting_noise
 from drawaudio_model.generation.windows import window_starts_seconds
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.training.denoiser import NOISE_SCHEDULE
+from drawaudio_model.training.objective import NOISE_SCHEDULE
 from tests.oracle import SCALING_FACTOR, latent_sound, level_latent, oracle_pipeline, told_bytes
 from tests.tiny_pipeline import CAVP_WIDTH, tiny_pipeline
 

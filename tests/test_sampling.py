@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
-from drawaudio_model.generation.sampling import Conditions, WindowDenoiser
+from drawaudio_model.denoiser import Conditions
+from drawaudio_model.generation.sampling import guided_step, prepare_windows
 from drawaudio_model.guidance import Guidance, guided_noise
 from drawaudio_model.pipeline import DrawAudioPipeline
 from tests.tiny_pipeline import CAVP_WIDTH, tiny_pipeline
@@ -30,14 +31,22 @@ def conditions(pipe: DrawAudioPipeline) -> Conditions:
     )
 
 
+GUIDANCE = Guidance(2.0, 3.0)
 LATENTS = torch.randn(2, 4, 100, 8, generator=torch.Generator().manual_seed(1))
 
 
 @torch.no_grad()
-def guided(pipe: DrawAudioPipeline, conditions: Conditions, level: float = 0.5, **settings: object) -> torch.Tensor:
-    parts = {name: getattr(pipe, name) for name in ("unet", "mask_attention", "loudness_control")}
-    denoiser = WindowDenoiser(**parts, conditions=conditions, start=0, **({"guidance": Guidance(2.0, 3.0)} | settings))
-    return denoiser(LATENTS, torch.tensor(500), level)
+def guided(
+    pipe: DrawAudioPipeline,
+    conditions: Conditions,
+    level: float = 0.5,
+    guidance: Guidance = GUIDANCE,
+    branches_together: bool = True,
+) -> torch.Tensor:
+    (window,) = prepare_windows(
+        pipe.denoiser, conditions, starts=[0], guidance=guidance, branches_together=branches_together
+    )
+    return guided_step(pipe.denoiser, window, LATENTS, torch.tensor(500), level)
 
 
 @torch.no_grad()
@@ -49,7 +58,7 @@ def plain(
     null = pipe.mask_attention(zeros, zeros)
     video = pipe.mask_attention(conditions.cavp, conditions.cavp_masked)
     share = pipe.loudness_control(conditions.loudness)
-    names, texts = ("uncond", "text", "text_video"), (conditions.negative, conditions.text, conditions.text)
+    names, texts = ("uncond", "text", "text_video"), (conditions.null_text, conditions.text, conditions.text)
     rows = zip(names, texts, (null, null, video), heard, strict=True)
     return {
         name: pipe.unet(
@@ -62,9 +71,11 @@ def plain(
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("loudness_branches", ["all", "video"])
 def test_the_guided_noise_is_equation_12_of_the_branches_alone(pipe, conditions, together, loudness_branches):
-    found = guided(pipe, conditions, branches_together=together, loudness_branches=loudness_branches)
+    pipe.register_to_config(loudness_branches=loudness_branches)
+    found = guided(pipe, conditions, branches_together=together)
+    pipe.register_to_config(loudness_branches="all")
     heard = (True,) * 3 if loudness_branches == "all" else (False, False, True)
-    expected = guided_noise(plain(pipe, conditions, heard), Guidance(2.0, 3.0))
+    expected = guided_noise(plain(pipe, conditions, heard), GUIDANCE)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
@@ -78,9 +89,9 @@ def test_a_null_video_may_mean_that_its_stacks_are_skipped(pipe, conditions, tog
     with torch.no_grad():
         base = {
             name: pipe.unet(LATENTS + share, 500, gpt=text.gpt, t5=text.t5, t5_mask=text.t5_mask).sample
-            for name, text in (("uncond", conditions.negative), ("text", conditions.text))
+            for name, text in (("uncond", conditions.null_text), ("text", conditions.text))
         }
-    expected = guided_noise(base | {"text_video": both}, Guidance(2.0, 3.0))
+    expected = guided_noise(base | {"text_video": both}, GUIDANCE)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 

@@ -154,7 +154,7 @@ def test_pad_collate_select_and_to(conditioner):
         TextEmbeddings.collate([])
     with pytest.raises(ValueError, match=r"t5_mask is torch\.float32"):
         TextEmbeddings(clap=text.clap, t5=text.t5, t5_mask=text.t5_mask.float(), gpt=text.gpt)
-    with pytest.raises(ValueError, match="1, 2 and 2 captions"):
+    with pytest.raises(ValueError, match="clap and gpt hold 1 and 2 captions"):
         TextEmbeddings(clap=text.clap[:1], t5=text.t5, t5_mask=text.t5_mask, gpt=text.gpt)
 
 

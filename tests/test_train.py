@@ -24,24 +24,22 @@ from drawaudio_model.cavp import CAVP
 from drawaudio_model.cli import build_parser
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards, fixed_batches
+from drawaudio_model.denoiser import Denoiser
 from drawaudio_model.generation.sampling import sampling_solver
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import ShardWriter
-from drawaudio_model.text import build_text_conditioner, train_tokenizers
+from drawaudio_model.text import TextConditions, build_text_conditioner, train_tokenizers
 from drawaudio_model.train import main, train
-from drawaudio_model.training.denoiser import (
+from drawaudio_model.training.loop import MovingAverage, Training, learning_rate
+from drawaudio_model.training.objective import (
     NOISE_SCHEDULE,
-    Denoiser,
-    NullText,
-    build_denoiser,
     diffusion_noise,
     min_snr_weights,
     noise_loss,
-    text_instruction,
+    shown_conditions,
 )
-from drawaudio_model.training.loop import MovingAverage, Training, learning_rate
-from drawaudio_model.training.parts import load_null_text
+from drawaudio_model.training.parts import build_denoiser, load_null_text
 from tests.counting_shards import write_shards
 
 WIDTHS = {"latent": (4, 125, 8), "cavp": 16, "clap": 16, "t5": 16, "gpt": 16, "deviation": 0.5, "cavp_scale": 1 / 512}
@@ -85,7 +83,7 @@ def batch(shards: TrainingShards) -> TrainingBatch:
 
 
 @pytest.fixture(scope="module")
-def null_text(world: Path) -> NullText:
+def null_text(world: Path) -> TextConditions:
     return load_null_text(world / "backbones")
 
 
@@ -114,7 +112,7 @@ def make_training(world: Path, folder: Path, config: TrainConfig, report: Report
 
 
 def test_one_optimiser_step_lowers_the_loss_of_a_fixed_batch(
-    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: NullText
+    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: TextConditions
 ) -> None:
     denoiser = build_denoiser(CONFIG, world / "backbones", shards)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-3)
@@ -130,7 +128,7 @@ def test_one_optimiser_step_lowers_the_loss_of_a_fixed_batch(
     assert losses[1] < losses[0] and losses[2] < losses[1]
 
 
-def test_the_loss_of_a_run_is_of_what_its_unet_predicts(batch: TrainingBatch, null_text: NullText) -> None:
+def test_the_loss_of_a_run_is_of_what_its_unet_predicts(batch: TrainingBatch, null_text: TextConditions) -> None:
     """A denoiser that knows the latent has no loss, whether it answers with the noise or with the velocity."""
     latent = batch.latent * 0.5
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
@@ -147,7 +145,7 @@ def test_the_loss_of_a_run_is_of_what_its_unet_predicts(batch: TrainingBatch, nu
 
 
 def test_a_withheld_instruction_is_not_heard_and_a_given_one_is(
-    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: NullText
+    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: TextConditions
 ) -> None:
     denoiser = live_denoiser(world, shards)
     noisy, timesteps = torch.randn(4, *shards.latent_shape), torch.tensor([1, 250, 500, 999])
@@ -158,30 +156,43 @@ def test_a_withheld_instruction_is_not_heard_and_a_given_one_is(
         "no_mask": {"cavp_masked": batch.cavp_masked.flip(1)},
         "no_loudness": {"loudness": batch.loudness.flip(1)},
     }
+
+    def predicted(shown: TrainingBatch) -> torch.Tensor:
+        return denoiser(noisy, timesteps, shown_conditions(shown, null_text))
+
     with torch.no_grad():
         for flag, other in changed.items():
             # Withheld from every second sample: there and only there it does not matter what it says.
             withheld = replace(batch, **{flag: half})
-            same = denoiser(noisy, timesteps, withheld, null_text)
-            different = denoiser(noisy, timesteps, replace(withheld, **other), null_text)
+            same = predicted(withheld)
+            different = predicted(replace(withheld, **other))
             moved = (same - different).abs().amax(dim=(1, 2, 3)) > 1e-6
             assert moved.tolist() == [False, True, False, True], flag
-        whole = denoiser(noisy, timesteps, replace(batch, no_mask=always), null_text)
-        assert torch.equal(whole, denoiser(noisy, timesteps, replace(batch, cavp_masked=batch.cavp), null_text))
+        whole = predicted(replace(batch, no_mask=always))
+        assert torch.equal(whole, predicted(replace(batch, cavp_masked=batch.cavp)))
 
 
-def test_the_null_text_is_that_of_the_empty_caption(batch: TrainingBatch, null_text: NullText) -> None:
-    gpt, t5, mask = text_instruction(replace(batch, no_text=torch.tensor([True, False, True, False])), null_text)
-    length = len(null_text.t5)
-    assert torch.equal(gpt[0], null_text.gpt) and torch.equal(gpt[1], batch.gpt[1])
-    assert torch.equal(t5[2, :length], null_text.t5) and not t5[2, length:].any()
-    assert mask[0].sum() == length and torch.equal(mask[3], batch.t5_mask[3])
+def test_the_null_text_is_that_of_the_empty_caption(
+    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: TextConditions
+) -> None:
+    withheld = replace(batch, no_text=torch.tensor([True, False, True, False]))
+    (inputs,) = live_denoiser(world, shards).inputs(shown_conditions(withheld, null_text))
+    text = inputs.text
+    length = null_text.t5.shape[1]
+    assert torch.equal(text.gpt[0], null_text.gpt[0]) and torch.equal(text.gpt[1], batch.gpt[1])
+    assert torch.equal(text.t5[2, :length], null_text.t5[0]) and not text.t5[2, length:].any()
+    assert text.t5_mask[0].sum() == length and torch.equal(text.t5_mask[3], batch.t5_mask[3])
 
 
-def test_null_text_longer_than_every_caption_fits(batch: TrainingBatch) -> None:
-    null_text = NullText(t5=torch.ones(9, 16), gpt=torch.zeros(8, 16))
-    _, t5, mask = text_instruction(replace(batch, no_text=torch.tensor([True, False, False, False])), null_text)
-    assert t5.shape == (4, 9, 16) and mask[0].all() and mask[1].sum() == batch.t5_mask[1].sum()
+def test_null_text_longer_than_every_caption_fits(world: Path, shards: TrainingShards, batch: TrainingBatch) -> None:
+    null_text = TextConditions(
+        t5=torch.ones(1, 9, 16), t5_mask=torch.ones(1, 9, dtype=torch.bool), gpt=torch.zeros(1, 8, 16)
+    )
+    withheld = replace(batch, no_text=torch.tensor([True, False, False, False]))
+    (inputs,) = live_denoiser(world, shards).inputs(shown_conditions(withheld, null_text))
+    text = inputs.text
+    assert text.t5.shape == (4, 9, 16) and text.t5_mask[0].all()
+    assert text.t5_mask[1].sum() == batch.t5_mask[1].sum()
 
 
 def test_noise_belongs_to_the_sample_however_a_step_is_split() -> None:
@@ -350,7 +361,7 @@ def test_settings_of_the_paper_reach_the_networks(world: Path, shards: TrainingS
 
 @torch.no_grad()
 def test_signal_and_video_may_go_together(
-    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: NullText
+    world: Path, shards: TrainingShards, batch: TrainingBatch, null_text: TextConditions
 ) -> None:
     denoiser = live_denoiser(world, shards)
     blind = replace(batch, no_video=torch.ones_like(batch.no_video), no_loudness=torch.zeros_like(batch.no_loudness))
@@ -358,7 +369,8 @@ def test_signal_and_video_may_go_together(
     noisy, steps = torch.randn(blind.latent.shape), torch.full((len(batch.keys),), 500)
 
     def change() -> float:
-        return float((denoiser(noisy, steps, blind, null_text) - denoiser(noisy, steps, louder, null_text)).abs().max())
+        quiet, loud = (denoiser(noisy, steps, shown_conditions(given, null_text)) for given in (blind, louder))
+        return float((quiet - loud).abs().max())
 
     assert change() > 1e-4
     denoiser.loudness_branches = "video"

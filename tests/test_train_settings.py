@@ -5,8 +5,7 @@ from pathlib import Path
 
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingShards
-from drawaudio_model.training.denoiser import build_denoiser
-from drawaudio_model.training.parts import build_pipeline
+from drawaudio_model.training.parts import build_denoiser, build_pipeline
 from tests.test_train import world
 
 __all__ = ["world"]

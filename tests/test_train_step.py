@@ -16,10 +16,13 @@ from safetensors.torch import load_file
 
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import NullRates, TrainingBatch, TrainingShards, fixed_batches, training_batches
+from drawaudio_model.denoiser import Denoiser
 from drawaudio_model.progress import Reporter
+from drawaudio_model.text import TextConditions
 from drawaudio_model.training.checkpoint import newest_checkpoint, save_checkpoint
-from drawaudio_model.training.denoiser import Denoiser, NullText, build_denoiser, diffusion_noise
 from drawaudio_model.training.loop import Training
+from drawaudio_model.training.objective import diffusion_noise, shown_conditions
+from drawaudio_model.training.parts import build_denoiser
 from tests.counting_shards import write_shards
 
 SCALING = 0.02
@@ -89,9 +92,10 @@ class Run:
         return denoiser
 
 
-def null_text() -> NullText:
+def null_text() -> TextConditions:
     generator = torch.Generator().manual_seed(5)
-    return NullText(t5=torch.randn(1, 16, generator=generator), gpt=torch.randn(8, 16, generator=generator))
+    t5, gpt = torch.randn(1, 1, 16, generator=generator), torch.randn(1, 8, 16, generator=generator)
+    return TextConditions(t5=t5, t5_mask=torch.ones(1, 1, dtype=torch.bool), gpt=gpt)
 
 
 def awake(denoiser: Denoiser) -> Denoiser:
@@ -154,7 +158,7 @@ def errors(run: Run, denoiser: Denoiser, batch: TrainingBatch, timesteps: torch.
     kept = torch.from_numpy(np.cumprod(1 - betas)).float()[timesteps]
     a, s = (value.sqrt()[:, None, None, None] for value in (kept, 1 - kept))
     latent = SCALING * batch.latent
-    predicted = denoiser(a * latent + s * noise, timesteps, batch, null_text())
+    predicted = denoiser(a * latent + s * noise, timesteps, shown_conditions(batch, null_text()))
     wanted = noise if run.config.prediction == "epsilon" else a * noise - s * latent
     return (predicted - wanted).square().mean(dim=(1, 2, 3)), kept / (1 - kept)
 

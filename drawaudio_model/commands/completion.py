@@ -27,7 +27,7 @@ def run_completion(options: argparse.Namespace) -> None:
 
     for action in _actions(options.whole):
         if action.type is Path:
-            action.complete = shtab.FILE
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # what shtab looks for, and argparse does not know
     print(shtab.complete(options.whole, options.shell))
 
 

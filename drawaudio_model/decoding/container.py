@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, overload
 
 import av
 from av.stream import Disposition
@@ -156,7 +157,13 @@ def _tagged_seconds(stream: av.stream.Stream) -> float | None:
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
-def require_stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream:
+@overload
+def require_stream(container: av.container.InputContainer, kind: Literal["video"]) -> av.VideoStream: ...
+@overload
+def require_stream(container: av.container.InputContainer, kind: Literal["audio"]) -> av.AudioStream: ...
+def require_stream(
+    container: av.container.InputContainer, kind: Literal["video", "audio"]
+) -> av.VideoStream | av.AudioStream:
     """The "video" or "audio" stream, with a decoder."""
     stream = find_stream(container, kind)
     if stream is None:

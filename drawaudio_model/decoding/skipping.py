@@ -122,6 +122,7 @@ class FrameSkipping:
 
     def _release(self) -> av.Packet:
         packet, is_b_frame = self._waiting.popleft()
+        assert packet.pts is not None, "_admit takes no packet without a time"
         may_lack = is_b_frame and not packet.is_corrupt and (packet.is_discard or not self._is_seen(packet.pts))
         if not packet.is_discard:
             self._due[packet.pts] = may_lack, packet.duration or 0

@@ -5,6 +5,7 @@ need. Time zero of the clips is the moment the first picture is shown.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import av
 import numpy as np
@@ -160,9 +161,11 @@ class _FrameClock:
     def __init__(self, stream: av.VideoStream) -> None:
         rate = stream.average_rate or stream.guessed_rate
         self._interval = 1 / float(rate) if rate else 1 / 25
+        assert stream.time_base is not None, "FFmpeg gives every stream of a file one"
         self.ticks = float(stream.time_base)
         self.tolerance = min(self.ticks, CLOCK_TOLERANCE_SECONDS)
-        self._last_pts = self._last_dts = None
+        self._last_pts: int | None = None
+        self._last_dts: int | None = None
         self._bad_pts = self._bad_dts = 0
         self._last: float | None = None
         self._last_duration = 0.0
@@ -203,7 +206,8 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     The matrix is 3 x 3 int32; x' = a x + c y, y' = b x + d y. Angles between right ones go to the nearest.
     """
     try:
-        matrix = np.frombuffer(bytes(frame.side_data[SideDataType.DISPLAYMATRIX]), np.int32).astype(np.int64)
+        side_data: Any = frame.side_data  # PyAV's types know it by another name
+        matrix = np.frombuffer(bytes(side_data[SideDataType.DISPLAYMATRIX]), np.int32).astype(np.int64)
     except KeyError:
         return False, False, False
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]

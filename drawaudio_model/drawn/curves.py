@@ -92,7 +92,7 @@ def simplify(times: np.ndarray, levels: np.ndarray, tolerance: float) -> np.ndar
     return np.array(sorted(kept))
 
 
-def _points(times: Sequence[float], levels: np.ndarray) -> Points:
+def _points(times: Sequence[float] | np.ndarray, levels: np.ndarray) -> Points:
     return [(float(time), float(level)) for time, level in zip(times, np.clip(levels, 0, 1), strict=True)]
 
 

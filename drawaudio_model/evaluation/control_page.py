@@ -29,10 +29,14 @@ PICTURED = {
 class Heard(Protocol):
     """A row's sounds and figures (control.Table)."""
 
-    row: Row
-    words: str
-    sounds: dict[str, np.ndarray]
-    clips: dict[str, dict[str, Any]]
+    @property
+    def row(self) -> Row: ...
+    @property
+    def words(self) -> str: ...
+    @property
+    def sounds(self) -> dict[str, np.ndarray]: ...
+    @property
+    def clips(self) -> dict[str, dict[str, Any]]: ...
 
 
 def write(

@@ -8,7 +8,7 @@ Legend: V video frames, D CAVP width, P loudness points.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -119,7 +119,7 @@ class Scene:
     """(V, D) the same with a region drawn by hand over the thing."""
     held_out_text: str = ""
     """A wording of its kind that no training clip has."""
-    drawn_curve: np.ndarray | None = None
+    drawn_curve: np.ndarray = field(kw_only=True)
     """(P,) a curve drawn by hand."""
 
     @property
@@ -174,7 +174,7 @@ def read_scenes(
     truths = read_truths([sample.key for sample in samples], raw_clips)
     order = np.random.default_rng([seed, 2]).permutation(len(samples))
     donors = {samples[a].key: samples[b] for a, b in zip(order, np.roll(order, -1), strict=True)}
-    frames, seen = _Frames(clip_media), Counter()
+    frames, seen = _Frames(clip_media), Counter[str]()
     scenes = []
     for number, sample in enumerate(samples):
         truth = truths[sample.key]
@@ -251,12 +251,15 @@ def _text(pipe: DrawAudioPipeline, row: Row, scenes: Sequence[Scene]) -> TextEmb
 
 
 def _masked(row: Row, scene: Scene) -> np.ndarray:
-    return {
+    masked = {
+        None: None,
         "own": scene.sample.cavp_masked[:VIDEO_FRAMES],
         "true": scene.true_cavp_masked,
         "other": scene.other_cavp_masked,
         "drawn": scene.drawn_cavp_masked,
     }[row.mask]
+    assert masked is not None, f"row {row.name} of scene {scene.key} has no mask"
+    return masked
 
 
 def read_truths(keys: Sequence[str], raw_clips: Path) -> dict[str, SceneTruth]:

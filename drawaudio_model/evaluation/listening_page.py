@@ -110,7 +110,7 @@ class Pictures:
             raise ValueError(
                 f"{folder} has no finished shard; give the folder of clip_media or raw_clips, or leave it out"
             )
-        self._readers = [ShardReader(folder, name) for name in names]
+        self._readers = [] if folder is None else [ShardReader(folder, name) for name in names]
 
     def find(self, key: str) -> tuple[np.ndarray, int] | None:
         """((V, H, W, 3) uint8 frames of CLIP_SECONDS, frames a second); None where the clip has no pictures."""

@@ -72,7 +72,7 @@ class Networks:
         """
         return find(weights, self.folder, fetch=self.fetch)
 
-    def network(self, weights: Weights, build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    def network(self, weights: Weights, build: Callable[[], Any]) -> torch.nn.Module:
         """A network with its published weights."""
         if weights.name not in self._loaded:
             network = build()
@@ -216,7 +216,8 @@ def _panns(networks: Networks, clips: Sequence[Clip], side: str) -> tuple[np.nda
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
         found = [network(networks.tensor(getattr(clip, side))[None]) for clip in clips]
-        return tuple(torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
+        first, second = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
+        return first, second
 
     return networks.once(f"panns {side}", compute)
 

@@ -97,6 +97,7 @@ def sample_fingerprint(sample: TrainingSample) -> str:
 
 def real_waveform(sample: TrainingSample) -> np.ndarray:
     """(128000,) float32: the first 8 s of the clip, normalised over its 10 s as for training."""
+    assert sample.flac is not None, f"{sample.key} has no sound"  # read_samples takes none without
     return normalize_waveform(decode_flac(sample.flac))[:CLIP_SAMPLES]
 
 
@@ -244,7 +245,7 @@ def each_once(
     computed: dict[bytes, Found] = {}
     found = []
     for waveform in waveforms:
-        samples = sha256(np.ascontiguousarray(waveform)).digest()
+        samples = sha256(np.ascontiguousarray(waveform).data).digest()
         if samples not in computed:
             computed[samples] = compute(waveform)
         found.append(computed[samples])

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, HOP_LENGTH, MEL_BINS, MEL_FRAMES
@@ -70,7 +70,7 @@ class SoundClassifier(nn.Module):
 
     def votes(self, mel: Tensor) -> Tensor:
         """(members, B, K) each network's log-probabilities of log-mels (B, T, M)."""
-        return torch.stack([F.log_softmax(member(mel), dim=1) for member in self.members])
+        return torch.stack([functional.log_softmax(member(mel), dim=1) for member in self.members])
 
     @torch.no_grad()
     def hear(self, waveform: np.ndarray) -> "Verdict":
@@ -112,7 +112,7 @@ class KindNetwork(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         """Logits; the loudest moments and the average decide together."""
         seen = (mel[:, None] - SILENCE) / -SILENCE  # (B, 1, T, M), silence is 0
-        features = self.layers(F.avg_pool2d(seen, (2, 1))).mean(dim=3)  # (B, C, T / 32)
+        features = self.layers(functional.avg_pool2d(seen, (2, 1))).mean(dim=3)  # (B, C, T / 32)
         return self.head(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))
 
 
@@ -170,7 +170,7 @@ def train_classifier(
         for step, (mels, kinds) in enumerate(_training_batches(model.kinds, stems, steps, [seed, 1, number])):
             for group in optimizer.param_groups:
                 group["lr"] = LEARNING_RATE * (1 - step / steps)
-            loss = F.cross_entropy(member(mels), kinds)
+            loss = functional.cross_entropy(member(mels), kinds)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -188,7 +188,8 @@ def accuracy(model: SoundClassifier, stems: Sequence[Stem]) -> float:
 
 def trained_classifier(raw_clips: Path, folder: Path, *, steps: int = STEPS, seed: int = 0) -> SoundClassifier:
     """The classifier of these clips: read from `folder` where the same one was trained before, else trained and kept."""
-    shards = {name: read_manifest(raw_clips, name).sha256 for name in finished_shards(raw_clips, split="train")}
+    manifests = {name: read_manifest(raw_clips, name) for name in finished_shards(raw_clips, split="train")}
+    shards = {name: manifest.sha256 for name, manifest in manifests.items() if manifest is not None}
     identity = fingerprint("stems, drawn materials", shards, steps, seed, BATCH, LEARNING_RATE, MEMBERS)
     weights, facts = folder / "classifier.safetensors", folder / "classifier.json"
     if weights.is_file() and facts.is_file():
@@ -248,13 +249,13 @@ def _altered(rng: np.random.Generator, mels: Tensor) -> Tensor:
     batch = len(mels)
     level = torch.from_numpy(rng.uniform(-1.5, 0.5, (batch, 1, 1))).float()
     nodes = torch.from_numpy(rng.normal(0, 0.5, (batch, 1, 6))).float()
-    balance = F.interpolate(nodes, size=MEL_BINS, mode="linear", align_corners=True)  # (B, 1, M)
+    balance = functional.interpolate(nodes, size=MEL_BINS, mode="linear", align_corners=True)  # (B, 1, M)
     floor = torch.from_numpy(rng.uniform(SILENCE, -5.0, (batch, 1, 1))).float()
     jitter = torch.from_numpy(rng.normal(0, 0.4, mels.shape).astype(np.float32))
     heard = torch.logaddexp(mels + level + balance, floor + jitter)
     kernel = BLURS[int(rng.integers(len(BLURS)))]
     margins = (kernel[0] // 2, kernel[1] // 2)
-    blurred = F.avg_pool2d(heard[:, None], kernel, stride=1, padding=margins, count_include_pad=False)[:, 0]
+    blurred = functional.avg_pool2d(heard[:, None], kernel, stride=1, padding=margins, count_include_pad=False)[:, 0]
     return torch.where(torch.from_numpy(rng.random((batch, 1, 1)) < 0.6), blurred, heard).clamp_min(SILENCE)
 
 

@@ -8,8 +8,8 @@ Legend: B batch, T frames, M mel bins.
 
 import librosa
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.extractors.weights import Weights
@@ -29,6 +29,9 @@ class Cnn14(nn.Module):
     Args:
         channels: of the six blocks; the published ones by default.
     """
+
+    filters: Tensor
+    window: Tensor
 
     def __init__(self, channels: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)) -> None:
         super().__init__()
@@ -59,9 +62,9 @@ class Cnn14(nn.Module):
         for number in range(1, 7):
             hidden = getattr(self, f"conv_block{number}")(hidden)
             if number < 6:
-                hidden = F.avg_pool2d(hidden, 2)
+                hidden = functional.avg_pool2d(hidden, 2)
         hidden = hidden.mean(dim=3)  # (B, C, T')
-        features = F.relu(self.fc1(hidden.amax(dim=2) + hidden.mean(dim=2)))
+        features = functional.relu(self.fc1(hidden.amax(dim=2) + hidden.mean(dim=2)))
         return features, self.fc_audioset(features)
 
 
@@ -73,5 +76,5 @@ class _ConvBlock(nn.Module):
         self.bn1, self.bn2 = nn.BatchNorm2d(after), nn.BatchNorm2d(after)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        hidden = F.relu(self.bn1(self.conv1(hidden)))
-        return F.relu(self.bn2(self.conv2(hidden)))
+        hidden = functional.relu(self.bn1(self.conv1(hidden)))
+        return functional.relu(self.bn2(self.conv2(hidden)))

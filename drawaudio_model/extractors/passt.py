@@ -9,9 +9,9 @@ Legend: B batch, T frames, M mel bins, D width, P patches.
 """
 
 import torch
-import torch.nn.functional as F
 from scipy.signal import resample_poly
 from torch import Tensor, nn
+from torch.nn import functional
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.extractors.filters import kaldi_mel_filters
@@ -40,10 +40,12 @@ class PaSST(nn.Module):
         heads: of each block.
     """
 
+    filters: Tensor
+    window: Tensor
+
     def __init__(self, width: int = 768, depth: int = 12, heads: int = 12) -> None:
         super().__init__()
-        self.patch_embed = nn.Module()
-        self.patch_embed.proj = nn.Conv2d(1, width, PATCH, STRIDE)
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, width, PATCH, STRIDE)})
         self.cls_token, self.dist_token = (nn.Parameter(torch.zeros(1, 1, width)) for _ in range(2))
         self.new_pos_embed = nn.Parameter(torch.zeros(1, 2, width))
         self.freq_new_pos_embed = nn.Parameter(torch.zeros(1, width, _ROWS, 1))
@@ -64,7 +66,7 @@ class PaSST(nn.Module):
         """(B, M, T), normalised."""
         doubled = torch.from_numpy(resample_poly(waveforms.cpu().numpy(), RATE_FACTOR, 1, axis=-1))
         wanted = SECONDS * SAMPLE_RATE * RATE_FACTOR
-        samples = F.pad(doubled[:, :wanted], (0, max(0, wanted - doubled.shape[1]))).to(self.window)
+        samples = functional.pad(doubled[:, :wanted], (0, max(0, wanted - doubled.shape[1]))).to(self.window)
         emphasised = samples[:, 1:] - 0.97 * samples[:, :-1]
         spectrum = torch.stft(emphasised, FFT, HOP, WINDOW, window=self.window, center=True, return_complex=True)
         power = spectrum.real.square() + spectrum.imag.square()  # (B, K, T)
@@ -77,7 +79,7 @@ class PaSST(nn.Module):
 
     def classify(self, mel: Tensor) -> Tensor:
         """(B, 527) logits of normalised log-mels (B, M, T)."""
-        patches = self.patch_embed.proj(mel[:, None])  # (B, D, 12, P)
+        patches = self.patch_embed["proj"](mel[:, None])  # (B, D, 12, P)
         patches = patches + self.time_new_pos_embed[..., : patches.shape[-1]] + self.freq_new_pos_embed
         tokens = torch.cat([self.cls_token, self.dist_token], dim=1) + self.new_pos_embed  # (1, 2, D)
         hidden = torch.cat([tokens.expand(len(patches), -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
@@ -92,15 +94,14 @@ class _Block(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
-        self.attn, self.mlp = nn.Module(), nn.Module()
-        self.attn.qkv, self.attn.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.mlp.fc1, self.mlp.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)})
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(width, 4 * width), "fc2": nn.Linear(4 * width, width)})
 
     def forward(self, hidden: Tensor) -> Tensor:
         batch, count, width = hidden.shape
         query, key, value = (
-            self.attn.qkv(self.norm1(hidden)).reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            self.attn["qkv"](self.norm1(hidden)).reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         )
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
-        hidden = hidden + self.attn.proj(attended)
-        return hidden + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(hidden))))
+        attended = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
+        hidden = hidden + self.attn["proj"](attended)
+        return hidden + self.mlp["fc2"](functional.gelu(self.mlp["fc1"](self.norm2(hidden))))

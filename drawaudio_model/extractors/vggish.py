@@ -30,6 +30,9 @@ class VGGish(nn.Module):
         hidden: width of the two linear layers before the last; the published one by default.
     """
 
+    filters: Tensor
+    window: Tensor
+
     def __init__(self, hidden: int = 4096) -> None:
         super().__init__()
         layers: list[nn.Module] = []

@@ -21,6 +21,8 @@ WINDOW, HOP = 512, 353
 class Wav2Clip(nn.Module):
     """A waveform (samples,) at 16 kHz to (512,)."""
 
+    window: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         encoder = torchvision.models.resnet18()

@@ -1,5 +1,6 @@
 """Where an extractor's weights come from: a file or folder on this machine, put there by hand or fetched when asked."""
 
+import importlib
 import json
 import tempfile
 import urllib.request
@@ -107,7 +108,9 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         ValueError: when the file holds something else.
     """
     arrays = [np.ndarray, np.dtype, np.dtypes.Int64DType, np.dtypes.Int32DType, np.dtypes.Float64DType]
-    with torch.serialization.safe_globals([np._core.multiarray._reconstruct, np._core.multiarray.scalar, *arrays]):
+    # numpy's own types leave its inner module out.
+    multiarray = importlib.import_module("numpy._core.multiarray")
+    with torch.serialization.safe_globals([multiarray._reconstruct, multiarray.scalar, *arrays]):
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     for name in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(name), dict):

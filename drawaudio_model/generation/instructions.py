@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -287,7 +287,7 @@ def _is_corners(item: object) -> bool:
     return isinstance(item, tuple | list) and len(item) == 4 and all(isinstance(value, int | float) for value in item)
 
 
-def is_text(mask: Mask | None) -> bool:
+def is_text(mask: Mask | None) -> TypeGuard[str]:
     """Whether a mask is the text of a thing: a string that is no box, no path of anything and has no suffix of a mask's file."""
     # os.path.exists, unlike Path.exists, takes a text that is too long for a name as one of no file.
     if not isinstance(mask, str) or not mask.strip() or os.path.exists(mask):
@@ -321,7 +321,8 @@ def find_boxes(
     Raises:
         ValueError: when the detector does not know the thing, or finds it nowhere.
     """
-    if not detector.knows(text):
+    # One without a vocabulary knows everything.
+    if detector.vocabulary is not None and not detector.knows(text):
         nearest = ", ".join(repr(phrase) for phrase in nearest_phrases(text, detector.vocabulary))
         raise ValueError(
             f"the detector does not know {text!r}; the nearest of the {len(detector.vocabulary)} things that it knows are "

@@ -77,17 +77,19 @@ def blended(whole: Tensor, starts: Sequence[int], length: int, make: Callable[[i
     """
     if len(starts) == 1:
         return make(0, whole)
-    total, weights = None, None
+    total: Tensor | None = None
+    weights: Tensor | None = None
     for number, start in enumerate(starts):
         part = make(number, whole[:, :, start : start + length])
         factor = part.shape[2] // length
-        if total is None:
+        if total is None or weights is None:
             total = part.new_zeros(*part.shape[:2], whole.shape[2] * factor, part.shape[3])
             weights = part.new_zeros(total.shape[2])
         fade = fade_weights(starts, number, length, factor).to(part)
         where = slice(start * factor, start * factor + part.shape[2])
         total[:, :, where] += part * fade[:, None]
         weights[where] += fade
+    assert total is not None and weights is not None, "there is a window"
     return total / weights[:, None]
 
 

@@ -1,12 +1,12 @@
 """The blocks of the denoiser: residual layers, each followed by the four attention stacks of one position.
 
-Letters: B batch, C channels, F latent frames, K latent mel bins, H attention heads, N tokens, D feature width; G rows of
+Legend: B batch, C channels, F latent frames, K latent mel bins, H attention heads, N tokens, D feature width; G rows of
 instructions, B times a whole number (the branches of guidance).
 
 What the cross attention reads is either tokens or what was prepared of them (cross_attention.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,10 +42,10 @@ class Instructions:
 
         Rows differ by their latent, of which there are `latents`, or by their text.
         """
-        told = list(range(self.rows))
+        texts: Sequence[object] = range(self.rows)
         if isinstance(self.gpt, PreparedTokens) and isinstance(self.t5, PreparedTokens):
-            told = list(zip(self.gpt.sets, self.t5.sets, strict=True))
-        kinds = [(row % latents, text) for row, text in enumerate(told)]
+            texts = list(zip(self.gpt.sets, self.t5.sets, strict=True))
+        kinds = [(row % latents, text) for row, text in enumerate(texts)]
         first = {kind: row for row, kind in reversed(list(enumerate(kinds)))}
         rows = sorted(first.values())
         return rows, [rows.index(first[kind]) for kind in kinds]
@@ -139,6 +139,7 @@ class Block(nn.Module):
 
     attentions: nn.ModuleList | None
     video_attentions: nn.ModuleList | None
+    _gradient_checkpointing_func: Callable[..., Tensor]
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +157,7 @@ class Block(nn.Module):
         Before the first instruction is read all rows of a latent are equal, and before the first video all rows of a text
         that was prepared: `hidden` is repeated only then.
         """
-        if self.attentions is None:
+        if self.attentions is None or self.video_attentions is None:
             return hidden
         first = position * STACKS
         gpt, t5, t5_bias, video = instructions.gpt, instructions.t5, instructions.t5_bias, instructions.video
@@ -165,7 +166,8 @@ class Block(nn.Module):
         if len(hidden) < instructions.rows:
             rows, places = instructions.texts(len(hidden))
             hidden = take_rows(hidden, [row % len(hidden) for row in rows])
-            if len(rows) < instructions.rows:
+            # Rows can only be alike where they were prepared.
+            if isinstance(gpt, PreparedTokens) and isinstance(t5, PreparedTokens):
                 gpt, t5 = gpt.of_rows(rows), t5.of_rows(rows)
         (hidden,) = self.attentions[first + 1](hidden, gpt, return_dict=False)
         (hidden,) = self.attentions[first + 2](hidden, t5, encoder_attention_mask=t5_bias, return_dict=False)
@@ -173,10 +175,10 @@ class Block(nn.Module):
             hidden = take_rows(hidden, places)
         if video is None:
             return hidden
-        stack, rows = self.video_attentions[position], instructions.video_rows
-        if rows is not None:
-            (seen,) = stack(hidden[rows], video, return_dict=False)
-            return hidden.index_copy(0, rows, seen)
+        stack, video_rows = self.video_attentions[position], instructions.video_rows
+        if video_rows is not None:
+            (seen,) = stack(hidden[video_rows], video, return_dict=False)
+            return hidden.index_copy(0, video_rows, seen)
         (seen,) = stack(hidden, video, return_dict=False)
         if instructions.sees_video is None:
             return seen

@@ -3,7 +3,7 @@
 On another device, and where something stands in for a layer or hooks into its call, they do as the original; with gradients,
 all but the feed-forward layer.
 
-Letters: G rows, C channels, F latent frames, K latent mel bins.
+Legend: G rows, C channels, F latent frames, K latent mel bins.
 """
 
 from collections.abc import Sequence

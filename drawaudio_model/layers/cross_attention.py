@@ -5,7 +5,7 @@ into the layer's own projections where that is cheaper: the scores of a head are
 layer gives is sum_h softmax_h V_h Wo_h; both products in brackets depend on the instructions only. A text of 20 tokens
 with 8 heads then costs C x 160 products twice instead of C x C twice. Nothing is approximated.
 
-Letters: G rows, S distinct sets of tokens among them, N tokens of a set, H heads, C channels, D width of the tokens.
+Legend: G rows, S distinct sets of tokens among them, N tokens of a set, H heads, C channels, D width of the tokens.
 """
 
 import hashlib
@@ -105,12 +105,13 @@ def prepare(
         if not (folds and cheaper and may_skip_calls((layer.to_q, layer.to_out[0]), tokens)):
             of_layer[layer] = keys_and_values(layer, distinct)
             continue
-        of_layer[layer] = []
+        sets_of_layer: list[Folded] = []
         for states in kept:
             folded = known.setdefault(_name(states), {})
             if layer not in folded:
                 folded[layer] = _fold(layer, states)
-            of_layer[layer].append(folded[layer])
+            sets_of_layer.append(folded[layer])
+        of_layer[layer] = sets_of_layer
     return PreparedTokens(of_layer, None if bias is None else masks[:, None, None], tuple(sets))
 
 
@@ -139,7 +140,7 @@ def _attend_folded(attn: Attention, hidden: Tensor, rows: Sequence[Folded]) -> T
 
 
 def _name(states: Tensor) -> bytes:
-    return hashlib.sha256(states.contiguous().view(torch.uint8).numpy()).digest()
+    return hashlib.sha256(states.contiguous().view(torch.uint8).numpy().data).digest()
 
 
 def _fold(attn: Attention, tokens: Tensor) -> Folded:

@@ -12,7 +12,7 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
-    count: int
+    count: int  # type: ignore[assignment]  # reports have this name; tuple.count, which it hides, nobody calls
 
 
 def bootstrap_interval(

@@ -44,4 +44,4 @@ def frechet_distance(reference: np.ndarray, generated: np.ndarray) -> float:
 def _root(features: np.ndarray) -> np.ndarray:
     """(min(N, D), D) matrix R with R'R = the covariance of the features; QR keeps it small when N > D."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    return np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred
+    return np.asarray(np.linalg.qr(centred, mode="r")) if len(centred) > centred.shape[1] else centred

@@ -1,6 +1,6 @@
 """Computes the small audio autoencoder (patch_autoencoder.py) from the train split's sounds.
 
-Shapes: T mel frames, M mel bins.
+Legend: T mel frames, M mel bins.
 """
 
 import time

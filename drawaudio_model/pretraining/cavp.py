@@ -207,7 +207,9 @@ class Corpus:
 
 def read_corpus(clips: TrainClips, keys: list[str], image_size: int, kinds: list[str]) -> Corpus:
     """Frames at the model's size, and Diff-Foley's spectrograms; a view of every clip and of every thing."""
-    frames, spectrograms, views = [], [], []
+    frames: list[np.ndarray] = []
+    spectrograms: list[Tensor] = []
+    views: list[View] = []
     for clip, key in enumerate(counted(keys, "read frames and sounds")):
         frames.append(clips.frames(key, image_size))
         truth = clips.truth(key)
@@ -246,6 +248,9 @@ class Questions(nn.Module):
         width: D.
         corpus: what is learnt from; its mean and deviation become the unit of the bands.
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, width: int, corpus: Corpus) -> None:
         super().__init__()
@@ -395,11 +400,11 @@ def _second_stage(
         sounds = sounds.to(device)
         video = model.encode_video(frames.to(device), normalize=False)  # (B N, V, D)
         sound = model.encode_spectrogram(sounds, normalize=False)
-        pooled = [
+        seen, heard = (
             functional.normalize(part.amax(dim=1), dim=-1).unflatten(0, (config.views, config.windows))
             for part in (video, sound)
-        ]
-        contrast = contrastive_loss(*pooled, model.logit_scale, config.temporal_weight).total
+        )
+        contrast = contrastive_loss(seen, heard, model.logit_scale, config.temporal_weight).total
         return contrast + config.label_weight * questions.loss(views, video, sound, sounds)
 
     return loss_of_step
@@ -418,6 +423,7 @@ def standardise(
 
     What all clips share would make every cosine nearly one, and each encoder has its own share.
     """
+    assert model.spec_encoder is not None, "CAVP learns with its audio encoder"
     model.eval()
     _, frames, sounds = corpus.draw(random, STANDARD_VIEWS, 1, config.window_frames)
     for layer, features in (

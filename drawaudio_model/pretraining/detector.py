@@ -261,7 +261,7 @@ def choose_name(thing: Thing, random: np.random.Generator) -> str:
     return thing.phrase if random.random() < 0.5 else str(random.choice(thing.names))
 
 
-def cut_crops(frames: np.ndarray, places: list[tuple[int, tuple[float, float, float, float]]], size: int) -> Tensor:
+def cut_crops(frames: np.ndarray, places: list[tuple[int, Thing]], size: int) -> Tensor:
     """Crops of boxes as CLIP's picture tower wants them, (K, 3, size, size), normalised."""
     numbers = sorted({frame for frame, _ in places})
     pictures = torch.from_numpy(frames[numbers]).permute(0, 3, 1, 2).float() / 255
@@ -285,14 +285,14 @@ def save_clip(model: nn.Module, folder: Path, config: DetectorConfig) -> None:
 
 
 @torch.no_grad()
-def encode_phrases(model: nn.Module, phrases: list[str], folder: Path) -> Tensor:
+def encode_phrases(model: Any, phrases: list[str], folder: Path) -> Tensor:
     """Text features of length 1, (len(phrases), D), with the tokenizer of the CLIP folder."""
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder.resolve()}")
     device = next(model.parameters()).device
     return model.encode_text(tokenizer(phrases).to(device), normalize=True)
 
 
-def build_world_model(config: DetectorConfig) -> nn.Module:
+def build_world_model(config: DetectorConfig) -> Any:
     """YOLO-World v2 of ultralytics at the given width and depth, untrained."""
     world_model = import_world_model()
     from ultralytics.utils import ROOT, YAML
@@ -384,7 +384,7 @@ def ask_for(things: list[Thing], vocabulary: list[str], count: int, random: np.r
     return names + names[:1] * (count - len(names))
 
 
-def save_world_model(model: nn.Module, path: Path, image_size: int) -> None:
+def save_world_model(model: Any, path: Path, image_size: int) -> None:
     """An ultralytics checkpoint (half precision, as theirs); `YOLOWorld(path)` opens it too."""
     model = deepcopy(model).cpu().half()
     model.criterion = None

@@ -1,6 +1,6 @@
 """What the small backbones' trainings share: the clips they read, one optimiser loop, the folder they leave.
 
-Shapes: N clips, V video frames, H/W pixels.
+Legend: N clips, V video frames, H/W pixels.
 """
 
 import io
@@ -95,7 +95,9 @@ class TrainClips:
         """(samples,) float32 of the clip's things sounding without a pause, which curves drawn by hand shape; none where the
         clip's source makes none."""
         reader = self._readers.get(("raw_clips", key))
-        names = [name for name in reader.members(key) if name.startswith("material")] if reader else []
+        if reader is None:
+            return []
+        names = [name for name in reader.members(key) if name.startswith("material")]
         return [decode_flac(reader.member(key, name)) for name in sorted(names)]
 
     def frames(self, key: str, size: int, *, step: int = 1) -> np.ndarray:

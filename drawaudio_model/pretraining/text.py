@@ -428,7 +428,8 @@ def text_vectors(
         text = conditioner(texts[start : start + batch_size])
         vectors = (text.clap, mean_states(text.t5, text.t5_mask), text.gpt.flatten(1))
         parts.append([functional.normalize(part, dim=1).cpu() for part in vectors])
-    return tuple(torch.cat(same) for same in zip(*parts, strict=True))
+    clap, t5, gpt = (torch.cat(same) for same in zip(*parts, strict=True))
+    return clap, t5, gpt
 
 
 def draw_similarity(conditioner: TextConditioner, pairs: Pairs, path: Path, *, clips: int = 16) -> None:

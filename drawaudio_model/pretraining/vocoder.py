@@ -3,7 +3,7 @@
 What an autoencoder rebuilds is blurred, and the pipeline vocodes nothing else; so half of the examples are rebuilt mels
 with the real sound's spectrum as target, and the vocoder learns to sharpen.
 
-Shapes: N clips, B batch, T mel frames, M mel bins, K frequency bins of the STFT.
+Legend: N clips, B batch, T mel frames, M mel bins, K frequency bins of the STFT.
 """
 
 from dataclasses import dataclass
@@ -198,7 +198,8 @@ def compare(
     mels = {"true": log_mel(waveforms)}
     if autoencoder is not None:
         mels["rebuilt"] = reconstruct(autoencoder, mels["true"])
-    rows, figures = {"real sound": mels["true"][0]}, {}
+    rows = {"real sound": mels["true"][0]}
+    figures: dict[str, Any] = {}
     for kind, given in mels.items():
         rows |= {"rebuilt by the autoencoder": given[0]} if kind == "rebuilt" else {}
         for name, method in (("vocoder", vocoder), ("griffin_lim", GriffinLimVocoder())):

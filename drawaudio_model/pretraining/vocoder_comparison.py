@@ -1,6 +1,6 @@
 """How near a vocoder's sound comes to the real one, and in what time, beside Griffin-Lim's.
 
-Shapes: B clips, T mel frames, M mel bins, K frequency bins of an STFT.
+Legend: B clips, T mel frames, M mel bins, K frequency bins of an STFT.
 """
 
 import time

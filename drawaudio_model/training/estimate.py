@@ -21,15 +21,11 @@ from torch import Tensor
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, MEL_BINS, MEL_FRAMES, VIDEO_FRAMES
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards, training_batches
-from drawaudio_model.training.denoiser import (
-    NOISE_SCHEDULE,
-    Denoiser,
-    NullText,
-    build_denoiser,
-    diffusion_noise,
-    noise_loss,
-)
+from drawaudio_model.denoiser import Denoiser
+from drawaudio_model.text import TextConditions
+from drawaudio_model.training.objective import NOISE_SCHEDULE, diffusion_noise, noise_loss
 from drawaudio_model.training.optimizers import MOMENTS, make_optimizer
+from drawaudio_model.training.parts import Shapes, build_denoiser
 
 MEASURED_STEPS = 3
 """Timed steps, after one that is not timed; their median counts."""
@@ -37,14 +33,6 @@ CPU_MICRO_BATCH = 4
 """Samples of a measured step on a CPU, at most: more take long and say the same."""
 PUBLISHED = {"channels": 8, "compression": 4, "cavp": 512, "t5": 1024, "gpt": 768, "tokens": 24}
 """Shapes of the published backbones' features; captions have about 24 T5 tokens."""
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """What `build_denoiser` asks of the shards, where there are none."""
-
-    latent_shape: tuple[int, int, int]
-    widths: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -98,7 +86,7 @@ def estimate(
     found = TrainingShards(shards) if shards is not None else None
     device = accelerator.device
     width = min(config.micro_batch_size, CPU_MICRO_BATCH) if device.type == "cpu" else config.micro_batch_size
-    shapes = found or _published_shapes()
+    shapes: Shapes | TrainingShards = _published_shapes() if found is None else found
     denoiser = _denoiser(config, backbones, shapes).to(device)
     batches = _real_batches(config, found, width) if found else _random_batches(shapes, width)
     seconds = _measure(config, denoiser, batches, shapes, accelerator)
@@ -143,7 +131,7 @@ def _real_batches(config: TrainConfig, shards: TrainingShards, width: int) -> It
     return training_batches(shards, batch_size=width, seed=config.seed, null_rates=config.null_rates())
 
 
-def _random_batches(shapes: Shapes, width: int) -> Iterator[TrainingBatch]:
+def _random_batches(shapes: Shapes | TrainingShards, width: int) -> Iterator[TrainingBatch]:
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> Tensor:
@@ -178,7 +166,11 @@ def _measure(
 ) -> float:
     """Median seconds of forward, backward and optimiser step of one micro-batch."""
     device, widths = accelerator.device, shapes.widths
-    null_text = NullText(torch.zeros(1, widths["t5"], device=device), torch.zeros(8, widths["gpt"], device=device))
+    null_text = TextConditions(
+        t5=torch.zeros(1, 1, widths["t5"]),
+        t5_mask=torch.ones(1, 1, dtype=torch.bool),
+        gpt=torch.zeros(1, 8, widths["gpt"]),
+    ).to(device)
     learning = [value for value in denoiser.parameters() if value.requires_grad]
     optimizer = make_optimizer(replace(config, learning_rate=0.0), learning)
     schedule = DDPMScheduler(**NOISE_SCHEDULE | {"prediction_type": config.prediction})

@@ -1,6 +1,6 @@
 """The loop of optimiser steps: averaged weights, learning rate, checkpoints, validation.
 
-Shapes: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
+Legend: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
 """
 
 import json
@@ -25,20 +25,15 @@ from drawaudio_model.dataset import (
     micro_batches_per_step,
     training_batches,
 )
+from drawaudio_model.denoiser import Denoiser
 from drawaudio_model.levels.full_scale import fit_sounds
 from drawaudio_model.progress import Reporter
+from drawaudio_model.text import TextConditions
 from drawaudio_model.thread_choice import ThreadChoice, chosen_threads
 from drawaudio_model.training.checkpoint import keep_lines, newest_checkpoint, save_checkpoint
 from drawaudio_model.training.curves import plot_learning_curves
-from drawaudio_model.training.denoiser import (
-    NOISE_SCHEDULE,
-    Denoiser,
-    NullText,
-    diffusion_noise,
-    min_snr_weights,
-    noise_loss,
-)
 from drawaudio_model.training.logs import Logs
+from drawaudio_model.training.objective import NOISE_SCHEDULE, diffusion_noise, min_snr_weights, noise_loss
 from drawaudio_model.training.optimizers import make_optimizer
 from drawaudio_model.training.sounds import AudioSamples
 
@@ -95,7 +90,7 @@ class Training:
         shards: TrainingShards,
         validation: TrainingShards | None,
         denoiser: Denoiser,
-        null_text: NullText,
+        null_text: TextConditions,
         scaling_factor: float,
         folder: Path,
         accelerator: Accelerator,
@@ -111,7 +106,7 @@ class Training:
         self.width = min(config.micro_batch_size, max(1, config.batch_size // accelerator.num_processes))
         self.micro_batches = micro_batches_per_step(config.batch_size, self.width, accelerator.num_processes)
         denoiser.to(accelerator.device)
-        self.null_text = NullText(null_text.t5.to(accelerator.device), null_text.gpt.to(accelerator.device))
+        self.null_text = null_text.to(accelerator.device)
         self.parameters = {name: value for name, value in denoiser.named_parameters() if value.requires_grad}
         self.average = MovingAverage(self.parameters, config.ema_decay)
         self.optimizer = make_optimizer(config, self.parameters.values())

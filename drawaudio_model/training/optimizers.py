@@ -92,7 +92,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def equal_singular_values(matrices: Tensor) -> Tensor:
-    """(N, R, C) matrices with the singular vectors of those given and singular values near 1, in float32, on a GPU in bfloat16."""
+    """(N, R, C) matrices with the singular vectors of those given and singular values near 1; float32, on a GPU bfloat16."""
     work = matrices.bfloat16() if matrices.device.type == "cuda" else matrices.float()
     work = work / work.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     upright = work.shape[-2] > work.shape[-1]

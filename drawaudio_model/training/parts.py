@@ -1,19 +1,35 @@
-"""The frozen backbones that a training reads, and the pipeline that it leaves."""
+"""The networks of a run: what learns, the frozen backbones that it reads, and the pipeline that it leaves."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from diffusers import DDIMScheduler
 
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.config import TrainConfig
+from drawaudio_model.dataset import TrainingShards
+from drawaudio_model.denoiser import Denoiser
 from drawaudio_model.generation.candidates import published_front_end
+from drawaudio_model.loudness_control import LoudnessControl
+from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
 from drawaudio_model.patch_autoencoder import load_autoencoder
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.text import TextConditioner
-from drawaudio_model.training.denoiser import NOISE_SCHEDULE, Denoiser, NullText
+from drawaudio_model.text import TextConditioner, TextConditions
+from drawaudio_model.training.objective import NOISE_SCHEDULE
 from drawaudio_model.training_domain import TrainingDomain
+from drawaudio_model.unet import ORIGINAL_HEADS, DrawAudioUNet
 from drawaudio_model.vocoder import load_vocoder
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What `build_denoiser` asks of the shards, where there are none."""
+
+    latent_shape: tuple[int, int, int]
+    widths: dict[str, int]
 
 
 def check_backbones(config: TrainConfig, backbones: Path) -> None:
@@ -30,11 +46,71 @@ def check_backbones(config: TrainConfig, backbones: Path) -> None:
             )
 
 
-def load_null_text(backbones: Path) -> NullText:
-    """The embeddings of ""."""
+def load_null_text(backbones: Path) -> TextConditions:
+    """The embeddings of one text, ""."""
     null = TextConditioner.from_pretrained(backbones / "text_encoders").null()
     length = int(null.t5_mask[0].sum())
-    return NullText(t5=null.t5[0, :length].float().clone(), gpt=null.gpt[0].float().clone())
+    return TextConditions(
+        t5=null.t5[:, :length].float().clone(), t5_mask=null.t5_mask[:, :length].clone(), gpt=null.gpt.float().clone()
+    )
+
+
+def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards | Shapes) -> Denoiser:
+    """What learns in a run: its networks, seeded, with the weights selected that shall learn.
+
+    Raises:
+        ValueError: when a run that starts from AudioLDM2 finds no `unet` folder among the backbones.
+    """
+    channels, frames, _ = shards.latent_shape
+    widths = shards.widths
+    torch.manual_seed(config.seed)
+    if config.unet_channels is None:
+        unet = DrawAudioUNet.from_audioldm2(
+            backbones / "unet",
+            video_attention_dim=config.video_width,
+            attention_head_dim=ORIGINAL_HEADS if config.base_heads == "original" else None,
+        )
+    else:
+        plain, deeper = config.unet_plain_levels, len(config.unet_channels) - config.unet_plain_levels
+        unet = DrawAudioUNet(
+            sample_size=frames,
+            in_channels=channels,
+            out_channels=channels,
+            down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * deeper,
+            up_block_types=("CrossAttnUpBlock2D",) * deeper + ("UpBlock2D",) * plain,
+            block_out_channels=config.unet_channels,
+            layers_per_block=config.unet_layers_per_block,
+            norm_num_groups=min(32, config.unet_channels[0] // 4),
+            cross_attention_dim=(None, widths["gpt"], widths["t5"]),
+            attention_head_dim=config.unet_heads,
+            video_attention_dim=config.video_width,
+        )
+    mask_attention = MaskAttention(
+        cavp_dim=widths["cavp"],
+        width=config.video_width,
+        bias=config.mask_bias,
+        bias_start=config.mask_bias_start,
+        gate=config.mask_gate,
+        positions_follow=config.positions_follow,
+        feature_scale=math.sqrt(widths["cavp"]) if config.unit_cavp else 1.0,
+        null_video=config.null_video,
+    )
+    if config.video_projection == "diff_foley":
+        mask_attention.load_diff_foley_projection(backbones / "diff_foley" / "ldm_epoch240.ckpt")
+    for part in (mask_attention.projection, mask_attention.position):
+        part.requires_grad_(config.video_projection_learns)
+    control = LoudnessControl(
+        latent_frames=frames,
+        latent_channels=channels,
+        mode=config.loudness_mode,
+        hidden_widths=config.loudness_widths,
+        signal_scale=config.loudness_scale,
+        zero_start=config.loudness_zero_start,
+    )
+    unet.select_trainable(config.trainable)
+    if config.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    return Denoiser(unet, mask_attention, control, config.loudness_branches).train()
 
 
 def build_pipeline(

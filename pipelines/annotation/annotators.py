@@ -8,7 +8,7 @@ asset makes one for a run and asks `identity` first, and where all shards are fi
 `identity` enters the fingerprint of the shards: JSON-able, and another one whenever the same clip could be described otherwise
 (weights, versions, settings).
 
-Shapes: N versions of a clip's frames, V video frames, H/W pixels, D feature width.
+Legend: N versions of a clip's frames, V video frames, H/W pixels, D feature width.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class Captioner(Protocol):
     """Proposes captions for clips that came with a label only."""
 
-    identity: Any
+    @property
+    def identity(self) -> Any: ...
 
     def candidates(
         self, labels: Sequence[str], waveforms: Sequence[np.ndarray], pictures: Sequence[np.ndarray]
@@ -50,7 +51,8 @@ class Captioner(Protocol):
 class PhraseFinder(Protocol):
     """Finds the visible things that a caption names."""
 
-    identity: Any
+    @property
+    def identity(self) -> Any: ...
 
     def phrases(self, captions: Sequence[str]) -> list[list[str]]:
         """One list of phrases such as "dog" or "tin roof" a caption, in order of appearance; empty where it names none."""
@@ -59,7 +61,8 @@ class PhraseFinder(Protocol):
 class Detector(Protocol):
     """Finds the boxes of the things that phrases name; masks are rasterised from them."""
 
-    identity: Any
+    @property
+    def identity(self) -> Any: ...
 
     def detect(
         self,
@@ -82,7 +85,8 @@ class Detector(Protocol):
 class VideoEncoder(Protocol):
     """Turns frames into the features that the model hears the video by; a model must generate with the one it learnt with."""
 
-    identity: Any
+    @property
+    def identity(self) -> Any: ...
 
     def encode(self, clips: Sequence[np.ndarray]) -> list[np.ndarray]:
         """(N, V, D) float16 of each clip's (N, V, H, W, 3) uint8 RGB; clips differ in size, N and V do not."""
@@ -107,7 +111,9 @@ def pick_phrase_finder(settings: AnnotationSettings) -> PhraseFinder:
     Raises:
         ValueError: when there is no factory of that name.
     """
-    return _plugin("phrase_finder", settings.phrase_finder) if settings.phrase_finder else NounPhraseChunker()
+    if settings.phrase_finder:
+        return _plugin("phrase_finder", settings.phrase_finder)
+    return NounPhraseChunker()
 
 
 def pick_detector(settings: AnnotationSettings, backbone: Callable[[], "WorldDetector"]) -> Detector:

@@ -38,10 +38,13 @@ class CaptionModelFolders:
         Raises:
             ValueError: when one is not there and cannot be fetched.
         """
-        ids = {"audio": settings.audio_captioner, "image": settings.image_captioner, "scorer": settings.caption_scorer}
-        folders = {part: fetch(by_id(name), models) if name or part == "scorer" else None for part, name in ids.items()}
-        sha256 = {name: recorded_sha256(by_id(name), models) for name in ids.values() if name}
-        return cls(**folders, sha256=sha256)
+        audio, image, scorer = settings.audio_captioner, settings.image_captioner, settings.caption_scorer
+        return cls(
+            audio=fetch(by_id(audio), models) if audio else None,
+            image=fetch(by_id(image), models) if image else None,
+            scorer=fetch(by_id(scorer), models),
+            sha256={name: recorded_sha256(by_id(name), models) for name in (audio, image, scorer) if name},
+        )
 
 
 class CaptionModels:
@@ -58,7 +61,8 @@ class CaptionModels:
         )
 
         self.device, self.audio_prompt = device(), audio_prompt
-        self.audio = self.image = None
+        self.audio: Any = None
+        self.image: Any = None
         if folders.audio is not None:
             self.audio = AutoModelForSpeechSeq2Seq.from_pretrained(folders.audio).eval().to(self.device)
             self.audio_features = AutoFeatureExtractor.from_pretrained(folders.audio)

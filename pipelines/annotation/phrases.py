@@ -9,7 +9,7 @@ plurals made singular (a detector's vocabulary is singular: "birds" -> "bird", "
 Limits of the default: it does not parse. Whether "drills" is a thing or an action is decided from the word before it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -111,7 +111,7 @@ def _tables() -> Tables:
 
 
 @lru_cache(maxsize=1)
-def _tokenizer() -> "Language":
+def _tokenizer() -> "Callable[[str], Doc]":
     from spacy.lang.en import English
 
     return English().tokenizer

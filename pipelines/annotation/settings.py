@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pipelines.profiles import data_root
 
@@ -55,7 +55,7 @@ class AnnotationSettings:
             ValueError: for a value that cannot be.
         """
         found = os.environ if environment is None else environment
-        values = {field.name: found.get(PREFIX + field.name.upper(), field.default) for field in fields(cls)}
+        values: dict[str, Any] = {field.name: found.get(PREFIX + field.name.upper(), field.default) for field in fields(cls)}
         try:
             values["detector_confidence"] = float(values["detector_confidence"])
         except ValueError:

@@ -89,10 +89,10 @@ def recipe(root: Path, captioner: Captioner | None = None) -> ShardRecipe:
             else:
                 text = f"{key} has no caption; add a row for its file to the captions CSV"
                 yield key, Rejection(key, "no_caption", text)
-        if chosen:
-            yield from propose(chosen, upstream["clip_media"])
+        if chosen and captioner is not None:
+            yield from propose(captioner, chosen, upstream["clip_media"])
 
-    def propose(keys: list[str], media: ShardReader) -> Iterator[tuple[str, Members]]:
+    def propose(captioner: Captioner, keys: list[str], media: ShardReader) -> Iterator[tuple[str, Members]]:
         found = captioner.candidates(
             [label_sentence(rows[key].label) for key in keys],
             [read_waveform(media, key) for key in keys],

@@ -78,7 +78,7 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
         drawn = shard.startswith("train") and profile.drawn_variants > 0
         return ShardReader(root / "clip_media", shard).keys if drawn else []
 
-    settings = {folder.name: backbone_sha256(folder) for folder in folders}
+    settings: dict[str, str | int] = {folder.name: backbone_sha256(folder) for folder in folders}
     settings |= {"variants": profile.drawn_variants, "seed": profile.seed}
     return ShardRecipe(
         "drawn_instructions",
@@ -225,7 +225,7 @@ def things(key: str, upstream: dict[str, ShardReader]) -> list[Thing]:
     ]
     for number, thing in enumerate(truth.objects if truth else ()):
         own = sound(thing.stem_member)
-        if number != truth.target and own is not None and thing.wordings:
+        if truth is not None and number != truth.target and own is not None and thing.wordings:
             found.append(Thing(own, sound(thing.material_member), list(thing.wordings), np.array(thing.boxes)))
     return found
 

@@ -117,9 +117,9 @@ def ledger_rows(root: Path, shard: str) -> list[LedgerRow]:
         for row in manifest.rejected if manifest else ():
             ended.setdefault(row.key, (stage, row.reason, row.message))
     # A shard's manifest knows its first round only, the ledger what a later one has met.
-    for row in read_raw_ledger(root, base_shard(shard)):
-        if row.reason and ended.get(row.key, ("",))[0] == "raw_clips":
-            ended[row.key] = ("raw_clips", row.reason, row.message)
+    for later in read_raw_ledger(root, base_shard(shard)):
+        if later.reason and ended.get(later.key, ("",))[0] == "raw_clips":
+            ended[later.key] = ("raw_clips", later.reason, later.message)
     rows = []
     for key, clip in read_clip_list(root, shard).items():
         if late.get(key, base_shard(shard)) != shard:
@@ -203,5 +203,5 @@ def _samples_decode(root: Path, names: list[str]) -> dg.AssetCheckResult:
             except ValueError as error:
                 broken[key] = str(error)
         reader.close()
-    metadata = {"checked_samples": checked, "broken": dg.MetadataValue.json(broken)}
+    metadata: dict[str, Any] = {"checked_samples": checked, "broken": dg.MetadataValue.json(broken)}
     return dg.AssetCheckResult(check_name="samples_decode", passed=not broken, metadata=metadata)

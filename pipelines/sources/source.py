@@ -54,15 +54,23 @@ class Listing:
 class ClipSource(Protocol):
     """Where clips come from."""
 
-    has_truth: bool
-    """Whether every raw clip carries a `truth.json`: boxes are checked, the control benchmark runs, and the object detector
-    learns on the clips themselves instead of on a rendered world beside them."""
-    takedowns: re.Pattern[str] | None
-    """What a line of its exclude list looks like; None: nothing is ever taken back."""
-    download_pool: str | None
-    """Dagster pool of raw_clips, for a source that must not be asked by two steps at once."""
-    evaluated_splits: tuple[str, ...]
-    """The evaluation takes the first of these that has clips."""
+    @property
+    def has_truth(self) -> bool:
+        """Whether every raw clip carries a `truth.json`: boxes are checked, the control benchmark runs, and the object detector
+        learns on the clips themselves instead of on a rendered world beside them."""
+
+    @property
+    def takedowns(self) -> re.Pattern[str] | None:
+        """What a line of its exclude list looks like; None: nothing is ever taken back."""
+
+    @property
+    def download_pool(self) -> str | None:
+        """Dagster pool of raw_clips, for a source that must not be asked by two steps at once."""
+
+    @property
+    def evaluated_splits(self) -> tuple[str, ...]:
+        """The evaluation takes the first of these that has clips."""
+
 
     def list_clips(self, profile: Profile, taken_back: frozenset[str] = frozenset()) -> Listing:
         """The profile's clips, before any media are made or fetched.

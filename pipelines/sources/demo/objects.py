@@ -15,12 +15,14 @@ on the kind:
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS
 from pipelines.sources.demo.drawing import Point
 
+Moments = TypeVar("Moments", float, np.ndarray)
 KINDS = ("ball", "bell", "drum", "car", "bird", "rain", "siren", "clock")
 
 FIRST_SECONDS = 0.3
@@ -38,7 +40,7 @@ class Event:
     level: float
     """In (0, 1]; the strongest event of an object has 1."""
 
-    def progress(self, seconds: float) -> float:
+    def progress(self, seconds: Moments) -> Moments:
         """How far the event has come: 0 at its start, 1 at its end."""
         return (seconds - self.start_seconds) / (self.end_seconds - self.start_seconds)
 

@@ -169,6 +169,11 @@ def _fit(
     return float(left), float(top), float(left + width), float(top + height)
 
 
+
+def _rounded(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:
+    return round(float(x1), 5), round(float(y1), 5), round(float(x2), 5), round(float(y2), 5)
+
+
 def render_clip(clip: DemoClip) -> RenderedClip:
     """Draw, synthesise and encode one clip; equal clips give equal bytes.
 
@@ -187,7 +192,7 @@ def render_clip(clip: DemoClip) -> RenderedClip:
                 colour=thing.colour,
                 active=thing.active,
                 stem=place if thing.active else None,
-                boxes=tuple(tuple(round(float(side), 5) for side in box) for box in boxes[place]),
+                boxes=tuple(_rounded(*box) for box in boxes[place]),
                 names=tuple(names_of(thing.kind, thing.colour)),
                 wordings=tuple(wordings[place]) if thing.active else (),
                 onsets_seconds=tuple(seconds for seconds, _ in starts),
@@ -234,6 +239,7 @@ def render_clips(clips: Sequence[DemoClip], *, processes: int) -> Iterator[Rende
 def _end_with_parent() -> None:
     """End this process when its parent is killed: a pool's process would wait for work for ever."""
     parent = parent_process()
+    assert parent is not None, "this is a pool's process"
 
     def wait() -> None:
         parent.join()

@@ -178,9 +178,11 @@ def classify(message: str, *, status: int | None = None, cause: str = "", warnin
     if by_words in ("rate_limited", "bot_check"):
         return CLASSES[by_words]
     # After the last retry yt-dlp keeps the status in its words only.
-    told = re.search(r"http error (\d{3})", text)
-    if status is not None or told:
-        return CLASSES[_by_status(status if status is not None else int(told[1]))]
+    stated = re.search(r"http error (\d{3})", text)
+    if status is None and stated:
+        status = int(stated[1])
+    if status is not None:
+        return CLASSES[_by_status(status)]
     if by_words in (None, "format", "removed") and any(
         needle in _plain(warning) for warning in warnings for needle in _BREAKING_WARNINGS
     ):

@@ -107,6 +107,7 @@ def _probe_whole(source: Path) -> Probe:
         # What came is useless, now and for the next attempt.
         source.unlink()
         raise Refused(fault)
+    assert isinstance(facts, Probe)
     return facts
 
 

@@ -134,8 +134,8 @@ def as_columns(facts: Probe) -> dict[str, float | int | str]:
 
 def _measure(container: av.container.InputContainer) -> Probe:
     streams = {stream.index: stream for stream in container.streams if _counts(stream)}
-    video = next((stream for stream in streams.values() if stream.type == "video"), None)
-    audio = next((stream for stream in streams.values() if stream.type == "audio"), None)
+    video = next((stream for stream in streams.values() if isinstance(stream, av.VideoStream)), None)
+    audio = next((stream for stream in streams.values() if isinstance(stream, av.AudioStream)), None)
     first: dict[int, float] = {}
     last: dict[int, float] = {}
     shown = hidden = 0
@@ -154,11 +154,13 @@ def _measure(container: av.container.InputContainer) -> Probe:
     def seconds(stream: av.stream.Stream | None) -> float:
         return last[stream.index] - first[stream.index] if stream is not None and stream.index in last else 0.0
 
-    both = video is not None and audio is not None and video.index in first and audio.index in first
+    offset = 0.0
+    if video is not None and audio is not None and video.index in first and audio.index in first:
+        offset = first[audio.index] - first[video.index]
     return Probe(
         video_seconds=seconds(video),
         audio_seconds=seconds(audio),
-        audio_offset_seconds=first[audio.index] - first[video.index] if both else 0.0,
+        audio_offset_seconds=offset,
         frames=shown,
         hidden_frames=hidden,
         declared_seconds=container.duration / av.time_base if container.duration else 0.0,

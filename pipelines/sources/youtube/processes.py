@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -50,16 +50,18 @@ class VideoProcesses:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
             start_new_session=True,
         )
+        assert self._parent.stdin is not None and self._parent.stdout is not None, "both are pipes"
+        self._requests, self._answers = self._parent.stdin, self._parent.stdout
         self._read = b""
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._parent.stdout, selectors.EVENT_READ)
+        self._selector.register(self._answers, selectors.EVENT_READ)
         return self
 
     def start(self, number: int, request: str, limit_seconds: float) -> None:
         """Start a video's process. `number` names it in `wait`; `request` is VideoRequest's JSON."""
         line = json.dumps({"number": number, "request": request, "limit_seconds": limit_seconds})
-        self._parent.stdin.write(line.encode() + b"\n")
-        self._parent.stdin.flush()
+        self._requests.write(line.encode() + b"\n")
+        self._requests.flush()
 
     def wait(self, timeout_seconds: float) -> list[Ended]:
         """Processes that ended, as soon as there is one; none after the timeout.
@@ -69,7 +71,7 @@ class VideoProcesses:
         """
         if not self._selector.select(max(0.0, timeout_seconds)):
             return []
-        got = os.read(self._parent.stdout.fileno(), 1 << 16)
+        got = os.read(self._answers.fileno(), 1 << 16)
         if not got:
             raise RuntimeError(
                 f"the process that starts downloads ended with status {self._parent.wait()}; its words stand above, "
@@ -83,13 +85,13 @@ class VideoProcesses:
     ) -> None:
         self._selector.close()
         with suppress(BrokenPipeError):
-            self._parent.stdin.close()
+            self._requests.close()
         try:
             self._parent.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self._parent.kill()
             self._parent.wait()
-        self._parent.stdout.close()
+        self._answers.close()
 
 
 @dataclass
@@ -149,7 +151,7 @@ def _load_all() -> None:
     gen_extractor_classes()
 
 
-def _fork(line: dict[str, object]) -> tuple[int, _Running]:
+def _fork(line: dict[str, Any]) -> tuple[int, _Running]:
     """Start a video's process; the returned pipe ends when it has."""
     ours, its = os.pipe()
     pid = os.fork()

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 PREFIX = "DRAWAUDIO_YOUTUBE_"
 
@@ -129,7 +129,7 @@ class DownloadSettings:
         return Path(self.state).expanduser()
 
 
-def _parse(name: str, value: str, kind: type) -> str | int | float:
+def _parse(name: str, value: str, kind: type) -> Any:
     try:
         return kind(value)
     except ValueError:
