@@ -176,3 +176,27 @@ def guided_noise(predictions: "Mapping[str, Tensor]", guidance: Guidance) -> "Te
             )
     first, *others = (weights[branch] * predictions[branch] for branch in branches)
     return sum(others, start=first)
+
+
+def dual_guidance(
+    eps_uncond: "Tensor | None",
+    eps_text: "Tensor | None",
+    eps_text_video: "Tensor | None",
+    s_text: float,
+    s_video: float,
+) -> "Tensor":
+    """Eq. (12) with its symbols as arguments; `guided_noise` with the paper's three branches.
+
+    Args:
+        eps_uncond: prediction without text and video, any shape; None where s_text + s_video is 1.
+        eps_text: prediction with the text only, same shape; None where s_text is 0.
+        eps_text_video: prediction with text and video, same shape; None where s_video is 0.
+        s_text: weight of the text.
+        s_video: weight of text and video together.
+
+    Raises:
+        ValueError: when a prediction with a weight is missing or has another shape.
+    """
+    named = {"uncond": eps_uncond, "text": eps_text, "text_video": eps_text_video}
+    predictions = {branch: prediction for branch, prediction in named.items() if prediction is not None}
+    return guided_noise(predictions, Guidance(s_text, s_video))
