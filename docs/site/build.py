@@ -201,7 +201,7 @@ def _title(path: Path) -> str:
 
 
 def _without_code(text: str) -> str:
-    return re.sub(r"^```\w*\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^<!--.*?-->$|^```\w*\n.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 @cache
