@@ -28,9 +28,9 @@ LOUDNESS_BRANCHES = ("all", "video")
 
 @dataclass(frozen=True, eq=False)
 class Visible:
-    """Which instructions are seen: on one branch (bool each), or in each of B samples ((B,) bool each, or one for all).
+    """The conditions that are visible: on one branch (bool each), or in each of B samples ((B,) bool each, or one for all).
 
-    What the UNet reads in place of those that are not, `denoiser.Denoiser` says.
+    `denoiser.Denoiser` says what the UNet reads in place of the others.
     """
 
     text: "bool | Tensor"
@@ -39,7 +39,7 @@ class Visible:
     mask: "bool | Tensor" = True
 
     def on(self, branch: "Visible") -> "Visible":
-        """What samples of this kind see on a branch."""
+        """The conditions that these samples see on a branch."""
         return Visible(
             text=self.text & branch.text,
             video=self.video & branch.video,
@@ -48,7 +48,7 @@ class Visible:
         )
 
     def limited(self, loudness_branches: str) -> "Visible":
-        """What a model of this setting sees: with "video", no loudness signal where there is no video."""
+        """The same for a model with this setting: under "video", the loudness signal is hidden wherever the video is."""
         return self if loudness_branches == "all" else replace(self, loudness=self.loudness & self.video)
 
 
@@ -63,7 +63,7 @@ BRANCHES = {
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly text, video and loudness steer.
+    """Weights of text, video and loudness.
 
     Args:
         text: s_text of Eq. (12). None: the model's own, like the other two; `resolved` puts it there.
