@@ -989,7 +989,7 @@ MUTATIONS = (
     Mutation(
         "drawaudio_model/decoding/reading.py",
         "            picture.repeat(packet)  # A decoder would take it for the end of all.",
-        "            _feed(track, packet)",
+        "            _feed(fed, packet)",
         "an empty packet ends the picture",
         "tests/test_decoding_lengths.py -k no_bytes",
     ),
