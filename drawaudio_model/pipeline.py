@@ -308,11 +308,11 @@ class DrawAudioPipeline(DiffusionPipeline):
         texts = self.text([prompt or "", negative_prompt or ""])
         text, negative = texts.select([0]), texts.select([1])
         if self.domain is not None:
-            said = [
+            strange = [
                 self.domain.notice_of_words(prompt, text.clap[0]) if prompt else None,
                 self.domain.notice_of_pictures(picture.frames) if picture else None,
             ]
-            notices += [sentence for sentence in said if sentence]
+            notices += [sentence for sentence in strange if sentence]
         conditions = self.conditions(
             text,
             negative,

@@ -44,9 +44,13 @@ class Mutation:
 GUIDANCE, PIPELINE, DENOISER = (f"drawaudio_model/{name}.py" for name in ("guidance", "pipeline", "denoiser"))
 SAMPLING = "drawaudio_model/generation/sampling.py"
 MASK_ATTENTION, LOUDNESS_CONTROL = "drawaudio_model/mask_attention.py", "drawaudio_model/loudness_control.py"
-LOUDNESS, MEL, MASKS, CAVP, TEXT = (f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp", "text"))
+LOUDNESS, MEL, MASKS, CAVP, TEXT = (
+    f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp", "text")
+)
 SHARD, DATASET = (f"drawaudio_model/{name}.py" for name in ("shard", "dataset"))
-OBJECTIVE, TRAINING_LOOP, TRAINING_PARTS = (f"drawaudio_model/training/{name}.py" for name in ("objective", "loop", "parts"))
+OBJECTIVE, TRAINING_LOOP, TRAINING_PARTS = (
+    f"drawaudio_model/training/{name}.py" for name in ("objective", "loop", "parts")
+)
 EVALUATE, CONTROL = (f"drawaudio_model/{name}.py" for name in ("evaluate", "control"))
 SAMPLE_SOUNDS, CONTROL_ROWS = (f"drawaudio_model/evaluation/{name}.py" for name in ("sample_sounds", "control_rows"))
 SIGNAL_TESTS = "tests/test_pipeline_signal.py"
@@ -989,7 +993,7 @@ MUTATIONS = (
     Mutation(
         "drawaudio_model/decoding/reading.py",
         "            picture.repeat(packet)  # A decoder would take it for the end of all.",
-        "            _feed(track, packet)",
+        "            _feed(fed, packet)",
         "an empty packet ends the picture",
         "tests/test_decoding_lengths.py -k no_bytes",
     ),

@@ -85,13 +85,17 @@ def test_equal_sounds_give_equal_folders_and_either_class_loads(mels: torch.Tens
     assert isinstance(load_autoencoder(tmp_path / "kl"), AutoencoderKL) and compression(other) == 4
     config = tmp_path / "kl" / "config.json"
     config.write_text(config.read_text().replace("AutoencoderKL", "VQModel"))
-    with pytest.raises(ValueError, match="kl holds a VQModel, expected one of PatchAutoencoder, AutoencoderKL; materialize"):
+    with pytest.raises(
+        ValueError, match="kl holds a VQModel, expected one of PatchAutoencoder, AutoencoderKL; materialize"
+    ):
         load_autoencoder(tmp_path / "kl")
 
 
 def test_what_does_not_fit_is_named(mels: torch.Tensor) -> None:
     model = fit_patches(mels, patch=8, latent_channels=4)
-    with pytest.raises(ValueError, match=r"log-mels have shape \(6, 1, 77, 64\), expected \(B, 1, T, 64\) with T a multiple"):
+    with pytest.raises(
+        ValueError, match=r"log-mels have shape \(6, 1, 77, 64\), expected \(B, 1, T, 64\) with T a multiple"
+    ):
         model.encode(mels[:, None, :77])
     with pytest.raises(ValueError, match="latent_channels is 65, expected 1 to 64 with patches of 8 x 8"):
         fit_patches(mels, patch=8, latent_channels=65)
