@@ -422,7 +422,9 @@ def bound_sounds(
         "noise": {key: noise_of_curve(scene.curve(BOUNDS["noise"])) for key, scene in scenes.items()},
         "noise_drawn": {key: noise_of_curve(curve) for key, curve in drawn.items()},
         "mean_drawn": {key: follow_curve(mean, curve, max_boost_db=MAX_BOOST_DB) for key, curve in drawn.items()},
-        "other_drawn": {key: follow_curve(others[key], curve, max_boost_db=MAX_BOOST_DB) for key, curve in drawn.items()},
+        "other_drawn": {
+            key: follow_curve(others[key], curve, max_boost_db=MAX_BOOST_DB) for key, curve in drawn.items()
+        },
     }
 
 
