@@ -133,7 +133,7 @@ def draw_reconstructions(mels: torch.Tensor, rebuilt: torch.Tensor, path: Path, 
 
 
 def draw_patterns(model: PatchAutoencoder, path: Path) -> None:
-    """What each latent channel adds to a patch, time to the right, the most important first, as PNG."""
+    """The patch that each latent channel adds, time to the right, the most important first, as PNG."""
     from matplotlib.figure import Figure
 
     basis = model.basis.detach().reshape(-1, model.config.patch, model.config.patch)

@@ -1,4 +1,4 @@
-"""What the small backbones' trainings share: the clips they read, one optimiser loop, the folder they leave.
+"""Parts that the small backbones' trainings share: the clips, the optimiser loop, the pictures of a loss.
 
 Legend: N clips, V video frames, H/W pixels.
 """
@@ -125,7 +125,7 @@ def read_jpeg(content: bytes, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fit:
-    """What an optimiser loop did."""
+    """The result of an optimiser loop."""
 
     steps: int
     losses: list[float]
