@@ -47,7 +47,7 @@ class Conditions:
     loudness: Tensor
     """(B, P) loudness signal."""
     present: Visible
-    """Which of these conditions each sample has: (B,) bool each, or one bool for all. Missing ones are not read."""
+    """The conditions that each sample has: (B,) bool each, or one bool for all. Missing ones are not read."""
     start_seconds: Tensor | int = 0
     """Seconds of the clip at which V and P begin, (B,) or one for all."""
 

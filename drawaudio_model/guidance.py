@@ -1,4 +1,4 @@
-"""Classifier-free guidance: how strongly text, video and loudness steer the sampling.
+"""Classifier-free guidance by text, video and loudness.
 
 One step evaluates the UNet on up to four branches, the rows of BRANCHES: `uncond` with the null text and the null video,
 `text` with the text and the null video, `text_video` with both, and, where the loudness signal shall steer more strongly

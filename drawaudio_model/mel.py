@@ -108,7 +108,7 @@ def mel_filters() -> np.ndarray:
 
 
 class Vocoder(Protocol):
-    """What turns a log-mel (B, T, M) into a waveform (B, samples): `SpectralVocoder`, SpeechT5HifiGan or `GriffinLimVocoder`."""
+    """Log-mel (B, T, M) to waveform (B, samples), such as `SpectralVocoder`, SpeechT5HifiGan or `GriffinLimVocoder`."""
 
     config: object
 

@@ -446,7 +446,7 @@ MUTATIONS = (
     ),
     Mutation(
         "drawaudio_model/detector.py",
-        "Box(frame, asked[clip][phrase], *rest)",
+        "Box(frame, usable[clip][phrase], *rest)",
         "Box(frame, phrase, *rest)",
         "boxes are given to other phrases than those they were found for",
         "tests/test_detector_phrases.py",
@@ -575,8 +575,8 @@ MUTATIONS = (
     ),
     Mutation(
         TEXT,
-        "torch.where(here[..., None], given.gpt, null.gpt),",
-        "given.gpt,",
+        "torch.where(here[..., None], own.gpt, null.gpt),",
+        "own.gpt,",
         "a withheld text is read",
         "tests/test_train.py -k withheld",
     ),
