@@ -300,7 +300,7 @@ class TrainConfig:
     def control(cls) -> "TrainConfig":
         """A UNet on three times the demo's clips for two and a half times its steps: some 25 minutes on two CPU cores.
 
-        With its backbones' training less than an hour: what the control benchmark's goals are asked of.
+        With its backbones' training less than an hour. The goals of the control benchmark are meant for this run.
         """
         return replace(
             cls.demo(),

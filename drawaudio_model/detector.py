@@ -37,7 +37,7 @@ class ObjectDetector:
         model: ultralytics' WorldModel, in evaluation mode.
         clip: open_clip model whose text features the detector was trained with.
         tokenizer: of `clip`.
-        vocabulary: phrases that it knows, or None when it knows any. Others are never asked for.
+        vocabulary: the only phrases that it detects, or None for any phrase.
         image_size: side in pixels of the square picture that the model sees, a multiple of 32.
         features: folder in which the text features of all phrases are kept for later runs; None keeps them in memory.
     """
@@ -90,7 +90,7 @@ class ObjectDetector:
         return self
 
     def knows(self, phrase: str) -> bool:
-        """Whether the phrase is one that the detector can be asked for."""
+        """Whether the detector can detect the phrase."""
         return self.vocabulary is None or phrase in self.vocabulary
 
     @torch.no_grad()

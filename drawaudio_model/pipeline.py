@@ -108,7 +108,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         scheduler: the noise schedule of training; sampling uses DPM-Solver++ made from its config.
         feature_extractor: front end of a published CLAP, for ranking candidates; None where CLAP reads this project's
             log-mels.
-        domain: what the model was trained on, so that it can say what is asked beyond it; None: nobody knows.
+        domain: the limits of the training, for notices about instructions beyond them; None: unknown.
         loudness_branches: which branches of Eq. (12) see the loudness signal: "all" (the latent is shared; the paper's
             Eq. (12) leaves it open) or "video", only the one with text and video.
         guidance_text: s_text of Eq. (12) where a call gives none.

@@ -36,7 +36,7 @@ PICTURES_FILE = "pictures.safetensors"
 
 
 class TrainingDomain(ModelMixin, ConfigMixin):
-    """The part of a pipeline that knows the limits of its training; it has no weights that learn.
+    """The part of a pipeline that records the limits of its training; it has no weights that learn.
 
     Args:
         loudest_level: largest level of any training curve, linear RMS.

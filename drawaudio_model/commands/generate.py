@@ -341,9 +341,12 @@ def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = No
 
 
 def _rescued(output: Path, waveform: "np.ndarray") -> str:
-    """Writes a sound as .wav of floats, as it was made, beside an output that failed, else where there is room; says where.
+    """Writes a sound as .wav of floats, as it was made, beside an output that failed, else where there is room.
 
     A file that is there already is left alone.
+
+    Returns:
+        A clause that names the file, or says that there is none.
     """
     from drawaudio_model.media import write_audio
 

@@ -101,7 +101,7 @@ ROWS = (
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A test clip and what the world knows of it."""
+    """A test clip with its truth and the instructions drawn for it."""
 
     sample: TrainingSample
     kind: str

@@ -33,7 +33,7 @@ from drawaudio_model.shard import ShardReader, finished_shards, read_manifest
 
 STEPS, BATCH = 300, 16
 MEMBERS = 3
-"""Networks that vote: each tells held-out stems apart, but on sounds that lie between two kinds one alone is a coin."""
+"""Networks that vote: each classifies held-out stems right, but one alone guesses on sounds that lie between two kinds."""
 LEARNING_RATE = 3e-3
 _SILENT_SHARE = 0.02
 """Crops in which a smaller share of a stem's energy lies are not learnt from: nothing sounds in them."""
@@ -159,7 +159,7 @@ def train_classifier(
 ) -> SoundClassifier:
     """A classifier of the stems' kinds; `steps` of each of its networks.
 
-    Each crop of 8 s is heard at another level, half of the continuous ones under a drawn curve, with other mel bins damped,
+    Each crop of 8 s is played at another level, half of the continuous ones under a drawn curve, with other mel bins damped,
     a little noise and blur: what a curve, an autoencoder or a vocoder does to a sound must not change its kind.
     """
     torch.manual_seed(seed)
@@ -223,7 +223,7 @@ def _training_batches(
 
 
 def _crop(rng: np.random.Generator, stems: Sequence[Stem], mels: list[Tensor], group: list[int]) -> Tensor:
-    """(T, M) of 8 s somewhere in a stem of the group, with something to hear in it."""
+    """(T, M) of 8 s somewhere in a stem of the group that are not silent."""
     while True:
         place = int(rng.choice(group))
         start = int(rng.integers(0, len(mels[place]) - MEL_FRAMES + 1))

@@ -83,7 +83,7 @@ def fit_distance(features: np.ndarray | Tensor) -> FeatureDistance:
 
 
 def picture_statistics(frames: np.ndarray) -> np.ndarray:
-    """(K,) float64 of a clip's frames (V, H, W, 3) uint8 RGB, V at least 2: what tells drawings from camera pictures.
+    """(K,) float64 statistics of a clip's frames (V, H, W, 3) uint8 RGB, V at least 2, which separate drawings from photographs.
 
     Mean and deviation of the brightness, mean difference of neighbouring pixels and of successive frames, share of pixels
     that stand still from frame to frame, and mean saturation; of frames squeezed to `STATISTICS_SIDE`, in [0, 1].

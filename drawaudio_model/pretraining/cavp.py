@@ -49,7 +49,7 @@ COARSE_BANDS = 16
 SOUND_EVERY = 6
 """The sound encoder takes every sixth step of the first stage: it learns its part in a fraction of the steps."""
 STANDARD_VIEWS = 128
-"""Views whose features tell the mean and the deviation between the stages."""
+"""Views from which the features' mean and deviation are measured between the stages."""
 RECALL_WINDOWS = 3
 """Windows of TRAINING_FRAMES frames of each view among which the right one is looked for."""
 
@@ -402,11 +402,11 @@ def _second_stage(
         sounds = sounds.to(device)
         video = model.encode_video(frames.to(device), normalize=False)  # (B N, V, D)
         sound = model.encode_spectrogram(sounds, normalize=False)
-        seen, heard = (
+        pooled_video, pooled_sound = (
             functional.normalize(part.amax(dim=1), dim=-1).unflatten(0, (config.views, config.windows))
             for part in (video, sound)
         )
-        contrast = contrastive_loss(seen, heard, model.logit_scale, config.temporal_weight).total
+        contrast = contrastive_loss(pooled_video, pooled_sound, model.logit_scale, config.temporal_weight).total
         return contrast + config.label_weight * questions.loss(views, video, sound, sounds)
 
     return loss_of_step

@@ -343,7 +343,7 @@ def make_batch(
 ) -> dict[str, Tensor]:
     """ultralytics' batch: img (B, 3, H, W), batch_idx (K,), cls (K, 1), bboxes (K, 4) centre and size, txt_feats (B, N, D).
 
-    Pictures are mirrored half of the time. Of an object's names one is asked at random; the rest of the N phrases are
+    Pictures are mirrored half of the time. Of an object's names one is chosen at random; the rest of the N phrases are
     names of things that are not in the picture. A name that fits two
     objects in sight is a hit for both.
     """

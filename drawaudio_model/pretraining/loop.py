@@ -88,7 +88,7 @@ class TrainClips:
         return read_caption(self._readers["captions", key], key)
 
     def truth(self, key: str) -> SceneTruth | None:
-        """The truth of the clip; None where its source knows none, or raw_clips was not asked for."""
+        """The truth of the clip; None where its source has none, or raw_clips was not opened."""
         reader = self._readers.get(("raw_clips", key))
         return None if reader is None else read_truth(reader, key)
 

@@ -335,7 +335,7 @@ def _texts(
             continue
         hours, megabytes = count * SOURCE_SECONDS / 3600, sum(row.bytes for row in rows) / 1e6
         splits.append(f"| {split} | {count} | {hours:.2f} | {len(rows)} | {megabytes:.1f} |")
-    asked = len(dropped) + statistics.clips
+    listed = len(dropped) + statistics.clips
     has_sound = _has_sound(shards_folder, manifests)
     losses = [{"where and why": reason, "clips": count} for reason, count in statistics.dropped_per_reason.items()]
     return {
@@ -350,7 +350,7 @@ def _texts(
         "video_fps": str(VIDEO_FPS),
         "loudness_fps": str(LOUDNESS_FPS),
         "member_rows": "\n".join(_member_rows(shards_folder, manifests)),
-        "loss_text": f"{len(dropped)} of {asked} clips ({len(dropped) / asked:.1%}) did not make it.",
+        "loss_text": f"{len(dropped)} of {listed} clips ({len(dropped) / listed:.1%}) did not make it.",
         "loss_table": table(losses) if losses else "",
         "label_table": _count_table("label", clips),
         "caption_table": _count_table("caption_source", clips),
@@ -362,9 +362,9 @@ def _texts(
 def _has_sound(shards_folder: Path, manifests: Sequence[ShardManifest]) -> bool:
     """Whether the samples hold the sound itself."""
     reader = ShardReader(shards_folder, next(manifest.shard for manifest in manifests if manifest.count))
-    found = "flac" in reader.members(reader.keys[0])
+    has_sound = "flac" in reader.members(reader.keys[0])
     reader.close()
-    return found
+    return has_sound
 
 
 def _count_table(column: str, clips: Sequence[Mapping[str, Any]], most: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""A folder of training shards against its own manifests: every damage by shard and, where it can be told, by clip."""
+"""A folder of training shards against its own manifests: every damage by shard and, where possible, by clip."""
 
 import tarfile
 import zlib
@@ -14,7 +14,7 @@ from drawaudio_model.training_sample import SAMPLE_MEMBERS, SCHEMA_VERSION, deco
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not as the manifest says."""
+    """A difference from the manifest."""
 
     shard: str
     key: str
