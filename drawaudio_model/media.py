@@ -92,16 +92,26 @@ def read_frames(
     source: Path | bytes,
     *,
     seconds: float,
+    start_seconds: float = 0.0,
     fps: float = VIDEO_FPS,
     longer_side: int | None = 640,
     size: tuple[int, int] | None = None,
     threads: int = 0,
 ) -> np.ndarray:
-    """(V, H, W, 3) uint8 RGB, V = ceil(seconds * fps): the first `seconds` of a picture that needs no sound.
+    """(V, H, W, 3) uint8 RGB, V = ceil(seconds * fps): `seconds` of a picture that needs no sound.
 
-    Arguments and errors as read_clips, the sound's left out. A shorter picture holds its last frame.
+    They begin at `start_seconds`; all before is decoded, too, but not kept. Other arguments and errors as read_clips,
+    the sound's left out. A shorter picture holds its last frame.
     """
-    return read_picture(source, seconds=seconds, fps=fps, longer_side=longer_side, size=size, threads=threads)
+    return read_picture(
+        source,
+        seconds=seconds,
+        start_seconds=start_seconds,
+        fps=fps,
+        longer_side=longer_side,
+        size=size,
+        threads=threads,
+    )
 
 
 def read_waveform(source: Path | bytes, *, seconds: float | None = None) -> np.ndarray:

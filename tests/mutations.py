@@ -41,12 +41,17 @@ class Mutation:
     """Arguments of pytest: the files that must notice, and where it saves time, which of their tests."""
 
 
-GUIDANCE, PIPELINE, DENOISER = (f"drawaudio_model/{name}.py" for name in ("guidance", "pipeline", "denoiser"))
+GUIDANCE, DENOISER = (f"drawaudio_model/{name}.py" for name in ("guidance", "denoiser"))
 SAMPLING = "drawaudio_model/generation/sampling.py"
+PREPARING = "drawaudio_model/generation/preparing.py"
 MASK_ATTENTION, LOUDNESS_CONTROL = "drawaudio_model/mask_attention.py", "drawaudio_model/loudness_control.py"
-LOUDNESS, MEL, MASKS, CAVP, TEXT = (f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp", "text"))
+LOUDNESS, MEL, MASKS, CAVP, TEXT = (
+    f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp", "text")
+)
 SHARD, DATASET = (f"drawaudio_model/{name}.py" for name in ("shard", "dataset"))
-OBJECTIVE, TRAINING_LOOP, TRAINING_PARTS = (f"drawaudio_model/training/{name}.py" for name in ("objective", "loop", "parts"))
+OBJECTIVE, TRAINING_LOOP, TRAINING_PARTS = (
+    f"drawaudio_model/training/{name}.py" for name in ("objective", "loop", "parts")
+)
 EVALUATE, CONTROL = (f"drawaudio_model/{name}.py" for name in ("evaluate", "control"))
 SAMPLE_SOUNDS, CONTROL_ROWS = (f"drawaudio_model/evaluation/{name}.py" for name in ("sample_sounds", "control_rows"))
 SIGNAL_TESTS = "tests/test_pipeline_signal.py"
@@ -137,28 +142,28 @@ MUTATIONS = (
     ),
     # Pipeline and instructions
     Mutation(
-        PIPELINE,
-        "self.vae.decode(part / self.vae.config.scaling_factor)",
-        "self.vae.decode(part)",
+        "drawaudio_model/generation/latents.py",
+        "pipe.vae.decode(part / pipe.vae.config.scaling_factor)",
+        "pipe.vae.decode(part)",
         "latents are decoded without the autoencoder's scaling factor",
         f"{SIGNAL_TESTS} tests/test_adapters.py -k decod",
     ),
     Mutation(
-        PIPELINE,
-        "torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))",
-        "torch.from_numpy(np.pad(curve, (0, whole * LOUDNESS_FPS - len(curve))))",
+        PREPARING,
+        "hold_last(prepared.curve, last * LOUDNESS_FPS)[",
+        "np.pad(prepared.curve, (0, last * LOUDNESS_FPS - len(prepared.curve)))[",
         "behind its end a curve is silence",
         f"{SIGNAL_TESTS} -k curve",
     ),
     Mutation(
-        PIPELINE,
-        "masked = apply_mask(held, hold_last(regions, length))",
+        PREPARING,
+        "masked = apply_mask(held, hold_last(regions[first : first + len(frames)], length))",
         "masked = held",
         "a mask is read and not applied",
         f"{SIGNAL_TESTS} -k picture",
     ),
     Mutation(
-        PIPELINE,
+        PREPARING,
         "text, negative = texts.select([0]), texts.select([1])",
         "text, negative = texts.select([0]), texts.select([0])",
         "the unconditional branch reads the prompt",
