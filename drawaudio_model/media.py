@@ -168,6 +168,21 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
             raise OSError(f"{path} cannot be written: {error.error_string}") from error
 
 
+def write_flac(path: Path, samples: np.ndarray, sample_rate: int, bits: int) -> None:
+    """Writes (n,) floats in [-1, 1] at a rate in Hz as .flac of 16 or 24 bits; whole or not at all.
+
+    Raises:
+        ValueError: for samples beyond full scale, or not finite.
+        OSError: when the file cannot be written.
+    """
+    check_full_scale(samples)
+    with replaced_file(path) as temporary:
+        try:
+            soundfile.write(temporary, samples, sample_rate, format="FLAC", subtype=f"PCM_{bits}")
+        except soundfile.LibsndfileError as error:
+            raise OSError(f"{path} cannot be written: {error.error_string}") from error
+
+
 def encode_flac(waveform: np.ndarray) -> bytes:
     """(n,) float mono at SAMPLE_RATE as 16-bit FLAC.
 
@@ -256,10 +271,15 @@ def check_waveform(waveform: np.ndarray) -> None:
 
 def _to_int16(waveform: np.ndarray) -> np.ndarray:
     """(n,) int16, rounded; 1, which has no value of its own, becomes the largest one."""
+    check_full_scale(waveform)
+    return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)
+
+
+def check_full_scale(waveform: np.ndarray) -> None:
+    """Raises ValueError unless this is (n,) finite floats in [-1, 1]."""
     check_waveform(waveform)
     peak = float(np.abs(waveform).max())
     if peak > 1:
         raise ValueError(
             f"waveform peaks at {peak:.4g} of full scale, expected at most 1; limit it first (levels.full_scale.fit_full_scale)"
         )
-    return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)

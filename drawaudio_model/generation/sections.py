@@ -17,7 +17,7 @@ from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE
 from drawaudio_model.generation import windows
 from drawaudio_model.generation.output import Take
 
-FADE_SECONDS = 0.05
+FADE_SECONDS = 0.1
 """Of each fade between the kept and the new sound."""
 LEVEL_SECONDS = 0.5
 """Beside a section, over which the levels of the kept sound and of its decoded latents are compared."""
