@@ -78,7 +78,7 @@ def seams(
 ) -> list[tuple[float, ...]]:
     """Of both seams: jump after, before, of a splice, anywhere, change of the step in dB, seconds of both samplings."""
     words = sample.facts["caption"]
-    curve = np.asarray(sample.loudness, np.float32) if kind in ("same", "curve") else None
+    curve = np.asarray(sample.loudness, np.float32)[: 8 * LOUDNESS_FPS] if kind in ("same", "curve") else None
     prepared = pipe.prepare(video, words, loudness=curve, seconds=8)
     began = time.perf_counter()
     takes = [pipe.generate(prepared, seeds=[seed], sampling=sampling, keep_latents=True) for seed in (1, 2)]

@@ -324,9 +324,20 @@ class DrawAudioPipeline(DiffusionPipeline):
         this part of the sound is prepared.
         """
         check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=OWN_GUIDANCE, mask_invert=mask_invert)
-        drawn = mask, mask_invert, loudness
-        extent = seconds, video_fps, overlap_seconds, section
-        return prepare(self, video, prompt, negative_prompt, *drawn, *extent, Teller(on_progress))
+        return prepare(
+            self,
+            video,
+            prompt,
+            negative_prompt,
+            mask,
+            mask_invert,
+            loudness,
+            seconds,
+            video_fps,
+            overlap_seconds,
+            section,
+            Teller(on_progress),
+        )
 
     def with_loudness(self, prepared: Prepared, loudness: Loudness | None) -> Prepared:
         """The same with another curve, or with none; ValueError when it is no curve."""

@@ -246,6 +246,8 @@ def test_what_does_not_belong_together_is_named(pipe: DrawAudioPipeline, long_ta
         pipe.regenerate(long_take, prepared, 20.5, 21.0)
     with pytest.raises(ValueError, match=r"at 16000 Hz, expected one channel of 30.0000 s"):
         pipe.regenerate(long_take.waveform[:-2], prepared, 9.0, 10.0)
+    with pytest.raises(ValueError, match=r"latents have shape \(3, 375, 8\), expected \(4, 375, 8\); another model"):
+        pipe.regenerate(Take(long_take.waveform, long_take.latents[:3]), prepared, 9.0, 10.0)
     with pytest.raises(ValueError, match="windows overlap by 2 s, and 4 s were prepared"):
         pipe.regenerate(Take(long_take.waveform, long_take.latents, 2), prepared, 9.0, 10.0)
     with pytest.raises(ValueError, match=r"strength is 2, expected 0"):

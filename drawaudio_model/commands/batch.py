@@ -86,8 +86,9 @@ def run_batch(options: argparse.Namespace) -> None:
     # A refused row may have said nothing that could be checked before; all others have their files by now.
     marks = {row.line: _mark(row, sampling, options) for row in rows}
     known = _read_results(options.output / RESULTS)
-    results = {row.line: _kept(row, marks[row.line], known, options.output) for row in rows}
-    missing = [row for row in rows if results[row.line] is None]
+    kept = {row.line: _kept(row, marks[row.line], known, options.output) for row in rows}
+    results = {line: result for line, result in kept.items() if result is not None}
+    missing = [row for row in rows if row.line not in results]
     pipe = load_pipeline(options) if any(row.request is not None for row in missing) else None
     for row in missing:
         print(f"line {row.line}: {row.file}")
@@ -201,9 +202,10 @@ def _mark(row: Row, sampling: Sampling, options: argparse.Namespace) -> str:
     asked = row.request
     if asked is None:
         return ""
-    places = asked.video, options.model, options.adapters, options.cavp, asked.mask, asked.loudness, asked.start_from
+    places: list[Any] = [asked.video, options.model, options.adapters, options.cavp]
+    places += [asked.mask, asked.loudness, asked.start_from]
     if is_text(asked.mask):
-        places = *places, options.detector or detector_beside(options.model)
+        places.append(options.detector or detector_beside(options.model))
     delivery = options.sample_rate, options.bits, options.timecode, options.bf16
     told = {name: str(value) for name, value in asdict(asked).items()}
     what = [told, sampling.arguments(), delivery, [file_mark(place) for place in places]]
@@ -260,12 +262,12 @@ def _read_results(path: Path) -> list[dict[str, str]]:
         return list(reader) if tuple(reader.fieldnames or ()) == RESULT_COLUMNS else []
 
 
-def _write_results(path: Path, rows: Sequence[Row], results: Mapping[int, Mapping[str, Any] | None]) -> None:
+def _write_results(path: Path, rows: Sequence[Row], results: Mapping[int, Mapping[str, Any]]) -> None:
     """All results that there are, in the table's order; whole, whenever the command is stopped."""
     from drawaudio_model.atomic_files import write_atomically
 
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, RESULT_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found for row in rows if (found := results[row.line]) is not None)
+    writer.writerows(results[row.line] for row in rows if row.line in results)
     write_atomically(path, text.getvalue().encode())

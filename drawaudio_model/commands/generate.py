@@ -225,7 +225,7 @@ def run_generate(options: argparse.Namespace) -> None:
     print_notices([*result.notices, *delivery.notices])
     write_sound(options.output, result.audios[0], video=options.video, delivery=delivery)
     if options.take:
-        write_take(options.output, result.take(), asked.record() | sampling.arguments())
+        write_take(options.output, result.take(), asked.record() | {"seed": result.seeds[0]} | sampling.arguments())
     print(f"{options.output}: {', '.join(result_words(result))}")
 
 

@@ -188,7 +188,7 @@ def picture_features(
     masked = apply_mask(held, hold_last(regions[first : first + len(frames)], length))
     return (
         _encoded(pipe, held, teller, 0, 2 * len(held)),
-        _encoded(pipe, masked, teller, len(held), 2 * len(held)),
+        _encoded(pipe, np.asarray(masked), teller, len(held), 2 * len(held)),
         notices,
     )
 

@@ -24,6 +24,7 @@ from drawaudio_model.generation.preparing import Prepared, conditions_of
 from drawaudio_model.generation.sampling import Given
 from drawaudio_model.generation.sections import Section, heard, level_of_neighbours, pasted
 from drawaudio_model.generation.stages import OnProgress, Teller
+from drawaudio_model.generation.windows import window_starts_seconds
 from drawaudio_model.guidance import OWN_GUIDANCE, Guidance
 from drawaudio_model.levels.full_scale import fit_full_scale
 from drawaudio_model.levels.matching import shortfall_notice
@@ -94,6 +95,13 @@ def regenerate(
 ) -> DrawAudioOutput:
     """`DrawAudioPipeline.regenerate`, with the curve in its place."""
     _check_fits(take, prepared, section)
+    frames = window_starts_seconds(prepared.seconds, pipe.latent_frames, prepared.overlap_seconds)[-1] + CLIP_SECONDS
+    shape = pipe.vae.config.latent_channels, frames * pipe.latent_frames // CLIP_SECONDS, pipe.latent_bins
+    if take.latents is not None and take.latents.shape != shape:
+        raise ValueError(
+            f"the take's latents have shape {tuple(take.latents.shape)}, expected {shape}; another model made them, give its "
+            "sound alone"
+        )
     prepared = prepared.of_windows(section.window_starts(prepared.overlap_seconds))
     span, notices = prepared.span, list(prepared.notices)
     before = heard(take, span)

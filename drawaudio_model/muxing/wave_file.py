@@ -19,8 +19,6 @@ from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.muxing.timecode import Timecode
 
 BIT_DEPTHS = (16, 24)
-SAMPLE_RATES = (8_000, 384_000)
-"""Lowest and highest that are written, in Hz."""
 KEPT_CHUNKS = (b"bext", b"iXML")
 """What says where on the clock a file begins."""
 LARGEST_BYTES = 2**32 - 2**16
