@@ -49,7 +49,7 @@ from drawaudio_model.generation.sections import Section
 from drawaudio_model.generation.stages import SILENT, OnProgress, Teller
 from drawaudio_model.generation.takes import OWN_SAMPLING, Sampling, StepCallback, check_start, generate, regenerate
 from drawaudio_model.guidance import LOUDNESS_BRANCHES, LOUDNESS_SCALE, OWN_GUIDANCE, TEXT_SCALE, VIDEO_SCALE, Guidance
-from drawaudio_model.levels.matching import fit_level, match_levels
+from drawaudio_model.levels.matching import fit_level, follow_curve
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.mel import GriffinLimVocoder, check_vocoder
@@ -430,7 +430,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         if boost is None:
             return waveform
         if curve is not None:
-            return match_levels(waveform, curve, max_boost_db=boost).waveform
+            return follow_curve(waveform, curve, max_boost_db=boost)
         if self.domain is None:
             return waveform
         return fit_level(waveform, self.domain.config.quietest_rms, self.domain.config.loudest_rms)
