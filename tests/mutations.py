@@ -906,6 +906,42 @@ MUTATIONS = (
         "a mix is not limited",
         "tests/test_mixing.py",
     ),
+    # Sections and deliveries
+    Mutation(
+        SAMPLING,
+        "latents = torch.where(kept, at_level(timestep), latents)",
+        "pass",
+        "a section is sampled without what is kept beside it",
+        "tests/test_sections.py -k 'goes_on or joins'",
+    ),
+    Mutation(
+        SAMPLING,
+        "begin = len(solver.timesteps) - given.steps(len(solver.timesteps))",
+        "begin = 0",
+        "the strength of a given sound changes nothing",
+        "tests/test_preparing.py -k begin_with",
+    ),
+    Mutation(
+        "drawaudio_model/generation/sections.py",
+        "out = whole.copy()\n",
+        "out = whole * np.float32(1.0001)\n",
+        "samples outside a section change",
+        "tests/test_sections.py -k bit_equal",
+    ),
+    Mutation(
+        PREPARING,
+        "regions[first : first + len(frames)]",
+        "regions[: len(frames)]",
+        "a section sees the mask of the sound's beginning",
+        "tests/test_preparing.py -k section_needs",
+    ),
+    Mutation(
+        "drawaudio_model/muxing/timecode.py",
+        "(passed - passed // 10)",
+        "passed",
+        "drop frame leaves labels out in the tenth minutes, too",
+        "tests/test_wave_file.py -k 'label or drop'",
+    ),
     # The command line
     Mutation(
         "drawaudio_model/command_line.py",
