@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -172,14 +172,19 @@ class CAVP(ModelMixin, ConfigMixin):
         return _pool_and_normalize(self.video_project_head(features), normalize, pool)
 
     @torch.no_grad()
-    def encode_frames(self, frames: np.ndarray) -> Tensor:
-        """(1, V, D) unit vectors of (V, H, W, 3) uint8 RGB frames of any length, as if all had gone through at once."""
+    def encode_frames(self, frames: np.ndarray, *, tell: Callable[[int], None] | None = None) -> Tensor:
+        """(1, V, D) unit vectors of (V, H, W, 3) uint8 RGB frames of any length, as if all had gone through at once.
+
+        `tell` is told how many frames are done.
+        """
         features = []
         for start in range(0, len(frames), CHUNK_FRAMES):
             first = max(start - CONTEXT_FRAMES, 0)
             chunk = self.preprocess(frames[None, first : start + CHUNK_FRAMES + CONTEXT_FRAMES])
             seen = self.encode_video(chunk.to(self.dtype))  # (1, V', D)
             features.append(seen[:, start - first : start - first + CHUNK_FRAMES])
+            if tell is not None:
+                tell(min(start + CHUNK_FRAMES, len(frames)))
         return torch.cat(features, dim=1)
 
     def encode_spectrogram(self, spectrogram: Tensor, normalize: bool = True, pool: bool = False) -> Tensor:

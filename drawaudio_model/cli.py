@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from drawaudio_model.command_line import Parser, add_command, exit_code
-from drawaudio_model.commands import completion, dataset, draw, generate, programs
+from drawaudio_model.commands import batch, completion, dataset, draw, generate, programs, regenerate
 from drawaudio_model.thread_waiting import wait_briefly
 
 _INFO_EXAMPLE = """example:
@@ -42,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     generate.add_commands(commands)
+    regenerate.add_commands(commands)
+    batch.add_commands(commands)
     draw.add_commands(commands)
     info = add_command(commands, "info", "say what a model folder holds", _INFO_EXAMPLE, run_info)
     info.add_argument("model", type=Path, metavar="MODEL")

@@ -274,7 +274,7 @@ class TrainConfig:
             loudness_mode="per_channel",
             loudness_scale="decibel",
             prediction="v_prediction",
-            # On the val clips, text 0 rings the words' thing in 0.88 where words and mask contradict each other, text 1 to 3 in all;
+            # On the val clips, text 0 rings the words' thing in 0.88 where words and mask contradict, text 1 to 3 in all;
             # with text 0 to 2 a loose box around the bell of the README's clip is taken for a drum, whatever the words say.
             # Video 1 instead of 3 leaves a mask alone, where two things move, without much say.
             guidance_text=3.0,

@@ -92,16 +92,26 @@ def read_frames(
     source: Path | bytes,
     *,
     seconds: float,
+    start_seconds: float = 0.0,
     fps: float = VIDEO_FPS,
     longer_side: int | None = 640,
     size: tuple[int, int] | None = None,
     threads: int = 0,
 ) -> np.ndarray:
-    """(V, H, W, 3) uint8 RGB, V = ceil(seconds * fps): the first `seconds` of a picture that needs no sound.
+    """(V, H, W, 3) uint8 RGB, V = ceil(seconds * fps): `seconds` of a picture that needs no sound.
 
-    Arguments and errors as read_clips, the sound's left out. A shorter picture holds its last frame.
+    They begin at `start_seconds`; all before is decoded, too, but not kept. Other arguments and errors as read_clips,
+    the sound's left out. A shorter picture holds its last frame.
     """
-    return read_picture(source, seconds=seconds, fps=fps, longer_side=longer_side, size=size, threads=threads)
+    return read_picture(
+        source,
+        seconds=seconds,
+        start_seconds=start_seconds,
+        fps=fps,
+        longer_side=longer_side,
+        size=size,
+        threads=threads,
+    )
 
 
 def read_waveform(source: Path | bytes, *, seconds: float | None = None) -> np.ndarray:
@@ -154,6 +164,21 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
                 soundfile.write(temporary, samples, SAMPLE_RATE, format=formats[suffix], subtype=subtype)
         except av.error.FFmpegError as error:
             raise OSError(f"{path} cannot be written: {error.strerror}") from error
+        except soundfile.LibsndfileError as error:
+            raise OSError(f"{path} cannot be written: {error.error_string}") from error
+
+
+def write_flac(path: Path, samples: np.ndarray, sample_rate: int, bits: int) -> None:
+    """Writes (n,) floats in [-1, 1] at a rate in Hz as .flac of 16 or 24 bits; whole or not at all.
+
+    Raises:
+        ValueError: for samples beyond full scale, or not finite.
+        OSError: when the file cannot be written.
+    """
+    check_full_scale(samples)
+    with replaced_file(path) as temporary:
+        try:
+            soundfile.write(temporary, samples, sample_rate, format="FLAC", subtype=f"PCM_{bits}")
         except soundfile.LibsndfileError as error:
             raise OSError(f"{path} cannot be written: {error.error_string}") from error
 
@@ -246,10 +271,15 @@ def check_waveform(waveform: np.ndarray) -> None:
 
 def _to_int16(waveform: np.ndarray) -> np.ndarray:
     """(n,) int16, rounded; 1, which has no value of its own, becomes the largest one."""
+    check_full_scale(waveform)
+    return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)
+
+
+def check_full_scale(waveform: np.ndarray) -> None:
+    """Raises ValueError unless this is (n,) finite floats in [-1, 1]."""
     check_waveform(waveform)
     peak = float(np.abs(waveform).max())
     if peak > 1:
         raise ValueError(
             f"waveform peaks at {peak:.4g} of full scale, expected at most 1; limit it first (levels.full_scale.fit_full_scale)"
         )
-    return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)

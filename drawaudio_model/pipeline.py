@@ -10,9 +10,9 @@ bins, V video frames, P loudness points, D CAVP width, L text tokens, T mel fram
 Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, s_text 3.5, s_video 4.5).
 """
 
-import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -35,42 +35,24 @@ from transformers import (
 )
 
 from drawaudio_model.cavp import CAVP
-from drawaudio_model.clip_format import (
-    CLIP_SECONDS,
-    LOUDNESS_FPS,
-    MEL_BINS,
-    MEL_FRAMES,
-    SAMPLE_RATE,
-    VIDEO_FPS,
-)
+from drawaudio_model.clip_format import CLIP_SECONDS, MEL_BINS, MEL_FRAMES
 from drawaudio_model.defaults import SAMPLING_STEPS
 from drawaudio_model.denoiser import Conditions, Denoiser
 from drawaudio_model.generation import windows
-from drawaudio_model.generation.candidates import clap_score, curve_score, rank
-from drawaudio_model.generation.freed_memory import return_freed_memory
-from drawaudio_model.generation.instructions import (
-    Loudness,
-    Mask,
-    Video,
-    check_given,
-    check_seed,
-    detector_in,
-    drawn_mask,
-    find_boxes,
-    hold_last,
-    is_text,
-    read_loudness,
-    read_video,
-)
-from drawaudio_model.generation.output import DrawAudioOutput
+from drawaudio_model.generation.instructions import Loudness, Mask, Sound, Video, check_given, check_seed, check_weights
+from drawaudio_model.generation.latents import conditions, decode, encode, sample_latents
+from drawaudio_model.generation.output import DrawAudioOutput, Take
 from drawaudio_model.generation.parts import check_parts
-from drawaudio_model.generation.sampling import guided_step, prepare_windows, sampling_solver, starting_noise
-from drawaudio_model.guidance import LOUDNESS_BRANCHES, LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE, Guidance, Visible
-from drawaudio_model.levels.matching import fit_level, follow_curve, shortfall_notice
+from drawaudio_model.generation.preparing import Prepared, limited_curve, prepare
+from drawaudio_model.generation.sampling import Given
+from drawaudio_model.generation.sections import Section
+from drawaudio_model.generation.stages import SILENT, OnProgress, Teller
+from drawaudio_model.generation.takes import OWN_SAMPLING, Sampling, StepCallback, check_start, generate, regenerate
+from drawaudio_model.guidance import LOUDNESS_BRANCHES, LOUDNESS_SCALE, OWN_GUIDANCE, TEXT_SCALE, VIDEO_SCALE, Guidance
+from drawaudio_model.levels.matching import fit_level, follow_curve
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
-from drawaudio_model.masks import apply_mask
-from drawaudio_model.mel import GriffinLimVocoder, check_vocoder, vocode
+from drawaudio_model.mel import GriffinLimVocoder, check_vocoder
 from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder, detector_beside
 from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
@@ -81,10 +63,6 @@ from drawaudio_model.vocoder import SpectralVocoder
 
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
-
-logger = logging.getLogger(__name__)
-
-StepCallback = Callable[["DrawAudioPipeline", int, int, dict[str, Tensor]], Any]
 
 STEPS = SAMPLING_STEPS
 
@@ -108,7 +86,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         scheduler: the noise schedule of training; sampling uses DPM-Solver++ made from its config.
         feature_extractor: front end of a published CLAP, for ranking candidates; None where CLAP reads this project's
             log-mels.
-        domain: the limits of the training, for notices about instructions beyond them; None: unknown.
+        domain: what the model was trained on, so that it can say what is asked beyond it; None: nobody knows.
         loudness_branches: which branches of Eq. (12) see the loudness signal: "all" (the latent is shared; the paper's
             Eq. (12) leaves it open) or "video", only the one with text and video.
         guidance_text: s_text of Eq. (12) where a call gives none.
@@ -248,9 +226,13 @@ class DrawAudioPipeline(DiffusionPipeline):
         num_candidates: int = 1,
         overlap_seconds: int = windows.OVERLAP_SECONDS,
         branches_together: bool | None = None,
+        start_from: Sound | None = None,
+        strength: float | None = None,
+        keep_latents: bool = False,
         callback_on_step_end: StepCallback | None = None,
+        on_progress: OnProgress | None = None,
     ) -> DrawAudioOutput:
-        """The sound of a video, as the instructions say.
+        """The sound of a video, as told: `prepare` and `generate` in one.
 
         Args:
             video: file of any container, size, frame rate and length, or (N, H, W, 3) uint8 RGB frames. None: sound
@@ -266,104 +248,183 @@ class DrawAudioPipeline(DiffusionPipeline):
             video_fps: frame rate of an array, default 4.
             num_inference_steps: sampling steps.
             guidance_text: s_text of Eq. (12); None: the model's own, which is the paper's unless its training set another.
-                Without a video, a model whose own s_text is 0 uses its s_video instead: only the text steers then.
+                Without a video, a model whose own is 0 takes its s_video, for text and nothing is then all that steers.
             guidance_video: s_video of Eq. (12), likewise; without a video it is 0.
-            guidance_loudness: s_loudness, the extra weight of the curve; 0: none; None: the model's own. It needs a model that
-                was trained with signal dropout, and one more evaluation a step.
+            guidance_loudness: how much more the curve shall count than the model learnt, 0 for not; None: the model's own.
+                For a model trained with signal dropout; one more evaluation a step.
             guidance_interval: share of the noise schedule in which the unconditional branches are evaluated; see
                 `guidance.Guidance`. Default: all of it.
             seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
             num_candidates: sounds to make from seed, seed + 1, ...; ranked by how well they follow the curve and, by
                 CLAP, the text.
             overlap_seconds: shared by the windows of a sound longer than 8 s.
-            branches_together: evaluate the branches in one batch (True), or one after another, which takes less memory
-                (False); None: in one batch where the free memory allows it.
+            branches_together: evaluate the branches in one batch (True), in turns with less memory (False), or by
+                what memory is free (None).
+            start_from: a sound to begin with; see `generate`.
+            strength: how far to go from it, 0 to 1; None: 0.6.
+            keep_latents: what the sounds were decoded from comes back as well, for `regenerate`.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": (1, C, N, K)}) after each step of
                 each candidate; the "latents" of a dictionary that it returns take their place.
+            on_progress: told of every stage (`generation.stages`); False stops the call, and so does what it raises.
 
         Memory grows with the length: the frames (at most 640 pixels wide, 4 a second) are held, with a mask a second time,
         and the vocoder takes the whole log-mel at once. Cut a video of more than about ten minutes.
 
         Raises:
-            ValueError: when there is no instruction, a setting has no instruction to act on, or an instruction cannot be read.
+            ValueError: for no instruction at all, a setting without what it is for, or an instruction that cannot be read.
+            Stopped: when `on_progress` said so.
         """
-        requested = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
-        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=requested, mask_invert=mask_invert)
+        asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
+        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=asked, mask_invert=mask_invert)
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         check_seed(seed)
-        guidance = requested.resolved(self.own_guidance, has_video=video is not None)
-        picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
-        seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
-        whole = self._window_starts(seconds, overlap_seconds)[-1] + CLIP_SECONDS
-        curve = None if loudness is None else read_loudness(loudness, seconds)
-        notices = []
-        if curve is not None and self.domain is not None:
-            curve, cut = self.domain.limit_curve(curve)
-            notices += [cut] if cut else []
-        cavp, masked, said = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS, mask_invert)
-        notices += said
-        return_freed_memory()
-        # Both at once: with short texts most of the time goes into reading the encoders' weights.
-        texts = self.text([prompt or "", negative_prompt or ""])
-        text, negative = texts.select([0]), texts.select([1])
-        if self.domain is not None:
-            strange = [
-                self.domain.notice_of_words(prompt, text.clap[0]) if prompt else None,
-                self.domain.notice_of_pictures(picture.frames) if picture else None,
-            ]
-            notices += [sentence for sentence in strange if sentence]
-        conditions = self.conditions(
-            text,
-            negative,
-            cavp=cavp,
-            cavp_masked=masked,
-            loudness=None if curve is None else torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))[None],
-            seconds=whole,
+        check_start(start_from, strength)
+        prepared = self.prepare(
+            video,
+            prompt,
+            negative_prompt=negative_prompt,
+            mask=mask,
+            mask_invert=mask_invert,
+            loudness=loudness,
+            seconds=seconds,
+            video_fps=video_fps,
+            overlap_seconds=overlap_seconds,
+            on_progress=on_progress,
         )
         first = secrets.randbelow(2**31) if seed is None else seed
-        seeds = [first + candidate for candidate in range(num_candidates)]
-        audios = []
-        for candidate in seeds:
-            latent = self.sample_latents(
-                conditions,
-                guidance,
-                seeds=[candidate],
-                num_inference_steps=num_inference_steps,
-                overlap_seconds=overlap_seconds,
-                branches_together=branches_together,
-                callback_on_step_end=callback_on_step_end,
-            )
-            return_freed_memory()
-            # Cut before ranking: whole windows are sampled, and the last may reach beyond the end.
-            whole_sound = self.decode(latent, overlap_seconds=overlap_seconds)[0]
-            audios.append(self.at_level(whole_sound[: round(seconds * SAMPLE_RATE)], curve))
-        following = None if curve is None else np.array([curve_score(audio, curve) for audio in audios])
-        fitting = None
-        if prompt and num_candidates > 1:
-            fitting = np.array(
-                [clap_score(self.text_encoder, self.feature_extractor, audio, text.clap[0]) for audio in audios]
-            )
-        if curve is not None and (short := shortfall_notice(audios[0], curve)):
-            notices.append(short)
-        for sentence in notices:
-            logger.warning("%s", sentence)
-        ranking = rank(following, fitting, num_candidates)
-        return DrawAudioOutput(
-            audios=np.stack(audios)[ranking.order],
-            seeds=[seeds[index] for index in ranking.order],
-            curve=curve,
-            notices=notices,
-            scores=ranking.scores,
-            curve_scores=ranking.curve,
-            clap_scores=ranking.clap,
-            peaks=[float(np.abs(audios[index]).max()) for index in ranking.order],
+        return self.generate(
+            prepared,
+            seeds=[first + candidate for candidate in range(num_candidates)],
+            sampling=Sampling(num_inference_steps, asked, branches_together, callback_on_step_end, on_progress),
+            start_from=start_from,
+            strength=strength,
+            keep_latents=keep_latents,
         )
 
-    def at_level(self, waveform: np.ndarray, curve: np.ndarray | None) -> np.ndarray:
-        """A decoded sound (n,) at the levels of its curve (P,), or without a curve at a level within the training clips' range.
+    @torch.no_grad()
+    def prepare(
+        self,
+        video: Video | None = None,
+        prompt: str | None = None,
+        *,
+        negative_prompt: str | None = None,
+        mask: Mask | None = None,
+        mask_invert: bool = False,
+        loudness: Loudness | None = None,
+        seconds: float | None = None,
+        video_fps: float | None = None,
+        overlap_seconds: int = windows.OVERLAP_SECONDS,
+        section: tuple[float, float] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Prepared:
+        """The features of picture, mask and words, which takes, other curves and sections of one sound share.
 
-        The sound is returned unchanged where `level_matching_db` is None or the model has no record of its training's levels.
+        Arguments and errors are a call's, but for `section`, (start, end) in seconds: then only what `regenerate` needs for
+        this part of the sound is prepared.
+        """
+        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=OWN_GUIDANCE, mask_invert=mask_invert)
+        return prepare(
+            self,
+            video,
+            prompt,
+            negative_prompt,
+            mask,
+            mask_invert,
+            loudness,
+            seconds,
+            video_fps,
+            overlap_seconds,
+            section,
+            Teller(on_progress),
+        )
+
+    def with_loudness(self, prepared: Prepared, loudness: Loudness | None) -> Prepared:
+        """The same with another curve, or with none; ValueError when it is no curve."""
+        curve, notices = limited_curve(self, loudness, prepared.seconds)
+        return replace(prepared, curve=curve, curve_notices=notices)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prepared: Prepared,
+        *,
+        loudness: Loudness | None = None,
+        seeds: Sequence[int] | None = None,
+        sampling: Sampling = OWN_SAMPLING,
+        start_from: Sound | None = None,
+        strength: float | None = None,
+        keep_latents: bool = False,
+    ) -> DrawAudioOutput:
+        """Sounds under prepared instructions, one a seed, the best first.
+
+        Args:
+            prepared: by `prepare`, of the whole sound.
+            loudness: a curve in place of the prepared one; None: the prepared one.
+            seeds: one a sound; None: a random one.
+            sampling: steps, guidance, callbacks.
+            start_from: a sound to begin with, a file or (n,) floats at 16 kHz: its latents get as much noise as
+                `strength` says, and only the rest of the schedule is sampled. It is brought to the level that training
+                clips have; where it is shorter than the sound, silence follows, and what is longer is not used.
+            strength: 1 keeps nothing of it, 0 gives it back as autoencoder and vocoder make it.
+            keep_latents: what the sounds were decoded from comes back as well, for `regenerate`.
+
+        Raises:
+            ValueError: for a setting without what it is for, no seed, or instructions prepared for a section.
+            Stopped: when `on_progress` said so.
+        """
+        prepared = prepared if loudness is None else self.with_loudness(prepared, loudness)
+        check_weights(prepared.cavp is not None, prepared.curve is not None, sampling.guidance)
+        return generate(self, prepared, seeds, sampling, start_from, strength, keep_latents)
+
+    @torch.no_grad()
+    def regenerate(
+        self,
+        previous: Take | DrawAudioOutput | np.ndarray,
+        prepared: Prepared,
+        start_seconds: float,
+        end_seconds: float,
+        *,
+        loudness: Loudness | None = None,
+        seeds: Sequence[int] | None = None,
+        sampling: Sampling = OWN_SAMPLING,
+        strength: float = 1.0,
+    ) -> DrawAudioOutput:
+        """A sound with one section made anew, under instructions that may be others; all samples outside are as they were.
+
+        Only the windows that hold some of the section are sampled, so the cost does not grow with the rest. How it goes
+        on from what is kept: `generation.sampling.denoise`; the seams: `generation.sections`.
+
+        Args:
+            previous: the sound: a take, an output (its best row), or (n,) floats at 16 kHz. Without latents they are made
+                of the waveform, which loses what the autoencoder does not hold.
+            prepared: by `prepare`, with the section or of the whole sound.
+            start_seconds: of the section.
+            end_seconds: of the section.
+            loudness: a curve of the whole sound in place of the prepared one; None: the prepared one.
+            seeds: one a sound; None: a random one.
+            sampling: steps, guidance, callbacks.
+            strength: how far the section may go from what it was; 1 keeps nothing of it.
+
+        Returns:
+            Whole sounds of the rate of `previous`, with whole latents where `previous` has them. A section beyond full
+            scale was limited, which is said in `notices`. Scores are those of the windows that were sampled.
+
+        Raises:
+            ValueError: when the sound, what was prepared and the section do not belong together.
+            Stopped: when `on_progress` said so.
+        """
+        prepared = prepared if loudness is None else self.with_loudness(prepared, loudness)
+        check_weights(prepared.cavp is not None, prepared.curve is not None, sampling.guidance)
+        take = previous.take() if isinstance(previous, DrawAudioOutput) else previous
+        take = Take(take, None, prepared.overlap_seconds) if isinstance(take, np.ndarray) else take
+        section = Section(start_seconds, end_seconds, prepared.seconds, self.latent_frames)
+        return regenerate(self, take, prepared, section, seeds, sampling, strength)
+
+    def at_level(self, waveform: np.ndarray, curve: np.ndarray | None) -> np.ndarray:
+        """A decoded sound (n,) at the levels of its curve (P,), or without one at a level that the training clips have.
+
+        As it is where `level_matching_db` is None, or where the model does not know its training's levels.
         """
         boost = self.config.level_matching_db
         if boost is None:
@@ -385,12 +446,9 @@ class DrawAudioPipeline(DiffusionPipeline):
         decoded = self.decode(latents)
         if not matched:
             return decoded
-        curves = conditions.loudness.float().cpu().numpy()
-        curves_or_none = [
-            curve if has_curve else None
-            for curve, has_curve in zip(curves, conditions.with_loudness().tolist(), strict=True)
-        ]
-        return np.stack([self.at_level(sound, curve) for sound, curve in zip(decoded, curves_or_none, strict=True)])
+        curves = zip(conditions.loudness.float().cpu().numpy(), conditions.with_loudness().tolist(), strict=True)
+        given = [curve if has_curve else None for curve, has_curve in curves]
+        return np.stack([self.at_level(sound, curve) for sound, curve in zip(decoded, given, strict=True)])
 
     def conditions(
         self,
@@ -415,37 +473,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         Raises:
             ValueError: when a tensor has another shape.
         """
-        batch = len(text)
-        frames = (batch, seconds * VIDEO_FPS, self.mask_attention.config.cavp_dim)
-        points = (batch, seconds * LOUDNESS_FPS)
-        for name, tensor, shape in (
-            ("cavp", cavp, frames),
-            ("cavp_masked", cavp_masked, frames),
-            ("loudness", loudness, points),
-        ):
-            if tensor is not None and tuple(tensor.shape) != shape:
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape} for {batch} x {seconds} s")
-
-        def placed(tensor: Tensor) -> Tensor:
-            return tensor.to(self._execution_device, self.unet.dtype)
-
-        if loudness is not None and self.domain is not None:
-            loudness = loudness.clamp(max=self.domain.config.loudest_level)
-        visual = placed(torch.zeros(frames) if cavp is None else cavp)
-        everyone = torch.ones(batch, dtype=torch.bool, device=self._execution_device)
-        return Conditions(
-            text=text,
-            null_text=negative,
-            cavp=visual,
-            cavp_masked=visual if cavp_masked is None else placed(cavp_masked),
-            loudness=placed(torch.zeros(points) if loudness is None else loudness),
-            present=Visible(
-                text=True,
-                video=everyone & (cavp is not None),
-                loudness=everyone & (loudness is not None),
-                mask=cavp_masked is not None,
-            ),
-        )
+        return conditions(self, text, negative, cavp, cavp_masked, loudness, seconds)
 
     @torch.no_grad()
     def sample(
@@ -469,10 +497,10 @@ class DrawAudioPipeline(DiffusionPipeline):
         Raises:
             ValueError: when there are not B seeds, or fewer than one step.
         """
-        requested = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
+        asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
         return self.sample_latents(
             conditions,
-            requested.resolved(self.own_guidance),
+            asked.resolved(self.own_guidance),
             seeds=seeds,
             num_inference_steps=num_inference_steps,
             overlap_seconds=overlap_seconds,
@@ -482,7 +510,7 @@ class DrawAudioPipeline(DiffusionPipeline):
 
     @property
     def own_guidance(self) -> Guidance:
-        """The model's own weights, for calls that name none."""
+        """The weights where a call gives none."""
         return Guidance.from_settings(self.config)
 
     @torch.no_grad()
@@ -495,62 +523,36 @@ class DrawAudioPipeline(DiffusionPipeline):
         num_inference_steps: int = STEPS,
         overlap_seconds: int = windows.OVERLAP_SECONDS,
         branches_together: bool | None = None,
+        given: Given | None = None,
         callback_on_step_end: StepCallback | None = None,
+        teller: Teller = SILENT,
     ) -> Tensor:
-        """As `sample`, under a guidance that has every weight (`Guidance.resolved`).
+        """As `sample`, under a guidance that has every weight (`Guidance.resolved`); begins with a sound that is given.
 
         Raises:
             ValueError: when there are not B seeds, or fewer than one step.
         """
-        batch = len(conditions.loudness)
-        if len(seeds) != batch:
-            raise ValueError(f"{len(seeds)} seeds for {batch} sets of instructions, expected one each")
-        if num_inference_steps < 1:
-            raise ValueError(f"num_inference_steps is {num_inference_steps}, expected at least 1, such as {STEPS}")
-        starts = self._window_starts(conditions.loudness.shape[1] // LOUDNESS_FPS, overlap_seconds)
-        denoiser = self.denoiser
-        prepared = prepare_windows(
-            denoiser, conditions, starts=starts, guidance=guidance, branches_together=branches_together
-        )
-        first_frames = [start * self.latent_frames // CLIP_SECONDS for start in starts]
-        solver = sampling_solver(self.scheduler, num_inference_steps, self._execution_device)
-        shape = (self.vae.config.latent_channels, first_frames[-1] + self.latent_frames, self.latent_bins)
-        latents = starting_noise(seeds, shape, self._execution_device) * solver.init_noise_sigma
-
-        def guided(number: int, part: Tensor) -> Tensor:
-            level = float(timestep) / solver.config.num_train_timesteps
-            return guided_step(denoiser, prepared[number], part, timestep, level)
-
-        with self.progress_bar(total=num_inference_steps) as bar:
-            for step, timestep in enumerate(solver.timesteps):
-                noise = windows.blended(latents, first_frames, self.latent_frames, guided)
-                latents = solver.step(noise, timestep, latents).prev_sample
-                if callback_on_step_end is not None:
-                    returned = callback_on_step_end(self, step, int(timestep), {"latents": latents})
-                    latents = returned.get("latents", latents) if isinstance(returned, dict) else latents
-                bar.update()
-        return latents
+        settings = num_inference_steps, overlap_seconds, branches_together, given, callback_on_step_end, teller
+        return sample_latents(self, conditions, guidance, seeds, *settings)
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, *, overlap_seconds: int = windows.OVERLAP_SECONDS) -> np.ndarray:
+    def decode(
+        self, latents: Tensor, *, overlap_seconds: int = windows.OVERLAP_SECONDS, teller: Teller = SILENT
+    ) -> np.ndarray:
         """(B, samples) float32 waveforms of latents (B, C, N, K): autoencoder window by window, then the vocoder.
 
         A peak above 1 is possible; nothing is rescaled here.
         """
-        seconds = latents.shape[2] * CLIP_SECONDS // self.latent_frames
-        first_frames = [
-            start * self.latent_frames // CLIP_SECONDS for start in self._window_starts(seconds, overlap_seconds)
-        ]
+        return decode(self, latents, overlap_seconds, teller)
 
-        def decoded(number: int, part: Tensor) -> Tensor:
-            return self.vae.decode(part / self.vae.config.scaling_factor).sample  # (B, 1, T, M)
-
-        mel = windows.blended(latents.to(self.vae.dtype), first_frames, self.latent_frames, decoded)
-        return vocode(self.vocoder, mel[:, 0]).cpu().numpy()
+    @torch.no_grad()
+    def encode(self, waveforms: np.ndarray, *, overlap_seconds: int = windows.OVERLAP_SECONDS) -> Tensor:
+        """(B, C, N, K) float32 latents that decode to waveforms (B, samples) of whole windows, window by window."""
+        return encode(self, waveforms, overlap_seconds)
 
     @property
     def denoiser(self) -> Denoiser:
-        """The trained networks as one object, made of the pipeline's own parts."""
+        """What was trained, made from the pipeline's own parts."""
         return Denoiser(self.unet, self.mask_attention, self.loudness_control, self.config.loudness_branches)
 
     @property
@@ -574,22 +576,3 @@ class DrawAudioPipeline(DiffusionPipeline):
     def latent_bins(self) -> int:
         """K: latent mel bins."""
         return MEL_BINS // compression(self.vae)
-
-    def _window_starts(self, seconds: float, overlap_seconds: int) -> tuple[int, ...]:
-        return windows.window_starts_seconds(seconds, self.latent_frames, overlap_seconds)
-
-    def _picture_features(
-        self, frames: np.ndarray | None, mask: Mask | None, length: int, invert: bool = False
-    ) -> tuple[Tensor | None, Tensor | None, list[str]]:
-        """CAVP features of the frames and of the masked frames, (1, length, D) each, and notices about the mask."""
-        if frames is None:
-            return None, None, []
-        held = hold_last(frames, length)
-        if mask is None:
-            return self.cavp.encode_frames(held), None, []
-        if is_text(mask):
-            self.detector = self.detector or detector_in(self.detector_folder, mask)
-            mask = find_boxes(self.detector, frames, mask)
-        regions, _, notices = drawn_mask(mask, *frames.shape[:3], invert=invert)
-        masked = apply_mask(held, hold_last(regions, length))
-        return self.cavp.encode_frames(held), self.cavp.encode_frames(masked), notices

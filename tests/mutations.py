@@ -41,8 +41,9 @@ class Mutation:
     """Arguments of pytest: the files that must notice, and where it saves time, which of their tests."""
 
 
-GUIDANCE, PIPELINE, DENOISER = (f"drawaudio_model/{name}.py" for name in ("guidance", "pipeline", "denoiser"))
+GUIDANCE, DENOISER = (f"drawaudio_model/{name}.py" for name in ("guidance", "denoiser"))
 SAMPLING = "drawaudio_model/generation/sampling.py"
+PREPARING = "drawaudio_model/generation/preparing.py"
 MASK_ATTENTION, LOUDNESS_CONTROL = "drawaudio_model/mask_attention.py", "drawaudio_model/loudness_control.py"
 LOUDNESS, MEL, MASKS, CAVP, TEXT = (
     f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp", "text")
@@ -142,28 +143,28 @@ MUTATIONS = (
     ),
     # Pipeline and instructions
     Mutation(
-        PIPELINE,
-        "self.vae.decode(part / self.vae.config.scaling_factor)",
-        "self.vae.decode(part)",
+        "drawaudio_model/generation/latents.py",
+        "pipe.vae.decode(part / pipe.vae.config.scaling_factor)",
+        "pipe.vae.decode(part)",
         "latents are decoded without the autoencoder's scaling factor",
         f"{SIGNAL_TESTS} tests/test_adapters.py -k decod",
     ),
     Mutation(
-        PIPELINE,
-        "torch.from_numpy(hold_last(curve, whole * LOUDNESS_FPS))",
-        "torch.from_numpy(np.pad(curve, (0, whole * LOUDNESS_FPS - len(curve))))",
+        PREPARING,
+        "hold_last(prepared.curve, last * LOUDNESS_FPS)[",
+        "np.pad(prepared.curve, (0, last * LOUDNESS_FPS - len(prepared.curve)))[",
         "behind its end a curve is silence",
         f"{SIGNAL_TESTS} -k curve",
     ),
     Mutation(
-        PIPELINE,
-        "masked = apply_mask(held, hold_last(regions, length))",
+        PREPARING,
+        "masked = apply_mask(held, hold_last(regions[first : first + len(frames)], length))",
         "masked = held",
         "a mask is read and not applied",
         f"{SIGNAL_TESTS} -k picture",
     ),
     Mutation(
-        PIPELINE,
+        PREPARING,
         "text, negative = texts.select([0]), texts.select([1])",
         "text, negative = texts.select([0]), texts.select([0])",
         "the unconditional branch reads the prompt",
@@ -905,6 +906,42 @@ MUTATIONS = (
         "limited, gain = total, 1.0",
         "a mix is not limited",
         "tests/test_mixing.py",
+    ),
+    # Sections and deliveries
+    Mutation(
+        SAMPLING,
+        "latents = torch.where(kept, at_level(timestep), latents)",
+        "pass",
+        "a section is sampled without what is kept beside it",
+        "tests/test_sections.py -k 'goes_on or joins'",
+    ),
+    Mutation(
+        SAMPLING,
+        "begin = len(solver.timesteps) - given.steps(len(solver.timesteps))",
+        "begin = 0",
+        "the strength of a given sound changes nothing",
+        "tests/test_preparing.py -k begin_with",
+    ),
+    Mutation(
+        "drawaudio_model/generation/sections.py",
+        "out = whole.copy()\n",
+        "out = whole * np.float32(1.0001)\n",
+        "samples outside a section change",
+        "tests/test_sections.py -k bit_equal",
+    ),
+    Mutation(
+        PREPARING,
+        "regions[first : first + len(frames)]",
+        "regions[: len(frames)]",
+        "a section sees the mask of the sound's beginning",
+        "tests/test_preparing.py -k section_needs",
+    ),
+    Mutation(
+        "drawaudio_model/muxing/timecode.py",
+        "(passed - passed // 10)",
+        "passed",
+        "drop frame leaves labels out in the tenth minutes, too",
+        "tests/test_wave_file.py -k 'label or drop'",
     ),
     # The command line
     Mutation(

@@ -15,6 +15,7 @@ from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SAMPLE_RA
 from drawaudio_model.detector import ObjectDetector, load_world_model
 from drawaudio_model.generation.candidates import clap_score, curve_score
 from drawaudio_model.generation.instructions import find_boxes
+from drawaudio_model.generation.preparing import picture_features
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_folder import model_sha256
@@ -69,7 +70,9 @@ def test_every_instruction_changes_the_latent(
     pipe: DrawAudioPipeline, video: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The vocoder would take most of the time and has no part in this.
-    monkeypatch.setattr(pipe, "decode", lambda latents, *, overlap_seconds: np.zeros((1, CLIP_SAMPLES), np.float32))
+    monkeypatch.setattr(
+        pipe, "decode", lambda latents, *, overlap_seconds, teller: np.zeros((1, CLIP_SAMPLES), np.float32)
+    )
     runs = {
         "text": latents(pipe, prompt="a bell rings"),
         "other text": latents(pipe, prompt="rain falls"),
@@ -86,7 +89,7 @@ def test_every_instruction_changes_the_latent(
 
 
 def test_a_whole_frame_mask_is_no_mask(pipe: DrawAudioPipeline, video: np.ndarray) -> None:
-    cavp, masked, notices = pipe._picture_features(video, np.ones(video.shape[1:3], bool), VIDEO_FRAMES)
+    cavp, masked, notices = picture_features(pipe, video, np.ones(video.shape[1:3], bool), VIDEO_FRAMES)
     assert [sentence.startswith("the mask is the whole picture") for sentence in notices] == [True]
     assert torch.equal(cavp, masked)
 
@@ -205,20 +208,20 @@ def test_a_mask_may_be_the_text_of_a_thing(
     pipe: DrawAudioPipeline, video: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match="has no detector; assign"):
-        pipe._picture_features(video, "bell", VIDEO_FRAMES)
+        picture_features(pipe, video, "bell", VIDEO_FRAMES)
     detector = ObjectDetector.from_pretrained(tiny_detector(tmp_path / "sure", vocabulary=["bell"]))
     monkeypatch.setattr(pipe, "detector", detector)
     boxes = find_boxes(detector, video, "bell")
     assert {box.frame for box in boxes} == set(range(VIDEO_FRAMES))
-    by_text = pipe._picture_features(video, "bell", VIDEO_FRAMES)[1]
-    assert torch.equal(by_text, pipe._picture_features(video, boxes, VIDEO_FRAMES)[1])
+    by_text = picture_features(pipe, video, "bell", VIDEO_FRAMES)[1]
+    assert torch.equal(by_text, picture_features(pipe, video, boxes, VIDEO_FRAMES)[1])
     with pytest.raises(ValueError, match="does not know 'cat'; the nearest of the 1 things that it knows are 'bell'"):
-        pipe._picture_features(video, "cat", VIDEO_FRAMES)
+        picture_features(pipe, video, "cat", VIDEO_FRAMES)
     monkeypatch.setattr(pipe, "detector", None)
     folder = tiny_detector(tmp_path / "backbones" / "object_detector", vocabulary=["bell"], sure=False)
     monkeypatch.setattr(pipe, "detector_folder", folder)
     with pytest.raises(ValueError, match="no 'bell' was found in the 32 frames"):
-        pipe._picture_features(video, "bell", VIDEO_FRAMES)
+        picture_features(pipe, video, "bell", VIDEO_FRAMES)
 
 
 def test_a_detector_of_foreign_objects_is_not_unpickled(tmp_path: Path) -> None:

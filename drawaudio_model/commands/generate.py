@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from drawaudio_model.generation.mixing import Track
-    from drawaudio_model.pipeline import DrawAudioPipeline, StepCallback
+    from drawaudio_model.pipeline import DrawAudioOutput, DrawAudioPipeline, StepCallback
 
 DEFAULT_MODEL = Path("data/demo/model")
 """Folder of the demo profile's model, seen from the repository's root."""
@@ -38,7 +38,11 @@ GENERATE_EXAMPLE = """example:
               frame at 4 fps), a .json of boxes, one box x0,y0,x1,y1 in fractions of the picture, or the text of a thing that
               is then looked for; `drawaudio mask --explain` shows how a mask is read
   --loudness  a .csv or .json curve (time_seconds, level), an audio file to follow, or points 0:0,1.5:0.3,2:0
-  OUT         .wav, .flac, .mp3, .ogg or .m4a, or a video (the picture is copied, not encoded again)"""
+  OUT         .wav, .flac, .mp3, .ogg or .m4a, or a video (the picture is copied, not encoded again)
+
+  --start-from  a sound whose rhythm stays and whose colour the instructions change, as far as --strength says
+  --take        keeps beside OUT what `drawaudio regenerate` makes a section anew from
+  --timecode    where on the clock the .wav begins (BWF), at the video's frame rate; 01:00:00;00 for drop frame"""
 MIX_EXAMPLE = """example:
   drawaudio mix street.mp4 --tracks tracks.json --seed 7 -o out.mp4
 
@@ -49,6 +53,73 @@ MIX_EXAMPLE = """example:
      {"text": "rain falls", "mute": true}]
 
   The stems stay in a folder beside OUT: after a change of gains or mutes only the mix is made again."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The form of a .wav or .flac."""
+
+    sample_rate: int | None = None
+    """In Hz; None: the model's 16 kHz."""
+    bits: int = 16
+    timecode: str | None = None
+    """Of the first sample; a .wav only."""
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Delivery":
+        """What the command line asks for, checked before a model is loaded.
+
+        Raises:
+            ValueError: when the output's format has no such form, or the timecode names no frame of the video.
+        """
+        delivery = cls(options.sample_rate, options.bits or 16, options.timecode)
+        asked = [
+            f"--{name.replace('_', '-')}"
+            for name in ("sample_rate", "bits", "timecode")
+            if getattr(options, name) is not None
+        ]
+        suffix = options.output.suffix.lower()
+        holds = (".wav",) if delivery.timecode is not None else (".wav", ".flac")
+        if asked and suffix not in holds:
+            raise ValueError(f"{' and '.join(asked)} given for {options.output.name}, expected {' or '.join(holds)}")
+        rate = delivery.sample_rate
+        if rate is not None:
+            from drawaudio_model.clip_format import SAMPLE_RATE
+
+            if not SAMPLE_RATE <= rate <= 384_000:
+                raise ValueError(f"--sample-rate is {rate}, expected {SAMPLE_RATE} to 384000 Hz, such as 48000")
+        if delivery.timecode is not None:
+            delivery.chunks(options.video)
+        return delivery
+
+    @property
+    def notices(self) -> list[str]:
+        """What a higher rate does not do."""
+        return [] if self.sample_rate is None or self.rate == PLAIN.rate else [CONTENT_NOTICE]
+
+    @property
+    def rate(self) -> int:
+        """In Hz."""
+        from drawaudio_model.clip_format import SAMPLE_RATE
+
+        return self.sample_rate or SAMPLE_RATE
+
+    def chunks(self, video: Path | None) -> dict[bytes, bytes]:
+        """What a .wav says of its place on the clock, at the video's frame rate."""
+        if self.timecode is None:
+            return {}
+        from drawaudio_model.media import probe
+        from drawaudio_model.muxing.timecode import exact_rate, parse_timecode
+        from drawaudio_model.muxing.wave_file import clock_chunks
+
+        fps = None if video is None else probe(video).fps
+        if not fps:
+            raise ValueError(f"--timecode was given, and {video} has no frame rate; leave it out")
+        return clock_chunks(parse_timecode(self.timecode, exact_rate(fps)), self.rate, self.bits, "Draw an Audio")
+
+
+PLAIN = Delivery()
+CONTENT_NOTICE = "the sound ends at 8 kHz, as all that the model makes; a higher rate only fits it into a session"
 
 
 @dataclass(frozen=True)
@@ -65,6 +136,10 @@ class Sampling:
         weights = options.guidance_text, options.guidance_video
         guidance = Guidance(*weights, tuple(options.guidance_interval), options.guidance_loudness)
         return cls(options.seconds, options.steps, guidance)
+
+    def without_loudness(self) -> "Sampling":
+        """Of a sound that has no curve, and so no weight of one."""
+        return replace(self, guidance=replace(self.guidance, loudness=None))
 
     def arguments(self) -> dict[str, Any]:
         """As the pipeline's call has them, and a stem's name: a weight of the loudness only where it is given."""
@@ -85,15 +160,28 @@ def add_commands(commands: "argparse._SubParsersAction") -> None:
     generate.add_argument("--mask-invert", action="store_true", help="what the mask leaves out sounds")
     generate.add_argument("--loudness", help="when and how loud (see below)")
     generate.add_argument("--candidates", type=int, default=1, help="make several, keep the best (curve and CLAP)")
-    _add_common(generate)
+    generate.add_argument("--start-from", type=Path, metavar="SOUND", help="begin with a sound instead of noise")
+    generate.add_argument("--strength", type=float, help="how far from it, 0 to 1 (default: 0.6)")
+    generate.add_argument("--take", action="store_true", help="keep beside a .wav or .flac what `regenerate` needs")
+    add_common(generate)
+    add_delivery(generate)
     mix = add_command(commands, "mix", "make several sounds of a video and mix them", MIX_EXAMPLE, run_mix)
     mix.add_argument("video", type=Path, metavar="VIDEO")
     mix.add_argument("--tracks", type=Path, required=True, help=".json of the tracks (see below)")
     mix.add_argument("--stems", type=Path, metavar="DIR", help="folder of the stems (default: OUT with .stems)")
-    _add_common(mix)
+    add_common(mix)
+    add_delivery(mix)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def add_delivery(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `Delivery`."""
+    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="of a .wav or .flac (default: 16000)")
+    parser.add_argument("--bits", type=int, choices=(16, 24), help="of a .wav or .flac (default: 16)")
+    parser.add_argument("--timecode", metavar="HH:MM:SS:FF", help="where on the clock a .wav begins (BWF)")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Output, model and sampling: the arguments that all commands have which make sounds."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT")
     parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="model folder (default: %(default)s)")
     parser.add_argument("--adapters", type=Path, metavar="DIR", help="adapters to put onto the model folder")
@@ -122,42 +210,104 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """`drawaudio generate`."""
-    from drawaudio_model.generation.instructions import parse_loudness, parse_mask
+    from drawaudio_model.generation.take_files import take_path, write_take
 
-    _check_places(options)
-    sampling = Sampling.of(options)
-    mask, loudness = parse_mask(options.mask), parse_loudness(options.loudness)
-    if options.mask_invert and mask is None:
-        raise ValueError("--mask-invert was given without --mask; give the mask that is to be inverted")
+    check_places(options)
+    if options.take:
+        take_path(options.output)
+    delivery = Delivery.of(options)
+    asked, sampling = Request.of(options), Sampling.of(options)
+    for name in ("mask", "loudness"):  # a text that is neither is refused before a model is loaded
+        _parsed(name, getattr(asked, name))
     pipe = load_pipeline(options)
-    with one_bar(pipe, options.steps * max(options.candidates, 1)) as step:
-        result = pipe(
-            options.video,
-            options.text,
-            negative_prompt=options.negative_text,
-            mask=mask,
-            mask_invert=options.mask_invert,
-            loudness=loudness,
-            seed=options.seed,
-            num_candidates=options.candidates,
+    with one_bar(pipe, options.steps * max(asked.candidates, 1)) as step:
+        result = asked.sound(pipe, sampling, step, keep_latents=options.take)
+    print_notices([*result.notices, *delivery.notices])
+    write_sound(options.output, result.audios[0], video=options.video, delivery=delivery)
+    if options.take:
+        write_take(options.output, result.take(), asked.record() | {"seed": result.seeds[0]} | sampling.arguments())
+    print(f"{options.output}: {', '.join(result_words(result))}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sound as a person asks for it in words: on the command line, or in a row of a table."""
+
+    video: Path
+    text: str | None = None
+    negative_text: str | None = None
+    mask: str | None = None
+    mask_invert: bool = False
+    loudness: str | None = None
+    start_from: Path | None = None
+    strength: float | None = None
+    candidates: int = 1
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask_invert and self.mask is None:
+            raise ValueError("--mask-invert was given without --mask; give the mask that is to be inverted")
+        if self.strength is not None and self.start_from is None:
+            raise ValueError(f"--strength is {self.strength} without --start-from; give the sound to begin with")
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "Request":
+        """What the command line asks for."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it, with the whole paths of files that are there."""
+        values = {name: value for name, value in asdict(self).items() if value not in (None, False)}
+        return {name: whole_path(name, value) for name, value in values.items()}
+
+    def sound(
+        self, pipe: "DrawAudioPipeline", sampling: Sampling, step: "StepCallback", *, keep_latents: bool = False
+    ) -> "DrawAudioOutput":
+        """What the pipeline makes of it."""
+        return pipe(
+            self.video,
+            self.text,
+            negative_prompt=self.negative_text,
+            mask=_parsed("mask", self.mask),
+            mask_invert=self.mask_invert,
+            loudness=_parsed("loudness", self.loudness),
+            seed=self.seed,
+            num_candidates=self.candidates,
+            start_from=self.start_from,
+            strength=self.strength,
+            keep_latents=keep_latents,
             callback_on_step_end=step,
             **sampling.arguments(),
         )
-    _print_notices(result.notices)
-    write_sound(options.output, result.audios[0], video=options.video)
-    facts = [f"seed {result.seeds[0]}"]
+
+
+def whole_path(name: str, value: Any) -> Any:
+    """An instruction's value, with the whole path where it is a file that is there; words stay words."""
+    is_path = name in ("video", "mask", "loudness", "start_from") and value is not None and os.path.exists(value)
+    return os.path.abspath(value) if is_path else value
+
+
+def _parsed(name: str, text: str | None) -> Any:
+    from drawaudio_model.generation.instructions import parse_loudness, parse_mask
+
+    return parse_mask(text) if name == "mask" else parse_loudness(text)
+
+
+def result_words(result: "DrawAudioOutput") -> list[str]:
+    """What is said of the best sound of a call: its seed, and its scores where there are any."""
+    words = [f"seed {result.seeds[0]}"]
     if result.curve_scores is not None:
         # Pearson's correlation is undefined for a curve or a sound that never changes.
         defined = math.isfinite(result.curve_scores[0])
         correlation = f"{result.curve_scores[0]:.2f}" if defined else "undefined: one of the two never changes"
-        facts.append(f"follows the curve with correlation {correlation}")
+        words.append(f"follows the curve with correlation {correlation}")
     if result.clap_scores is not None:
-        facts.append(f"fits the text with {result.clap_scores[0]:.2f} (CLAP)")
-    print(f"{options.output}: {', '.join(facts)}")
+        words.append(f"fits the text with {result.clap_scores[0]:.2f} (CLAP)")
+    return words
 
 
-def _print_notices(notices: Sequence[str]) -> None:
-    """Print the pipeline's notices about a sound; its own log is silent (`load_pipeline`)."""
+def print_notices(notices: Sequence[str]) -> None:
+    """What the pipeline has to say of a sound; its own log is silent (`load_pipeline`)."""
     for sentence in notices:
         print(f"notice: {sentence}", file=sys.stderr)
 
@@ -170,12 +320,14 @@ def run_mix(options: argparse.Namespace) -> None:
     audible = [number for number, track in enumerate(tracks) if not track.mute]
     if not audible:
         raise ValueError(f"all tracks of {options.tracks} are muted; let at least one sound")
-    _check_places(options)
+    check_places(options)
+    delivery = Delivery.of(options)
     if options.seed is None:
         options.seed = 0
     stems = make_stems(options, tracks, audible)
     mixed = mix([stems[number] for number in audible], [tracks[number].gain_db for number in audible])
-    write_sound(options.output, mixed.waveform, video=options.video)
+    print_notices(delivery.notices)
+    write_sound(options.output, mixed.waveform, video=options.video, delivery=delivery)
     limited = f", limited by {mixed.reduction_db:.1f} dB to {CEILING_DB:g} dBTP" if mixed.reduction_db else ""
     print(f"{options.output}: {len(audible)} of {len(tracks)} tracks, true peak {mixed.peak_db:.1f} dB{limited}")
 
@@ -184,8 +336,6 @@ def make_stems(
     options: argparse.Namespace, tracks: Sequence["Track"], audible: Sequence[int]
 ) -> "dict[int, np.ndarray]":
     """Number of each audible track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
-    from dataclasses import replace
-
     import soundfile
 
     from drawaudio_model.atomic_files import fingerprint
@@ -203,13 +353,13 @@ def make_stems(
         track = tracks[number]
         if track.seed is None:
             track = replace(track, seed=options.seed + number)
-        marks = [_file_mark(place) for place in (options.video, options.model, options.adapters, options.cavp)]
-        marks += [_file_mark(value) for value in (track.mask, track.loudness)]
+        marks = [file_mark(place) for place in (options.video, options.model, options.adapters, options.cavp)]
+        marks += [file_mark(value) for value in (track.mask, track.loudness)]
         if is_text(track.mask):
-            marks.append(_file_mark(options.detector or detector_beside(options.model)))
+            marks.append(file_mark(options.detector or detector_beside(options.model)))
         own = sampling
         if track.loudness is None:  # this weight is of those tracks that have a curve
-            own = replace(sampling, guidance=replace(sampling.guidance, loudness=None))
+            own = sampling.without_loudness()
         mark = fingerprint(json.dumps([track.instructions(), own.arguments(), options.bf16, marks], sort_keys=True))
         path = folder / f"{number + 1:02d}-{track.name}-{mark[:10]}.wav"
         if path.is_file():
@@ -233,7 +383,7 @@ def make_stems(
                 callback_on_step_end=step,
                 **own.arguments(),
             )
-            _print_notices(result.notices)
+            print_notices(result.notices)
             folder.mkdir(parents=True, exist_ok=True)
             write_audio(path, result.audios[0], floats=True)
             stems[number] = soundfile.read(path, dtype="float32")[0]
@@ -254,8 +404,8 @@ def one_bar(pipe: "DrawAudioPipeline", total: int) -> "Iterator[StepCallback]":
         yield step
 
 
-def _file_mark(place: Any) -> Any:
-    """Sizes and times of a file, or of all files in a folder, to notice changes by; None for a value that is no file."""
+def file_mark(place: Any) -> Any:
+    """What changes when a file, or any file in a folder, does: sizes and times; None for what is no file."""
     if not isinstance(place, str | Path) or not os.path.exists(place):
         return None
     place = Path(place)
@@ -263,11 +413,11 @@ def _file_mark(place: Any) -> Any:
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
-def _check_places(options: argparse.Namespace) -> None:
+def check_places(options: argparse.Namespace, *, suffixes: Sequence[str] = AUDIO_SUFFIXES + VIDEO_SUFFIXES) -> None:
     """Raises ValueError before a model is loaded, when the video is missing or the output cannot be written."""
     suffix = options.output.suffix.lower()
-    if suffix not in AUDIO_SUFFIXES + VIDEO_SUFFIXES:
-        known = ", ".join(AUDIO_SUFFIXES + VIDEO_SUFFIXES)
+    if suffix not in suffixes:
+        known = ", ".join(suffixes)
         raise ValueError(f"output {options.output.name} ends in {suffix!r}, expected one of {known}")
     if not options.video.is_file():
         raise ValueError(f"video {options.video} does not exist")
@@ -317,18 +467,34 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     return pipe
 
 
-def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = None) -> None:
+def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = None, delivery: Delivery = PLAIN) -> None:
     """Writes a sound, or the video with it; what exceeds full scale is limited, which is said in one line.
+
+    Args:
+        output: the suffix says the format.
+        waveform: (n,) at 16 kHz.
+        video: whose picture goes into a video, and whose frame rate counts in a timecode.
+        delivery: form of a .wav or .flac.
 
     Raises:
         ValueError: when it cannot be written so; the sound then lies beside `output` as .wav, which the message names.
     """
+    import numpy as np
+
     from drawaudio_model import media
     from drawaudio_model.levels.full_scale import fit_full_scale
+    from drawaudio_model.muxing.wave_file import resampled, write_wave
 
-    sound = fit_full_scale(waveform, lossy=media.is_lossy(output))
+    # Between the samples of 16 kHz a higher rate has some more, which may lie beyond full scale.
+    between = delivery.sample_rate is not None and np.abs(resampled(waveform, delivery.rate)).max() > 1
+    sound = fit_full_scale(waveform, lossy=media.is_lossy(output) or between)
     try:
-        if output.suffix.lower() in AUDIO_SUFFIXES:
+        if delivery != PLAIN and output.suffix.lower() == ".wav":
+            samples = resampled(sound.waveform, delivery.rate)
+            write_wave(output, samples, sample_rate=delivery.rate, bits=delivery.bits, chunks=delivery.chunks(video))
+        elif delivery != PLAIN:
+            media.write_flac(output, resampled(sound.waveform, delivery.rate), delivery.rate, delivery.bits)
+        elif output.suffix.lower() in AUDIO_SUFFIXES:
             media.write_audio(output, sound.waveform)
         else:
             assert video is not None, f"{output} is to have a picture"

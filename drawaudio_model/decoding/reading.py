@@ -187,13 +187,16 @@ def read_picture(
     source: Path | bytes,
     *,
     seconds: float,
+    start_seconds: float,
     fps: float,
     longer_side: int | None,
     size: tuple[int, int] | None,
     threads: int,
 ) -> np.ndarray:
-    """(V, H, W, 3) uint8 RGB, the first `seconds` of the picture; see media.read_frames."""
-    times = moments(seconds, fps)
+    """(V, H, W, 3) uint8 RGB of the picture; see media.read_frames."""
+    if not 0 <= start_seconds < np.inf:
+        raise ValueError(f"start_seconds is {start_seconds}, expected at least 0")
+    times = start_seconds + moments(seconds, fps)
 
     def read(way: _Way) -> np.ndarray:
         with open_container(source) as container:

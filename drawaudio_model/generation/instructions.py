@@ -6,7 +6,7 @@ Legend: V video frames at 4 fps, H/W pixels, P loudness points (10 a second).
 import math
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from drawaudio_model import loudness as curves
 from drawaudio_model import masks, media, mel
 from drawaudio_model.boxes import decode_boxes
-from drawaudio_model.clip_format import LOUDNESS_FPS, VIDEO_FPS
+from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE, VIDEO_FPS
 from drawaudio_model.guidance import Guidance
 from drawaudio_model.mask_pictures import DAMAGES, begins_as_picture
 from drawaudio_model.text_files import decode
@@ -40,6 +40,7 @@ Mask = (
     | Sequence[masks.Box | Corners | Image.Image | np.ndarray]
 )
 Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]] | Sequence[float]
+Sound = str | Path | np.ndarray
 
 CURVE_SUFFIXES = (".csv", ".json")
 VIDEO_MASK_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
@@ -53,25 +54,42 @@ class Picture(NamedTuple):
     """A video as the model sees it."""
 
     frames: np.ndarray
-    """(V, H, W, 3) uint8, frame i is the one shown at i / 4 s; V covers `seconds`."""
+    """(V, H, W, 3) uint8, frame i is the one shown at i / 4 s; V covers `seconds`, or the part that was asked for."""
     seconds: float
     """Length of the video."""
 
 
-def read_video(video: Video, *, video_fps: float | None = None, seconds: float | None = None) -> Picture:
+def read_video(
+    video: Video,
+    *,
+    video_fps: float | None = None,
+    seconds: float | None = None,
+    part: tuple[int, int] | None = None,
+) -> Picture:
     """The frames at 4 fps, the longer side of a file's at most 640 pixels as in the dataset.
 
     Args:
         video: a file of any container, size and frame rate, or (N, H, W, 3) uint8 RGB frames.
         video_fps: frame rate of an array, default 4; files carry timestamps.
         seconds: use only this much from the start; None: all.
+        part: give back only the frames between these two seconds, of which the second may lie behind the end.
 
     Raises:
         ValueError: for anything else, a frame rate given for a file, or fewer seconds than asked for.
         media.MediaError: when a file has no readable picture.
     """
+    length = video_seconds(video, video_fps=video_fps, seconds=seconds)
+    first = 0 if part is None else part[0]
+    end = length if part is None else min(part[1], length)
     if isinstance(video, np.ndarray):
-        return _frames_of_array(video, VIDEO_FPS if video_fps is None else video_fps, seconds)
+        return Picture(_frames_of_array(video, VIDEO_FPS if video_fps is None else video_fps, first, end), length)
+    return Picture(media.read_frames(Path(video), seconds=end - first, start_seconds=first), length)
+
+
+def video_seconds(video: Video, *, video_fps: float | None = None, seconds: float | None = None) -> float:
+    """The length of a video, or as much of it as is asked for; arguments and errors as `read_video`."""
+    if isinstance(video, np.ndarray):
+        return _shorter(_array_seconds(video, VIDEO_FPS if video_fps is None else video_fps), seconds)
     if not isinstance(video, str | Path):
         raise ValueError(f"video is a {type(video).__name__}, expected a media file or a numpy array of frames")
     if video_fps is not None:
@@ -89,8 +107,12 @@ def read_video(video: Video, *, video_fps: float | None = None, seconds: float |
             f"{path} has no times, as a raw stream; put it into a container: "
             f"ffmpeg -framerate 25 -i {path.name} -c copy {path.stem}.mp4",
         )
-    length = _shorter(info.video_seconds, seconds)
-    return Picture(media.read_frames(path, seconds=length), length)
+    return _shorter(info.video_seconds, seconds)
+
+
+def frames_in(seconds: float) -> int:
+    """V: frames at 4 fps of so many seconds; the last may be shown for less than a quarter."""
+    return math.ceil(round(seconds * VIDEO_FPS, 6))
 
 
 def check_is_video(path: Path) -> None:
@@ -135,9 +157,16 @@ def check_given(
         raise ValueError("a mask was given without a video; give the video that it was drawn on")
     if mask_invert and mask is None:
         raise ValueError("mask_invert was given without a mask; give the mask that is to be inverted")
-    if video is None and not (video_fps is None and guidance.video is None):
-        raise ValueError("video_fps or guidance_video was given without a video; leave it out, or give the video")
-    if loudness is None and guidance.loudness is not None:
+    if video is None and video_fps is not None:
+        raise ValueError("video_fps was given without a video; leave it out, or give the video")
+    check_weights(video is not None, loudness is not None, guidance)
+
+
+def check_weights(has_video: bool, has_loudness: bool, guidance: Guidance) -> None:
+    """Raises ValueError for a weight of an instruction that is not there."""
+    if not has_video and guidance.video is not None:
+        raise ValueError("guidance_video was given without a video; leave it out, or give the video")
+    if not has_loudness and guidance.loudness is not None:
         raise ValueError("guidance_loudness was given without a loudness curve; leave it out, or give the curve")
 
 
@@ -321,9 +350,17 @@ def detector_in(folder: Path | None, text: str) -> "ObjectDetector":
 
 
 def find_boxes(
-    detector: "ObjectDetector", frames: np.ndarray, text: str, *, confidence: float = 0.25, progress: bool = False
+    detector: "ObjectDetector",
+    frames: np.ndarray,
+    text: str,
+    *,
+    confidence: float = 0.25,
+    progress: bool = False,
+    tell: Callable[[int], None] | None = None,
 ) -> list[masks.Box]:
     """The boxes of a thing in the frames (V, H, W, 3), with a bar on a terminal where `progress` is asked for.
+
+    `tell` is told how many frames are done.
 
     Raises:
         ValueError: when the detector does not know the thing, or finds it nowhere.
@@ -341,6 +378,8 @@ def find_boxes(
     ):
         part = detector.detect([frames[start : start + FRAMES_AT_ONCE]], [[text]], confidence=confidence)[0]
         boxes += [replace(box, frame=start + box.frame) for box in part]
+        if tell is not None:
+            tell(min(start + FRAMES_AT_ONCE, len(frames)))
     if not boxes:
         raise ValueError(
             f"no {text!r} was found in the {len(frames)} frames with confidence {confidence:g}; lower it or draw a mask"
@@ -437,21 +476,48 @@ def curve_of_audio(path: Path, seconds: float) -> np.ndarray:
     return curves.loudness_signal(waveform, seconds=seconds)
 
 
+def read_start(sound: Sound, seconds: int) -> np.ndarray:
+    """(n,) float32 of a sound to begin with: its first `seconds`, silence after its end, normalised as in training.
+
+    Args:
+        sound: an audio (or video) file, or (n,) floats at 16 kHz.
+        seconds: length of what comes back.
+
+    Raises:
+        ValueError: for another array, or a sound that is silent.
+    """
+    if isinstance(sound, str | Path):
+        if not os.path.isfile(sound):
+            raise ValueError(f"start_from {sound} does not exist; give an audio file")
+        name, waveform = f"start_from {sound}", media.read_waveform(Path(sound), seconds=seconds)
+    else:
+        media.check_waveform(sound)
+        name, length = "the sound to start from", seconds * SAMPLE_RATE
+        waveform = np.pad(sound[:length].astype(np.float32), (0, max(length - len(sound), 0)))
+    if not waveform.any():
+        raise ValueError(f"{name} is silent in its first {seconds} s; give a sound that can be heard, or leave it out")
+    return mel.normalize_waveform(waveform)
+
+
 def hold_last(array: np.ndarray, length: int) -> np.ndarray:
     """The array with its last row repeated up to `length` rows: what the model sees behind the end of an instruction."""
     return np.concatenate([array, np.repeat(array[-1:], max(length - len(array), 0), axis=0)])[:length]
 
 
-def _frames_of_array(video: np.ndarray, video_fps: float, seconds: float | None) -> Picture:
+def _array_seconds(video: np.ndarray, video_fps: float) -> float:
     if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
         raise ValueError(f"video array is {video.dtype} {video.shape}, expected uint8 (frames, height, width, 3), RGB")
     if not (math.isfinite(video_fps) and video_fps > 0):
         raise ValueError(f"video_fps is {video_fps}, expected the array's frames a second, more than 0")
-    length = _shorter(len(video) / video_fps, seconds)
-    count = math.ceil(round(length * VIDEO_FPS, 6))
+    return len(video) / video_fps
+
+
+def _frames_of_array(video: np.ndarray, video_fps: float, first: int, end: float) -> np.ndarray:
+    """(V, H, W, 3): the frames shown every quarter between two seconds."""
+    count = frames_in(end)
     # The frame shown at i / 4 s; the small number keeps 0.75 s x 4 fps from falling into the frame before.
     shown = np.floor(np.arange(count) / VIDEO_FPS * video_fps + 1e-6).astype(int).clip(max=len(video) - 1)
-    return Picture(video[shown], length)
+    return video[shown[first * VIDEO_FPS :]]
 
 
 def _shorter(length: float, seconds: float | None) -> float:

@@ -4,6 +4,29 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from diffusers.utils import BaseOutput
+from torch import Tensor
+
+from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.generation.windows import OVERLAP_SECONDS
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """One sound and what it was decoded from: what a section can be made anew in (`DrawAudioPipeline.regenerate`)."""
+
+    waveform: np.ndarray
+    """(samples,) float32."""
+    latents: Tensor | None = None
+    """(C, N, K) of whole windows, N latent frames; None: the autoencoder makes them of the waveform."""
+    overlap_seconds: int = OVERLAP_SECONDS
+    """Of the windows that it was sampled in."""
+    sample_rate: int = SAMPLE_RATE
+    """Of the waveform, in Hz."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of the waveform."""
+        return len(self.waveform) / self.sample_rate
 
 
 @dataclass
@@ -21,6 +44,10 @@ class DrawAudioOutput(BaseOutput):
             single candidate.
         peaks: largest magnitude of each row, as the vocoder made it: of 1 and less fits a file, more is beyond full scale
             and was not limited here.
+        latents: (B, C, N, K) float32 what the rows were decoded from, on the CPU, of whole windows; None unless the call
+            was to keep them.
+        overlap_seconds: least seconds that two windows share.
+        sample_rate: of the rows, in Hz: 16 kHz, or that of the sound in which a section was made anew.
     """
 
     audios: np.ndarray
@@ -31,3 +58,11 @@ class DrawAudioOutput(BaseOutput):
     curve_scores: np.ndarray | None = None
     clap_scores: np.ndarray | None = None
     peaks: list[float] = field(default_factory=list)
+    latents: Tensor | None = None
+    overlap_seconds: int = OVERLAP_SECONDS
+    sample_rate: int = SAMPLE_RATE
+
+    def take(self, row: int = 0) -> Take:
+        """One row with its latents, where they were kept."""
+        latents = None if self.latents is None else self.latents[row]
+        return Take(self.audios[row], latents, self.overlap_seconds, self.sample_rate)

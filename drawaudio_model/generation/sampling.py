@@ -9,14 +9,16 @@ Legend: B sets of conditions, C latent channels, F latent frames of a window, N 
 Paper: Eq. (12); the interval is Kynkaanniemi et al. 2024 (arXiv 2404.07724).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor
 
 from drawaudio_model.denoiser import Conditions, Denoiser, PreparedInputs
+from drawaudio_model.generation import windows
 from drawaudio_model.guidance import BRANCHES, Guidance, guided_noise
 from drawaudio_model.layers.cross_attention import FoldedSets
 
@@ -110,6 +112,79 @@ def guided_step(denoiser: Denoiser, window: PreparedWindow, latents: Tensor, tim
     for group in window.groups:
         predictions |= zip(group.names, denoiser.predict(latents, timestep, group.inputs), strict=True)
     return guided_noise(predictions, window.guidance)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A sound that a sampling begins with."""
+
+    latents: Tensor
+    """(C, N, K) of the sound, the same for all rows."""
+    strength: float = 1.0
+    """How much of the noise schedule is run: 1 begins with noise alone, 0 leaves the latents as they are."""
+    kept: Tensor | None = None
+    """(N,) bool: frames that come out as they were given; None: none."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength is {self.strength}, expected 0 (the given sound) to 1 (none of it)")
+
+    def steps(self, count: int) -> int:
+        """How many of a schedule's steps are run, the last ones."""
+        return math.ceil(round(count * self.strength, 9))
+
+
+def denoise(
+    predict: Callable[[int, Tensor, Tensor], Tensor],
+    noise: Tensor,
+    *,
+    trained: DDIMScheduler,
+    solver: DPMSolverMultistepScheduler,
+    first_frames: Sequence[int],
+    window_frames: int,
+    given: Given | None = None,
+    on_step: Callable[[int, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """(B, C, N, K) latents sampled from noise, or from a given sound's latents with noise in them.
+
+    Frames that are kept are put back before each step, with as much noise as the step expects and always the same
+    (Lugmayr et al. 2022, without its jumps back: with the same noise throughout, every step sees a state that the solver
+    itself could have come by). So what is sampled goes on from them.
+
+    Args:
+        predict: (window, latents (B, C, F, K), timestep) -> noise in them.
+        noise: (B, C, N, K) standard normal.
+        trained: the schedule of training.
+        solver: with its timesteps.
+        first_frames: of the windows.
+        window_frames: F.
+        given: the sound to begin with; None: begin with noise.
+        on_step: called after each step with its number, timestep and the latents; returns those to go on with.
+    """
+
+    def at_level(timestep: Tensor) -> Tensor:
+        """The given latents with the noise of a timestep."""
+        assert given is not None
+        return trained.add_noise(given.latents.to(noise).expand_as(noise), noise, timestep.reshape(1))
+
+    latents, begin = noise * solver.init_noise_sigma, 0
+    kept = None if given is None or given.kept is None else given.kept.to(noise.device)[:, None]  # (N, 1)
+    if given is not None and given.strength < 1:
+        begin = len(solver.timesteps) - given.steps(len(solver.timesteps))
+        if begin == len(solver.timesteps):
+            return given.latents.to(noise).expand_as(noise)
+        solver.set_begin_index(begin)
+        latents = at_level(solver.timesteps[begin])
+    for step, timestep in enumerate(solver.timesteps[begin:]):
+        if kept is not None:
+            latents = torch.where(kept, at_level(timestep), latents)
+
+        def guided(number: int, part: Tensor, timestep: Tensor = timestep) -> Tensor:
+            return predict(number, part, timestep)
+
+        predicted = windows.blended(latents, first_frames, window_frames, guided)
+        latents = on_step(step, timestep, solver.step(predicted, timestep, latents).prev_sample)
+    return latents if kept is None or given is None else torch.where(kept, given.latents.to(noise), latents)
 
 
 def _groups(branches: tuple[str, ...], loudness_branches: str, together: bool) -> list[tuple[str, ...]]:

@@ -62,6 +62,12 @@ def window_starts_seconds(
     return (*range(0, last, step), last)
 
 
+def touching(starts: Sequence[int], latent_frames: int, first: int, end: int) -> tuple[int, ...]:
+    """Those of the windows that start at `starts` (seconds) which hold any of the latent frames `first` to `end` - 1."""
+    frames = {start: start * latent_frames // CLIP_SECONDS for start in starts}
+    return tuple(start for start in starts if frames[start] < end and frames[start] + latent_frames > first)
+
+
 def blended(whole: Tensor, starts: Sequence[int], length: int, make: Callable[[int, Tensor], Tensor]) -> Tensor:
     """Windows of a long tensor, each put through `make`, averaged where they overlap.
 

@@ -1,0 +1,177 @@
+"""`drawaudio regenerate`: one section of a sound made anew, everything outside as it was.
+
+Heavy libraries are imported inside the command, so that `drawaudio --help` answers at once.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from drawaudio_model.command_line import add_command
+from drawaudio_model.commands.generate import (
+    VIDEO_SUFFIXES,
+    add_common,
+    check_places,
+    load_pipeline,
+    one_bar,
+    print_notices,
+    result_words,
+    whole_path,
+    write_sound,
+)
+from drawaudio_model.defaults import SAMPLING_STEPS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from drawaudio_model.generation.take_files import SoundFile
+
+EXAMPLE = """example:
+  drawaudio regenerate bell.wav --section 2.5 4 --text "a drum is struck" --seed 8 -o bell2.wav
+
+  SOUND was made by `drawaudio generate --take` (or by this command): what is not said again is as it was then. Of any
+  other .wav or .flac of the video, --video and all that shall be heard are said here.
+  Outside the section every sample of OUT is that of SOUND, in a .wav or .flac of the same rate and depth."""
+INSTRUCTIONS = ("video", "text", "negative_text", "mask", "mask_invert", "loudness")
+
+
+def add_commands(commands: "argparse._SubParsersAction") -> None:
+    """`regenerate`."""
+    parser = add_command(commands, "regenerate", "make one section of a sound anew", EXAMPLE, run_regenerate)
+    parser.add_argument("sound", type=Path, metavar="SOUND", help=".wav or .flac, with its .take beside it")
+    parser.add_argument("--section", type=float, nargs=2, required=True, metavar=("START", "END"), help="in seconds")
+    parser.add_argument("--video", type=Path, help="the video (default: as before)")
+    parser.add_argument("--text", help="what should sound (default: as before)")
+    parser.add_argument("--negative-text", help="what should not sound (default: as before)")
+    parser.add_argument("--mask", help="which part of the picture sounds (default: as before)")
+    parser.add_argument("--mask-invert", action="store_true", default=None, help="what the mask leaves out sounds")
+    parser.add_argument("--loudness", help="when and how loud, of the whole sound (default: as before)")
+    parser.add_argument("--anew", action="store_true", help="of the instructions before, take none but the video")
+    parser.add_argument("--strength", type=float, default=1.0, help="how far from what it was, 0 to 1 (default: 1)")
+    add_common(parser)
+    parser.set_defaults(steps=None, guidance_interval=None)
+
+
+def run_regenerate(options: argparse.Namespace) -> None:
+    """`drawaudio regenerate`."""
+    from drawaudio_model.generation.instructions import parse_loudness, parse_mask
+    from drawaudio_model.generation.take_files import SOUND_SUFFIXES, read_sound, write_take
+    from drawaudio_model.generation.takes import Sampling
+    from drawaudio_model.guidance import Guidance
+
+    before = read_sound(options.sound)
+    told = _told(options, before)
+    if told["video"] is None:
+        raise ValueError(f"{options.sound} has no take beside it that names its video; give --video")
+    options.video = Path(told["video"])
+    check_places(options, suffixes=(*SOUND_SUFFIXES, *VIDEO_SUFFIXES))
+    if options.output.resolve() == options.sound.resolve():
+        raise ValueError(f"output {options.output} is the sound itself; choose another name")
+    _check_form(options.output, before)
+    mask, loudness = parse_mask(told["mask"]), parse_loudness(told["loudness"])
+    weights = {name: told[f"guidance_{name}"] for name in ("text", "video", "loudness")}
+    if loudness is None and options.guidance_loudness is None:
+        weights["loudness"] = None  # it was of the curve before
+    guidance = Guidance(**weights, interval=tuple(told["guidance_interval"]))
+    if options.seed is not None:
+        from drawaudio_model.generation.instructions import check_seed
+
+        check_seed(options.seed)
+    take = before.take()
+    pipe = load_pipeline(options)
+    section = tuple(options.section)
+    prepared = pipe.prepare(
+        options.video,
+        told["text"],
+        negative_prompt=told["negative_text"],
+        mask=mask,
+        mask_invert=bool(told["mask_invert"]),
+        loudness=loudness,
+        seconds=_seconds(options.video, take.seconds),
+        overlap_seconds=take.overlap_seconds,
+        section=section,
+    )
+    with one_bar(pipe, told["num_inference_steps"]) as step:
+        result = pipe.regenerate(
+            take,
+            prepared,
+            *section,
+            seeds=None if options.seed is None else [options.seed],
+            sampling=Sampling(told["num_inference_steps"], guidance, callback_on_step_end=step),
+            strength=options.strength,
+        )
+    print_notices([*_said_of(before, options.sound), *result.notices])
+    _write(options, before, result.audios[0])
+    if result.latents is not None and options.output.suffix.lower() in SOUND_SUFFIXES:
+        write_take(options.output, result.take(), {name: value for name, value in told.items() if value is not None})
+    words = result_words(result)
+    print(f"{options.output}: {section[0]:g} to {section[1]:g} s anew, {', '.join(words)}")
+
+
+def _told(options: argparse.Namespace, before: "SoundFile") -> dict[str, Any]:
+    """Every instruction and setting: as the command line says, else as before, else the default."""
+    from drawaudio_model.guidance import OWN_GUIDANCE
+
+    was = {} if before.beside is None else before.beside.instructions
+    if options.anew:
+        was = {name: value for name, value in was.items() if name not in INSTRUCTIONS[1:]}
+    told = {name: getattr(options, name) for name in INSTRUCTIONS}
+    told |= {"num_inference_steps": options.steps, "guidance_interval": options.guidance_interval}
+    told |= {name: getattr(options, name) for name in OWN_GUIDANCE.settings()}
+    if told["mask"] is not None and told["mask_invert"] is None:
+        told["mask_invert"] = False  # how the mask before was read says nothing of this one
+    defaults = {"num_inference_steps": SAMPLING_STEPS, "guidance_interval": (0.0, 1.0)}
+    found = {name: (was.get(name, defaults.get(name)) if value is None else value) for name, value in told.items()}
+    return {name: whole_path(name, value) for name, value in found.items()}
+
+
+def _seconds(video: Path, seconds: float) -> float:
+    """The length of a sound as the pipeline is told it: a sound has whole samples, and a video may end between two."""
+    from drawaudio_model.clip_format import SAMPLE_RATE
+    from drawaudio_model.generation.instructions import video_seconds
+
+    whole = video_seconds(video)
+    return whole if abs(whole - seconds) <= 1 / SAMPLE_RATE else seconds
+
+
+def _said_of(before: "SoundFile", sound: Path) -> list[str]:
+    """Why latents are made of the sound, where it has none of its own."""
+    if before.beside is None:
+        return [f"{sound} has no take beside it: the section goes on from what the autoencoder hears in it"]
+    if not before.beside.fits:
+        return [f"{sound} was changed after its take was written: the section goes on from the sound as it is"]
+    return []
+
+
+def _check_form(output: Path, before: "SoundFile") -> None:
+    """Raises ValueError where the output cannot hold the samples of before."""
+    from drawaudio_model.clip_format import SAMPLE_RATE
+
+    suffix = output.suffix.lower()
+    if suffix == ".flac" and before.bits == 32:
+        raise ValueError(f"output {output.name} cannot hold the floats of the sound; write a .wav")
+    if suffix in VIDEO_SUFFIXES and before.sample_rate != SAMPLE_RATE:
+        raise ValueError(
+            f"output {output.name} takes sounds of {SAMPLE_RATE} Hz, this has {before.sample_rate}; write a .wav"
+        )
+
+
+def _write(options: argparse.Namespace, before: "SoundFile", waveform: "np.ndarray") -> None:
+    """The sound in the form it had, with its place on the clock; or the video with it."""
+    import soundfile
+
+    from drawaudio_model import media
+    from drawaudio_model.atomic_files import replaced_file
+    from drawaudio_model.muxing.wave_file import read_chunks, write_wave
+
+    output, suffix = options.output, options.output.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        write_sound(output, waveform, video=options.video)
+    elif before.bits == 32:
+        with replaced_file(output) as temporary:
+            soundfile.write(temporary, waveform, before.sample_rate, format="WAV", subtype="FLOAT")
+    elif suffix == ".flac":
+        media.write_flac(output, waveform, before.sample_rate, before.bits)
+    else:
+        chunks = read_chunks(options.sound)
+        write_wave(output, waveform, sample_rate=before.sample_rate, bits=before.bits, chunks=chunks)
