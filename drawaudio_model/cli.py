@@ -12,6 +12,7 @@ from typing import Any
 
 from drawaudio_model.command_line import Parser, add_command, exit_code
 from drawaudio_model.commands import completion, dataset, draw, generate, programs
+from drawaudio_model.studio import command as studio
 from drawaudio_model.thread_waiting import wait_briefly
 
 _INFO_EXAMPLE = """example:
@@ -43,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     generate.add_commands(commands)
     draw.add_commands(commands)
+    studio.add_commands(commands)
     info = add_command(commands, "info", "say what a model folder holds", _INFO_EXAMPLE, run_info)
     info.add_argument("model", type=Path, metavar="MODEL")
     programs.add_commands(commands)

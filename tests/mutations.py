@@ -867,14 +867,14 @@ MUTATIONS = (
     ),
     # Mixing
     Mutation(
-        "drawaudio_model/generation/mixing.py",
+        "drawaudio_model/levels/mixdown.py",
         "stem.astype(np.float64) * 10 ** (gain / 20)",
         "stem.astype(np.float64) * 10 ** (gain / 10)",
         "a gain acts twice",
         "tests/test_mixing.py",
     ),
     Mutation(
-        "drawaudio_model/generation/mixing.py",
+        "drawaudio_model/levels/mixdown.py",
         "limited, gain = limit(total, ceiling_db=ceiling_db)",
         "limited, gain = total, 1.0",
         "a mix is not limited",
