@@ -148,7 +148,13 @@ class Judge:
         return {key: self._measure_clip(row, scenes[key], sounds[key], heard[key], *curves[key]) for key in sounds}
 
     def _measure_clip(
-        self, row: Row, scene: Scene, sound: np.ndarray, verdict: sound_classifier.Verdict, measured: np.ndarray, made: np.ndarray
+        self,
+        row: Row,
+        scene: Scene,
+        sound: np.ndarray,
+        verdict: sound_classifier.Verdict,
+        measured: np.ndarray,
+        made: np.ndarray,
     ) -> dict[str, Any]:
         commanded, reference = scene.curve(row), scene.reference_key(row)
         correlation = metrics.loudness_correlation(commanded, measured)

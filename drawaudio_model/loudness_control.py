@@ -105,7 +105,9 @@ class LoudnessControl(ModelMixin, ConfigMixin):
             hidden = functional.silu(layer(hidden))
         offset = self.mlp[-1](hidden)[:, None]  # (B, 1, F)
         if self.spread is not None and self.project is not None:
-            drawn = functional.interpolate(signal[:, None], size=self.config.latent_frames, mode="linear", align_corners=False)
+            drawn = functional.interpolate(
+                signal[:, None], size=self.config.latent_frames, mode="linear", align_corners=False
+            )
             offset = self.project(functional.silu(self.spread(torch.cat([offset, drawn], dim=1))))  # (B, C, F)
         if keep is not None:
             offset = offset * keep.to(offset.dtype)[:, None, None]

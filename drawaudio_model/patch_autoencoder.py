@@ -114,7 +114,9 @@ def fit_patches(
         ValueError: when there are fewer patches, or smaller ones, than channels.
     """
     if not 1 <= latent_channels <= patch**2:
-        raise ValueError(f"latent_channels is {latent_channels}, expected 1 to {patch**2} with patches of {patch} x {patch}")
+        raise ValueError(
+            f"latent_channels is {latent_channels}, expected 1 to {patch**2} with patches of {patch} x {patch}"
+        )
     count = sum(mel.numel() for mel in mels) // patch**2
     if count < latent_channels:
         raise ValueError(f"{count} patches are too few for {latent_channels} channels; read more clips")
@@ -162,7 +164,9 @@ def load_autoencoder(folder: Path) -> PatchAutoencoder | AutoencoderKL:
     name = read_json(Path(folder) / "config.json", needed=("_class_name",))["_class_name"]
     classes = {kind.__name__: kind for kind in (PatchAutoencoder, AutoencoderKL)}
     if name not in classes:
-        raise ValueError(f"{folder} holds a {name}, expected one of {', '.join(classes)}; materialize audio_autoencoder again")
+        raise ValueError(
+            f"{folder} holds a {name}, expected one of {', '.join(classes)}; materialize audio_autoencoder again"
+        )
     return classes[name].from_pretrained(folder).eval()
 
 

@@ -102,6 +102,8 @@ class _Block(nn.Module):
         query, key, value = (
             self.attn["qkv"](self.norm1(hidden)).reshape(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         )
-        attended = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
+        attended = (
+            functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, count, width)
+        )
         hidden = hidden + self.attn["proj"](attended)
         return hidden + self.mlp["fc2"](functional.gelu(self.mlp["fc1"](self.norm2(hidden))))

@@ -71,7 +71,9 @@ def train_autoencoder(
     mels, held_out = read_log_mels(clips, train_keys), read_log_mels(clips, held_out_keys)
     materials = [log_mel(sound) for key in train_keys for sound in clips.materials(key)]
     started = time.monotonic()
-    model = fit_patches([*mels, *materials], patch=config.patch, latent_channels=config.latent_channels, knee=config.knee)
+    model = fit_patches(
+        [*mels, *materials], patch=config.patch, latent_channels=config.latent_channels, knee=config.knee
+    )
     model.save_pretrained(output)
     rebuilt = reconstruct(model, held_out)
     draw_reconstructions(held_out, rebuilt, output / "reconstruction.png")

@@ -185,7 +185,10 @@ def spectral_loss(log_magnitudes: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def compare(
-    vocoder: Vocoder, waveforms: Tensor, autoencoder: PatchAutoencoder | AutoencoderKL | None, picture: Path | None = None
+    vocoder: Vocoder,
+    waveforms: Tensor,
+    autoencoder: PatchAutoencoder | AutoencoderKL | None,
+    picture: Path | None = None,
 ) -> dict[str, float]:
     """Figures of the vocoder and of Griffin-Lim on the same clips: `<method>_<mel>_<figure>`, see `Rendering`.
 

@@ -34,7 +34,7 @@ MOST_TILES = 240
 TILE_HEIGHT = 54
 TILE_COLUMNS = 20
 MOST_FRAMES = 600_000
-VERSION = 1
+VERSION = 2
 """Of what lies in the folder: another version is made again."""
 
 Tell = Callable[[str, float], None]
@@ -212,7 +212,8 @@ def _make_sound(video: Path, folder: Path, seconds: float) -> dict[str, Any] | N
 
 
 def write_pictures(waveform: np.ndarray, stem: Path) -> None:
-    """Beside a sound: `.peaks`, int8 pairs of the least and the largest sample of every 10 ms, and `.png`, its log-mel."""
+    """Beside a sound: `.peaks`, int8 pairs of the least and the largest sample of every 10 ms, and `.png`, its log-mel as
+    opacity, low frequencies at the bottom."""
     from drawaudio_model.mel import SILENCE, log_mel
 
     whole = np.pad(waveform, (0, -len(waveform) % HOP_LENGTH)).reshape(-1, HOP_LENGTH)
@@ -222,8 +223,9 @@ def write_pictures(waveform: np.ndarray, stem: Path) -> None:
     level = ((mel - SILENCE) / (3.0 - SILENCE)).clip(0, 1)
     # Browsers draw pictures of at most 32767 pixels; ten minutes are 60000 frames.
     step = -(-len(level) // 16384)
-    grey = (level[::step].T[::-1] * 255).round().astype(np.uint8)
-    Image.fromarray(grey).save(stem.with_name(stem.name + ".png"))
+    opacity = (level[::step].T[::-1] * 255).round().astype(np.uint8)
+    picture = Image.fromarray(np.stack([np.full_like(opacity, 255), opacity], axis=-1), "LA")
+    picture.save(stem.with_name(stem.name + ".png"))
 
 
 def main(arguments: list[str]) -> int:

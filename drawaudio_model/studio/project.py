@@ -55,7 +55,7 @@ class Project:
     """
 
     def __init__(self, folder: Path, *, alone: bool = True) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         self._lock = _locked(folder) if alone else None
         try:
             self.document = read_document(folder / "project.json")

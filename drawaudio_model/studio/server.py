@@ -314,7 +314,10 @@ async def _json(request: Request) -> Any:
     def refuse(word: str) -> None:
         raise ValueError(f"{word} is no number of JSON")
 
-    return json.loads(await request.body(), parse_constant=refuse)
+    try:
+        return json.loads(await request.body(), parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("the request is nested too deep") from None
 
 
 async def _sentence(_: Request, error: Exception) -> Response:

@@ -144,7 +144,7 @@ on('moved', () => {
 });
 on('playing', () => {
   const going = transport.playing();
-  $('play').textContent = going ? '⏸' : '▶';
+  $('play').classList.toggle('going', going);
   $('play').setAttribute('aria-label', going ? 'Pause' : 'Play');
   const speed = transport.speed();
   $('speed').textContent = Math.abs(speed) > 1 || speed < 0 ? `${speed}×` : '';
@@ -200,9 +200,9 @@ addEventListener('dragleave', () => $('drop').classList.remove('over'));
 
 function openExport() {
   const heard = state.document.tracks.filter((track) => track.take).length;
-  $('export-words').textContent = 'The mix and its stems (48 kHz is not made yet: 16 kHz, as the model makes them), the picture with the mix, '
-    + 'tracks.json for “drawaudio mix”, masks and curves. The content ends at 8 kHz, whatever the file’s rate. '
-    + `${heard} of ${state.document.tracks.length} tracks have a take.`;
+  $('export-words').textContent = 'Writes the mix and its stems (.wav, 16 kHz, as the model makes them: their content ends at 8 kHz), the picture '
+    + 'with the mix (.mp4), and what renders it again with “drawaudio mix”: tracks.json, masks, curves. '
+    + `${heard} of ${state.document.tracks.length} tracks have a take. What the model’s weights may be used for stands in manifest.json.`;
   $('export-done').replaceChildren();
   $('export').showModal();
 }

@@ -51,7 +51,7 @@ function build() {
       seed.value = chosenTrack().seed ?? '';
     } else changeTrack(id, { seed: given ? Number(given) : null });
   });
-  const dice = button('🎲', 'Another seed', () => changeTrack(id, { seed: Math.floor(Math.random() * 2 ** 31) }), 'small');
+  const dice = button('New', 'Another seed', () => changeTrack(id, { seed: Math.floor(Math.random() * 2 ** 31) }), 'small');
   dice.setAttribute('aria-label', 'Another seed');
   const count = element('input', { className: 'number', type: 'number', min: 1, max: 16 });
   count.addEventListener('change', () => changeTrack(id, { count: Math.min(Math.max(Math.round(Number(count.value)) || 1, 1), 16) }));
@@ -179,10 +179,12 @@ function takeCard(track, take, number) {
   const note = element('input', { className: 'note', placeholder: 'note', value: track.notes[take.id] ?? '', label: `Note on take ${number + 1}` });
   note.addEventListener('change', () => changeTrack(id, { notes: { ...chosenTrack().notes, [take.id]: note.value.slice(0, 2000) } }));
   const older = isCurrent(track, take) ? [] : [element('span', { className: 'tag', textContent: 'changed since', title: 'Words, mask or curve were changed after this take was made' })];
-  const notices = take.notices.map((sentence) => element('p', { className: 'quiet small', textContent: sentence }));
+  const notices = take.notices.length
+    ? [element('details', {}, element('summary', { textContent: `${take.notices.length} notice${take.notices.length > 1 ? 's' : ''}` }),
+      ...take.notices.map((sentence) => element('p', { className: 'small', textContent: sentence })))] : [];
   return element('li', { className: track.take === take.id ? 'take chosen' : 'take' },
-    element('div', { className: 'row' }, pick, reuse, facts, element('span', { className: 'space' }), star),
-    element('div', { className: 'row' }, note, ...older), ...notices);
+    element('div', { className: 'row' }, pick, reuse, element('span', { className: 'space' }), ...older, star),
+    facts, note, ...notices);
 }
 
 // Numbers

@@ -72,7 +72,7 @@ export function drawStrip(canvas, view, media, sheet) {
     const x = number * tile - (view.start / view.span) * width;
     if (x > width) break;
     const time = ((x + tile / 2) / width) * view.span + view.start;
-    if (time > media.seconds) break;
+    if ((x / width) * view.span + view.start > media.seconds) break;
     const shown = Math.min(Math.max(Math.floor(time / strip.interval), 0), strip.count - 1);
     const [column, row] = [shown % strip.columns, Math.floor(shown / strip.columns)];
     context.drawImage(sheet, column * strip.width, row * strip.height, strip.width, strip.height, x, 0, tile, height);
@@ -95,19 +95,33 @@ export function drawWave(context, peaks, view, width, height, colour, gain = 1) 
   }
 }
 
-export function drawMel(context, picture, view, seconds, width, height) {
+// A log-mel as opacity, in one colour: it reads on a dark and on a light lane.
+function tinted(picture, colour) {
+  if (picture.tint?.colour === colour) return picture.tint.canvas;
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+  const context = canvas.getContext('2d');
+  context.drawImage(picture, 0, 0);
+  context.globalCompositeOperation = 'source-in';
+  context.fillStyle = colour;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  picture.tint = { colour, canvas };
+  return canvas;
+}
+
+export function drawMel(context, picture, view, seconds, width, height, colour) {
   if (!picture?.complete || !picture.naturalWidth) return;
   const scale = picture.naturalWidth / seconds;
-  context.imageSmoothingEnabled = view.span > 4;
-  context.drawImage(picture, view.start * scale, 0, view.span * scale, picture.naturalHeight, 0, 0, width, height);
+  context.imageSmoothingEnabled = true;
+  context.drawImage(tinted(picture, colour), view.start * scale, 0, view.span * scale, picture.naturalHeight, 0, 0, width, height);
 }
 
 export function drawLane(canvas, view, track, sound, media, tint, { chosen, point, stroke }) {
   const { context, width, height } = begin(canvas);
   const x = (time) => ((time - view.start) / view.span) * width;
   if (sound) {
-    context.globalAlpha = 0.5;
-    drawMel(context, sound.mel, view, sound.seconds, width, height);
+    context.globalAlpha = 0.55;
+    drawMel(context, sound.mel, view, sound.seconds, width, height, tint.mel);
     context.globalAlpha = 0.75;
     if (sound.peaks) drawWave(context, sound.peaks, view, width, height, tint.wave, 10 ** (track.gain_db / 20));
     context.globalAlpha = 1;

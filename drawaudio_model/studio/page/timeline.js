@@ -69,7 +69,7 @@ export function drawNow() {
   if (originalRow) {
     const { context, width, height } = lanes.begin(originalRow);
     context.globalAlpha = 0.5;
-    if (originalSound) lanes.drawMel(context, originalSound.mel, view, state.media.seconds, width, height);
+    if (originalSound) lanes.drawMel(context, originalSound.mel, view, state.media.seconds, width, height, tint.mel);
     context.globalAlpha = 0.8;
     if (originalSound?.peaks) lanes.drawWave(context, originalSound.peaks, view, width, height, tint.wave);
   }

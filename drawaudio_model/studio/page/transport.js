@@ -132,22 +132,22 @@ function follow() {
   requestAnimationFrame(tick);
 }
 
-// The picture keeps up with the sound: a little faster or slower beyond half a frame, a seek beyond two.
+const UNSEEN = 0.01; // seconds; a smaller difference is left alone
+
+// The picture keeps up with the sound: a little faster or slower the further they are apart, a seek beyond two frames.
 function keepUp(now, shown) {
   video.requestVideoFrameCallback(keepUp);
   if (!started || rate !== 1 || video.seeking) return;
   const length = state.media.rate.denominator / state.media.rate.numerator;
   const wait = Math.max(shown.expectedDisplayTime - performance.now(), 0) / 1000;
-  const ahead = shown.mediaTime + length / 2 - (started.from + heard() + wait - started.at);
+  const ahead = shown.mediaTime - (started.from + heard() + wait - started.at);
   drifts.push(ahead);
   if (drifts.length > 2000) drifts.shift();
   if (Math.abs(ahead) > 2 * length) {
     video.currentTime = Math.min(seconds() + 0.02, state.media.seconds);
     video.playbackRate = 1;
-  } else if (Math.abs(ahead) > length / 2) {
-    video.playbackRate = ahead > 0 ? 0.94 : 1.06;
   } else {
-    video.playbackRate = 1;
+    video.playbackRate = Math.abs(ahead) > UNSEEN ? 1 - Math.min(Math.max(ahead, -0.08), 0.08) : 1;
   }
 }
 video.requestVideoFrameCallback(keepUp);
