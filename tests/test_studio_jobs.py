@@ -245,6 +245,14 @@ def test_what_the_pipeline_refuses_is_its_sentence(running: Running) -> None:
     assert job["state"] == "failed" and "leaves nothing to sound" in job["sentence"]
 
 
+def test_without_a_detector_nothing_is_looked_for_and_no_name_is_a_sentence(running: Running) -> None:
+    save(running, track("track1"))
+    job = running.json("POST", "/api/jobs", {"track": "track1", "do": "detect", "words": "bell"})
+    assert "there is no detector in" in running.wait_for_job(job["id"])["sentence"]
+    for body in ({"do": "detect", "words": " "}, {"do": "detect"}, {"do": "detect", "words": 5}, {"do": "os.system"}):
+        assert running.ask("POST", "/api/jobs", {"track": "track1"} | body)[0] == 400
+
+
 def test_a_track_that_is_not_there_is_a_sentence(running: Running) -> None:
     for body in ({"track": "nothing"}, {}, {"track": None}):
         status, _, content = running.ask("POST", "/api/jobs", body)

@@ -10,6 +10,7 @@ import pytest
 
 from drawaudio_model.studio.drawing import curve_levels
 from tests.studio_page import CHROMIUM, FPS, SECONDS, Running, studio, wait, write_clip
+from tests.tiny_detector import tiny_detector
 from tests.tiny_pipeline import saved_pipeline
 
 pytestmark = [
@@ -36,6 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     write_clip(folder / "clip.mp4")
     saved_pipeline(folder / "model")
+    tiny_detector(folder / "backbones" / "object_detector", vocabulary=["bell", "ball"])
     return folder
 
 
@@ -359,6 +361,36 @@ def test_freehand_is_simplified_within_half_a_decibel(page: Any) -> None:
         )
         assert kept == pytest.approx(drawn, abs=0.5 + 0.7)  # and a pixel of the mouse
     page.keyboard.press("d")
+
+
+def test_a_level_is_ridden_with_the_mouse_while_the_video_plays(page: Any) -> None:
+    page.mouse.move(*place_in(page, LANE, 0.5, 0.3))
+    page.keyboard.press(" ")
+    wait(lambda: page.evaluate("() => studio.transport.frame()") > 2, 10)
+    page.keyboard.down("r")
+    wait(lambda: page.evaluate("() => studio.transport.frame()") > 10, 10)
+    page.mouse.move(*place_in(page, LANE, 0.5, 0.8))
+    wait(lambda: page.evaluate("() => studio.transport.frame()") > 18, 10)
+    page.keyboard.up("r")
+    page.keyboard.press("k")
+    curve = track(page)["curve"]
+    assert len(curve) < 12 and curve[0][0] < 1 < curve[-1][0] < SECONDS
+    lane = page.locator(LANE).first.bounding_box()["height"]
+    levels = [-60 * (share * lane - 6) / (lane - 12) for share in (0.3, 0.8)]
+    assert [curve[0][1], curve[-1][1]] == pytest.approx(levels, abs=1)
+
+
+def test_a_thing_that_is_named_becomes_a_mask_of_its_boxes(page: Any) -> None:
+    page.keyboard.press("t")
+    page.keyboard.type("bell")
+    page.keyboard.press("Enter")
+    wait(lambda: track(page)["mask"], 60)
+    shapes = [shape for keyframe in track(page)["mask"]["keyframes"] for shape in keyframe["shapes"]]
+    assert shapes and {shape["kind"] for shape in shapes} == {"box"}
+    page.keyboard.press("Escape")
+    page.fill("#find-words", "unicorn")
+    page.press("#find-words", "Enter")
+    wait(lambda: "the detector does not know 'unicorn'" in page.inner_text("#notice"), 30)
 
 
 def test_simplifying_keeps_within_half_a_decibel_of_every_point(page: Any) -> None:

@@ -77,9 +77,10 @@ class Jobs:
         if sum(job["state"] in ("waiting", "running") for job in self.jobs.values()) >= MOST_WAITING:
             raise ValueError(f"{MOST_WAITING} jobs are waiting; let some of them end first")
         identity = secrets.token_hex(6)
-        job = {"id": identity, "track": order["track"]["id"], "state": "waiting", "stage": "waiting for its turn"}
+        what = {"id": identity, "track": order["track"]["id"], "do": order["do"]}
+        job = what | {"state": "waiting", "stage": "waiting for its turn"}
         self.jobs[identity] = job
-        self._orders[identity] = dict(order) | {"do": "generate", "job": identity}
+        self._orders[identity] = dict(order) | {"job": identity}
         self._tell(identity)
         self._waiting.put_nowait(identity)
         return job

@@ -24,7 +24,15 @@ from starlette.routing import Route
 
 from drawaudio_model.studio.guard import Refused
 from drawaudio_model.studio.jobs import Events, Jobs, Views
-from drawaudio_model.studio.project import SUFFIX, Conflict, Project, check_id, check_instructions, check_mask
+from drawaudio_model.studio.project import (
+    MOST_TEXT,
+    SUFFIX,
+    Conflict,
+    Project,
+    check_id,
+    check_instructions,
+    check_mask,
+)
 
 PAGE = Path(__file__).parent / "page"
 VIEWS = {"proxy.mp4": "video/mp4", "strip.jpg": "image/jpeg", "sound.wav": "audio/wav"}
@@ -238,8 +246,15 @@ class Studio:
             raise ValueError(f"the model {self.model} does not exist; run make demo, or start with --model FOLDER")
         from drawaudio_model.clip_format import SAMPLE_RATE
 
+        do, words = asked.get("do", "generate"), asked.get("words", "")
+        if do not in ("generate", "detect"):
+            raise ValueError(f"a job is to do {str(do)[:40]!r}, expected generate or detect")
+        if do == "detect" and not (isinstance(words, str) and 0 < len(words.strip()) <= MOST_TEXT):
+            raise ValueError("no thing is named; type what is to be looked for, such as bell")
         job = self.jobs.add(
             {
+                "do": do,
+                "words": words.strip(),
                 "track": track,
                 "project": str(project.folder.resolve()),
                 "video": str(project.video),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from drawaudio_model.detector import ObjectDetector
     from drawaudio_model.generation.output import DrawAudioOutput
     from drawaudio_model.pipeline import DrawAudioPipeline
 
@@ -38,18 +39,23 @@ class Worker:
         self.model, self.answers = model, answers
         self.cancelled: set[str] = set()
         self._pipe: DrawAudioPipeline | None = None
+        self._detector: ObjectDetector | None = None
 
     def tell(self, job: str, **values: Any) -> None:
         """One line."""
-        self.answers.write(json.dumps({"job": job} | values) + "\n")
-        self.answers.flush()
+        try:
+            self.answers.write(json.dumps({"job": job} | values) + "\n")
+            self.answers.flush()
+        except BrokenPipeError:
+            os._exit(0)  # the server is gone, and nobody wants what is being made
 
     def run(self, order: Mapping[str, Any]) -> None:
         """One job, to its end; what goes wrong is told in a sentence."""
         job = order["job"]
         try:
             self.check(job)
-            takes = self.generate(order) if order["do"] == "generate" else self.load(job)
+            do = {"generate": self.generate, "detect": self.detect, "load": self.load}[order["do"]]
+            found = do(order)
         except Cancelled:
             self.tell(job, state="cancelled")
         except (ValueError, OSError) as error:
@@ -57,7 +63,7 @@ class Worker:
         except Exception as error:  # a fault of ours costs a job, not the loaded model
             self.tell(job, state="failed", sentence=f"{type(error).__name__}: {' '.join(str(error).split())}")
         else:
-            self.tell(job, state="done", takes=takes)
+            self.tell(job, state="done", **found)
 
     def check(self, job: str) -> None:
         """Raises Cancelled when the job is no longer wanted."""
@@ -77,13 +83,37 @@ class Worker:
             self._pipe.set_progress_bar_config(disable=True)
         return self._pipe
 
-    def load(self, job: str) -> list[str]:
-        """Loads the model before it is needed; makes no take."""
-        self.pipeline(job)
-        return []
+    def load(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Loads the model before it is needed."""
+        self.pipeline(order["job"])
+        return {}
 
-    def generate(self, order: Mapping[str, Any]) -> list[str]:
-        """Makes the takes of a track; returns their ids, the best first."""
+    def detect(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyframes of a mask that shows where a thing is; one for each frame in which its boxes change."""
+        from drawaudio_model.generation.instructions import detector_in, find_boxes, read_video
+        from drawaudio_model.model_folder import detector_beside
+
+        job, words = order["job"], order["words"]
+        folder = detector_beside(self.model)
+        if not folder.is_dir():
+            raise ValueError(f"there is no detector in {folder}, which would look for {words!r}; draw the mask instead")
+        self.tell(job, stage="loading the detector")
+        self._detector = self._detector or detector_in(folder, words)
+        self.check(job)
+        self.tell(job, stage=f"looking for {words}")
+        frames = read_video(order["video"]).frames
+        boxes = find_boxes(self._detector, frames, words)
+        self.check(job)
+        keyframes: list[dict[str, Any]] = []
+        for frame in range(len(frames)):
+            corners = [[[box.x0, box.y0], [box.x1, box.y1]] for box in boxes if box.frame == frame]
+            shapes = [{"kind": "box", "cut": False, "points": points, "size": 0} for points in corners]
+            if not keyframes or keyframes[-1]["shapes"] != shapes:
+                keyframes.append({"frame": frame, "shapes": shapes})
+        return {"keyframes": keyframes}
+
+    def generate(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes the takes of a track: their ids, the best first."""
         from drawaudio_model.studio.drawing import curve_levels, write_mask_folder
 
         job, track, project = order["job"], order["track"], Path(order["project"])
@@ -118,7 +148,7 @@ class Worker:
             callback_on_step_end=step,
         )
         self.check(job)
-        return self.keep(order, result, mask)
+        return {"takes": self.keep(order, result, mask)}
 
     def keep(self, order: Mapping[str, Any], result: "DrawAudioOutput", mask: Path | None) -> list[str]:
         """Writes the takes into the project; a take is there when its .json is, which comes last."""

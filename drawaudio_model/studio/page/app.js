@@ -80,7 +80,8 @@ async function showJob(job) {
   if (job.state === 'done' && before?.state !== 'done') {
     const project = await getJson('/api/project');
     state.takes = new Map(project.takes.map((take) => [take.id, take]));
-    if (job.takes.length && state.document.tracks.some((track) => track.id === job.track)) {
+    if (job.keyframes) findsMask(job);
+    if (job.takes?.length && state.document.tracks.some((track) => track.id === job.track)) {
       store.changeTrack(job.track, { take: job.takes[0] });
       transport.refreshMix();
     }
@@ -90,8 +91,20 @@ async function showJob(job) {
   tell('jobs');
 }
 
+function findsMask(job) {
+  if (!state.document.tracks.some((track) => track.id === job.track)) return;
+  store.changeTrack(job.track, { mask: { invert: false, keyframes: job.keyframes } });
+}
+
+$('find').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  if (!state.track) return;
+  await store.save();
+  await attempt(() => sendJson('POST', '/api/jobs', { track: state.track, do: 'detect', words: $('find-words').value }));
+});
+
 function say(job) {
-  const words = { done: 'The takes are there', cancelled: 'Cancelled', failed: job.sentence, waiting: 'Waiting for its turn' };
+  const words = { done: job.do === 'detect' ? 'The mask is there' : 'The takes are there', cancelled: 'Cancelled', failed: job.sentence, waiting: 'Waiting for its turn' };
   live.textContent = words[job.state] ?? job.stage;
 }
 
@@ -258,7 +271,8 @@ const single = {
   ',': () => timeline.toMarker(-1), '.': () => timeline.toMarker(1), v: () => viewer.choose('select'), b: () => viewer.choose('box'),
   o: () => viewer.choose('lasso'), p: () => viewer.choose('brush'), e: () => viewer.choose('erase'), '[': () => viewer.grow(-2), ']': () => viewer.grow(2),
   K: viewer.addKeyframe, d: () => timeline.setPencil(!timeline.isPencil()), g: generate, n: nextTrack, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
-  '-': () => timeline.zoom(2), 0: timeline.showAll, '?': help,
+  '-': () => timeline.zoom(2), 0: timeline.showAll, '?': help, t: () => $('find-words').focus(),
+  r: (event) => event.repeat || timeline.ride(true),
 };
 const always = {
   ArrowLeft: (event) => transport.step(event.shiftKey ? -10 : -1), ArrowRight: (event) => transport.step(event.shiftKey ? 10 : 1),
@@ -279,6 +293,10 @@ addEventListener('keydown', (event) => {
   else if (singleKeys && /^[1-9]$/.test(key)) chooseTake(Number(key) - 1);
   else return;
   event.preventDefault();
+});
+
+addEventListener('keyup', (event) => {
+  if (event.key.toLowerCase() === 'r') timeline.ride(false);
 });
 
 addEventListener('pagehide', store.saveAtOnce);

@@ -340,6 +340,35 @@ function dragSegment(lane, id, time, from, key) {
   lane.onpointerup = lane.onpointercancel = () => { lane.onpointermove = lane.onpointerup = lane.onpointercancel = null; };
 }
 
+// While R is held and the video plays, the mouse's height over the lane is the level.
+let rider = null;
+let pointerY = null;
+addEventListener('pointermove', (event) => { pointerY = event.clientY; });
+
+export function ride(begins) {
+  const track = chosenTrack();
+  if (begins && !rider && track && playing() && pointerY !== null) {
+    rider = track.id;
+    stroke = [];
+  } else if (!begins && rider) {
+    const made = stroke.length > 1 ? curves.redrawn(chosenTrack()?.curve, stroke, state.media.seconds) : null;
+    if (made && state.track === rider) changeTrack(rider, { curve: made });
+    rider = stroke = null;
+    draw();
+  }
+}
+
+on('moved', () => {
+  if (!rider) return;
+  if (!playing()) {
+    ride(false);
+    return;
+  }
+  const { lane } = row.get(rider);
+  stroke.push(curves.point(seconds(), lanes.yToLevel(pointerY - lane.getBoundingClientRect().top, lane.clientHeight), state.media.seconds));
+  draw();
+});
+
 function setPoint(index) {
   point = index;
   const one = chosenTrack()?.curve?.[index];
