@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from drawaudio_model.studio.drawing import curve_levels
+from drawaudio_model.studio.project import empty_track
 from tests.studio_page import CHROMIUM, FPS, SECONDS, Running, studio, wait, write_clip
 from tests.tiny_detector import tiny_detector
 from tests.tiny_pipeline import saved_pipeline
@@ -62,11 +63,14 @@ def context(running: Running) -> Iterator[Any]:
 @pytest.fixture
 def page(context: Any, running: Running) -> Iterator[Any]:
     """A page with an empty project; what its console says ends the test."""
-    document = running.json("GET", "/api/project")["document"]
-    from drawaudio_model.studio.project import empty_track
 
-    document |= {"tracks": [empty_track("track1")], "markers": [], "steps": 2}
-    running.json("PUT", "/api/project", document, If_Match=str(document["revision"]))
+    def emptied() -> bool:
+        # The page before this one may still be saving.
+        document = running.json("GET", "/api/project")["document"]
+        document |= {"tracks": [empty_track("track1")], "markers": [], "steps": 2}
+        return running.ask("PUT", "/api/project", document, {"If-Match": str(document["revision"])})[0] == 200
+
+    wait(emptied, 10)
     opened = open_page(context, running)
     yield opened
     opened.close()
@@ -77,9 +81,7 @@ def open_page(context: Any, running: Running) -> Any:
     opened = context.new_page()
     opened.said = []
     opened.set_default_timeout(20_000)
-    opened.on(
-        "console", lambda message: opened.said.append(message.text) if message.type in ("error", "warning") else None
-    )
+    opened.on("console", lambda message: opened.said.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: opened.said.append(str(error)))
     opened.goto(running.address)
     wait(lambda: opened.evaluate("() => window.studio?.state.media.state === 'ready'"), 30)

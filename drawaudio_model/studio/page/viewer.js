@@ -17,7 +17,7 @@ let drawn = null; // the shape under the hand
 let selected = -1;
 let drag = null;
 let asModel = false;
-let modelPicture = null; // { mark, bitmap }
+let modelPicture = null; // { mark, unseen }
 let drawnMark = null;
 
 export const selectedShape = () => selected;
@@ -119,12 +119,12 @@ async function drawAsModel(mask, width, height) {
   const number = now();
   const mark = JSON.stringify([mask, number]);
   if (modelPicture?.mark !== mark) {
-    modelPicture = { mark, bitmap: null };
+    modelPicture = { mark, unseen: null };
     try {
       const answer = await ask('POST', '/api/mask', { body: { mask, frame: number } });
-      const bitmap = await createImageBitmap(await answer.blob());
+      const unseen = darkened(await createImageBitmap(await answer.blob()));
       if (modelPicture.mark !== mark) return;
-      modelPicture = { mark, bitmap };
+      modelPicture = { mark, unseen };
     } catch (problem) {
       tell('problem', problem.message);
       return;
@@ -132,15 +132,24 @@ async function drawAsModel(mask, width, height) {
     draw(true);
     return;
   }
-  if (!modelPicture.bitmap) return;
+  if (!modelPicture.unseen) return;
   context.imageSmoothingEnabled = false;
-  context.drawImage(modelPicture.bitmap, 0, 0, width, height);
-  const pixels = context.getImageData(0, 0, width, height);
+  context.drawImage(modelPicture.unseen, 0, 0, width, height);
+}
+
+// Black where the mask is black, and clear where it is white.
+function darkened(bitmap) {
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+  const brush = canvas.getContext('2d');
+  brush.drawImage(bitmap, 0, 0);
+  const pixels = brush.getImageData(0, 0, bitmap.width, bitmap.height);
   for (let place = 0; place < pixels.data.length; place += 4) {
-    pixels.data[place + 3] = pixels.data[place] > 127 ? 0 : 255;
+    pixels.data[place + 3] = 255 - pixels.data[place];
     pixels.data[place] = pixels.data[place + 1] = pixels.data[place + 2] = 0;
   }
-  context.putImageData(pixels, 0, 0);
+  brush.putImageData(pixels, 0, 0);
+  return canvas;
 }
 
 function placeOf(event) {
