@@ -257,7 +257,7 @@ class TrainConfig:
             batch_size=16,
             micro_batch_size=16,
             optimizer="muon",
-            learning_rate=4e-3,
+            learning_rate=7e-3,
             final_learning_rate=1e-4,
             warmup_steps=50,
             ema_decay=0.995,

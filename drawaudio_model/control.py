@@ -62,7 +62,7 @@ from drawaudio_model.evaluation.sample_sounds import (
     through_autoencoder,
 )
 from drawaudio_model.guidance import OWN_GUIDANCE, Guidance
-from drawaudio_model.levels.matching import match_levels
+from drawaudio_model.levels.matching import MAX_BOOST_DB, follow_curve
 from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.mel import SILENT_PEAK
 from drawaudio_model.model_folder import model_sha256
@@ -421,8 +421,10 @@ def bound_sounds(
         "mean": dict.fromkeys(real, mean),
         "noise": {key: noise_of_curve(scene.curve(BOUNDS["noise"])) for key, scene in scenes.items()},
         "noise_drawn": {key: noise_of_curve(curve) for key, curve in drawn.items()},
-        "mean_drawn": {key: match_levels(mean, curve).waveform for key, curve in drawn.items()},
-        "other_drawn": {key: match_levels(others[key], curve).waveform for key, curve in drawn.items()},
+        "mean_drawn": {key: follow_curve(mean, curve, max_boost_db=MAX_BOOST_DB) for key, curve in drawn.items()},
+        "other_drawn": {
+            key: follow_curve(others[key], curve, max_boost_db=MAX_BOOST_DB) for key, curve in drawn.items()
+        },
     }
 
 
@@ -437,7 +439,7 @@ def decoded_sounds(
         thing, waveform = sounds[number], sounds[number].waveform[:CLIP_SAMPLES]
         if thing.continuous:
             curve = draw_signal(np.random.default_rng([seed, 4, number]), CLIP_SECONDS, loudest=loudest_level(pipe))
-            waveform = match_levels(waveform, curve).waveform
+            waveform = follow_curve(waveform, curve, max_boost_db=MAX_BOOST_DB)
         decoded.append(sound_classifier.Stem(thing.kind, rebuilt_sound(pipe, waveform)))
     return decoded
 

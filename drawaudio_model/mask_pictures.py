@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -86,9 +86,9 @@ def open_picture(path: Path) -> MaskPicture:
         raise ValueError(f"mask {path} is no picture that can be read; export it as PNG")
     try:
         with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
+            if (pictures := getattr(image, "n_frames", 1)) > 1:
                 raise ValueError(
-                    f"mask {path} holds {image.n_frames} pictures; export one, or a folder with a picture for each frame"
+                    f"mask {path} holds {pictures} pictures; export one, or a folder with a picture for each frame"
                 )
             return picture_of(image)
     # ultralytics, once loaded, answers Pillow's own error by looking for a package of more formats.
@@ -145,7 +145,8 @@ def _of_image(image: Image.Image) -> MaskPicture:
 
 
 def _contrast(image: Image.Image) -> int:
-    return max(high - low for low, high in image.convert("RGB").getextrema())
+    channels: Any = image.convert("RGB").getextrema()  # of several channels, a pair for each
+    return max(high - low for low, high in channels)
 
 
 def _of_array(values: np.ndarray) -> MaskPicture:
@@ -379,7 +380,7 @@ def _background(colours: _Colours, border: _Colours) -> np.ndarray:
     """(C,) the colour on which the others are drawn."""
     if colours.values.shape[1] == 1:
         return colours.values[0]
-    black = (colours.values <= BLACK).all(axis=1)
+    black = np.all(colours.values <= BLACK, axis=1)
     if colours.counts[black].sum() >= TRANSPARENT_SHARE * colours.counts.sum():
         return colours.commonest(black)
     return border.commonest(np.ones(len(border.codes), bool))

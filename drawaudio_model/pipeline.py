@@ -66,7 +66,7 @@ from drawaudio_model.generation.output import DrawAudioOutput
 from drawaudio_model.generation.parts import check_parts
 from drawaudio_model.generation.sampling import guided_step, prepare_windows, sampling_solver, starting_noise
 from drawaudio_model.guidance import LOUDNESS_BRANCHES, LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE, Guidance, Visible
-from drawaudio_model.levels.matching import fit_level, match_levels, shortfall_notice
+from drawaudio_model.levels.matching import fit_level, follow_curve, shortfall_notice
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.masks import apply_mask
@@ -308,11 +308,11 @@ class DrawAudioPipeline(DiffusionPipeline):
         texts = self.text([prompt or "", negative_prompt or ""])
         text, negative = texts.select([0]), texts.select([1])
         if self.domain is not None:
-            said = [
+            strange = [
                 self.domain.notice_of_words(prompt, text.clap[0]) if prompt else None,
                 self.domain.notice_of_pictures(picture.frames) if picture else None,
             ]
-            notices += [sentence for sentence in said if sentence]
+            notices += [sentence for sentence in strange if sentence]
         conditions = self.conditions(
             text,
             negative,
@@ -369,7 +369,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         if boost is None:
             return waveform
         if curve is not None:
-            return match_levels(waveform, curve, max_boost_db=boost).waveform
+            return follow_curve(waveform, curve, max_boost_db=boost)
         if self.domain is None:
             return waveform
         return fit_level(waveform, self.domain.config.quietest_rms, self.domain.config.loudest_rms)

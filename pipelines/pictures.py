@@ -52,7 +52,9 @@ def contact_sheet(frames: np.ndarray, boxes: Sequence["Box"], phrases: Sequence[
     sheet = Image.new("RGB", (WIDTH, head.height + rows * (tile_height + _GAP)), "white")
     sheet.paste(head, (0, 0))
     for place, frame in enumerate(shown):
-        tile = Image.fromarray(np.ascontiguousarray(frames[frame])).resize((tile_width, tile_height), Image.Resampling.LANCZOS)
+        tile = Image.fromarray(np.ascontiguousarray(frames[frame])).resize(
+            (tile_width, tile_height), Image.Resampling.LANCZOS
+        )
         draw = ImageDraw.Draw(tile)
         for box in (box for box in boxes if box.frame == frame):
             _draw_box(draw, box, tile.size, colours[box.phrase_index])

@@ -48,8 +48,8 @@ LOUDNESS, MEL, MASKS, CAVP, TEXT = (
     f"drawaudio_model/{name}.py" for name in ("loudness", "mel", "masks", "cavp", "text")
 )
 SHARD, DATASET = (f"drawaudio_model/{name}.py" for name in ("shard", "dataset"))
-OBJECTIVE, TRAINING_LOOP, TRAINING_PARTS = (
-    f"drawaudio_model/training/{name}.py" for name in ("objective", "loop", "parts")
+OBJECTIVE, OPTIMIZERS, TRAINING_LOOP, TRAINING_PARTS = (
+    f"drawaudio_model/training/{name}.py" for name in ("objective", "optimizers", "loop", "parts")
 )
 EVALUATE, CONTROL = (f"drawaudio_model/{name}.py" for name in ("evaluate", "control"))
 SAMPLE_SOUNDS, CONTROL_ROWS = (f"drawaudio_model/evaluation/{name}.py" for name in ("sample_sounds", "control_rows"))
@@ -268,7 +268,7 @@ MUTATIONS = (
         "tests/test_mel.py -k normalised",
     ),
     Mutation(
-        MASKS,
+        "drawaudio_model/boxes.py",
         "first = min(math.floor(low * size + 1e-6), size - 1)",
         "first = min(math.ceil(low * size - 1e-6), size - 1)",
         "a mask cuts the pixels at an object's edge",
@@ -615,15 +615,15 @@ MUTATIONS = (
         STEP_TESTS,
     ),
     Mutation(
-        TRAINING_LOOP,
-        "weight_decay=config.weight_decay,",
-        "weight_decay=0.0,",
+        OPTIMIZERS,
+        '"weight_decay": config.weight_decay,',
+        '"weight_decay": 0.0,',
         "weights do not decay",
         STEP_TESTS,
     ),
     Mutation(
-        TRAINING_LOOP,
-        "betas=(config.adam_beta1, config.adam_beta2),",
+        OPTIMIZERS,
+        '"betas": (config.adam_beta1, config.adam_beta2),',
         "",
         "AdamW's own decays are used whatever the settings say",
         STEP_TESTS,
@@ -664,9 +664,30 @@ MUTATIONS = (
         RESUME_TESTS,
     ),
     Mutation(
+        OPTIMIZERS,
+        "ahead = weight.grad.lerp(momentum, MOMENTUM)  # Nesterov's",
+        "ahead = momentum",
+        "Muon steps along its momentum alone, not ahead of it",
+        "tests/test_optimizers.py -k schedule",
+    ),
+    Mutation(
+        OPTIMIZERS,
+        "            self.param_groups += self._adamw.param_groups",
+        "            pass",
+        "a change of the learning rate does not reach what Muon leaves to AdamW",
+        "tests/test_optimizers.py -k reaches_both",
+    ),
+    Mutation(
+        OPTIMIZERS,
+        "            self._adamw.state = self.state",
+        "            pass",
+        "a run of Muon that goes on forgets what AdamW knew",
+        "tests/test_optimizers.py -k stopped",
+    ),
+    Mutation(
         TRAINING_LOOP,
-        '"exp_avg": moments[f"exp_avg.{name}"].to(parameter),',
-        '"exp_avg": torch.zeros_like(parameter),',
+        "self.optimizer.state[self.parameters[name]][kind] = placed",
+        'self.optimizer.state[self.parameters[name]][kind] = placed * (kind != "exp_avg")',
         "a continued run forgets AdamW's moments",
         RESUME_TESTS,
     ),
@@ -971,6 +992,13 @@ MUTATIONS = (
         "tests/test_front_door.py -k bash",
     ),
     Mutation(
+        "drawaudio_model/patch_autoencoder.py",
+        "functional.softplus(mel - knee)",
+        "(mel - knee).clamp_min(0)",
+        "all that lies below the knee comes back as silence",
+        "tests/test_patch_autoencoder.py -k knee",
+    ),
+    Mutation(
         "drawaudio_model/decoding/clock.py",
         "            moved = max(gaps)",
         "            moved = min(gaps)",
@@ -1057,7 +1085,7 @@ MUTATIONS = (
     Mutation(
         "drawaudio_model/decoding/reading.py",
         "            picture.repeat(packet)  # A decoder would take it for the end of all.",
-        "            _feed(track, packet)",
+        "            _feed(fed, packet)",
         "an empty packet ends the picture",
         "tests/test_decoding_lengths.py -k no_bytes",
     ),

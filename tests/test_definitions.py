@@ -50,6 +50,7 @@ PARTITIONED = {
 }
 ROOMS = (
     "decoding",
+    "muxing",
     "levels",
     "drawn",
     "release",

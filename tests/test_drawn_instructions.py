@@ -87,7 +87,11 @@ def test_the_share_is_kept_and_the_other_samples_are_what_they_were(root: Path) 
 
 
 def test_a_run_with_other_variants_is_another_run(root: Path) -> None:
-    fingerprints = {TrainingShards(root / "shards").fingerprint, shards(root, 0.5).fingerprint, shards(root, 0.4).fingerprint}
+    fingerprints = {
+        TrainingShards(root / "shards").fingerprint,
+        shards(root, 0.5).fingerprint,
+        shards(root, 0.4).fingerprint,
+    }
     assert len(fingerprints) == 3
 
 
@@ -105,7 +109,11 @@ def test_curves_are_those_of_the_variants(root: Path) -> None:
 
 
 def test_a_frame_without_a_box_has_the_surest_box_of_the_nearest_frame() -> None:
-    boxes = [Box(3, 0, 0.4, 0.1, 0.1, 0.2, 0.2), Box(3, 0, 0.9, 0.5, 0.5, 0.7, 0.8), Box(30, 0, 0.5, 0.3, 0.3, 0.4, 0.4)]
+    boxes = [
+        Box(3, 0, 0.4, 0.1, 0.1, 0.2, 0.2),
+        Box(3, 0, 0.9, 0.5, 0.5, 0.7, 0.8),
+        Box(30, 0, 0.5, 0.3, 0.3, 0.4, 0.4),
+    ]
     found = surest_boxes(boxes)
     assert found.shape == (40, 4)
     np.testing.assert_allclose(found[0], [0.5, 0.5, 0.7, 0.8])
@@ -115,7 +123,9 @@ def test_a_frame_without_a_box_has_the_surest_box_of_the_nearest_frame() -> None
 
 
 def test_every_thing_whose_sound_is_known_is_asked_for_with_its_own_words_place_and_sound(tmp_path: Path) -> None:
-    sounds = {name: np.full(160_000, level, np.float32) for name, level in (("own", 0.1), ("other", 0.2), ("long", 0.3))}
+    sounds = {
+        name: np.full(160_000, level, np.float32) for name, level in (("own", 0.1), ("other", 0.2), ("long", 0.3))
+    }
     other_boxes = ((0.5, 0.5, 0.9, 0.9),) * 40
     bell = TrueObject("bell", "bell", "red", True, 0, ((0, 0, 0.2, 0.2),) * 40, wordings=("ding",))
     dog = TrueObject("dog", "dog", "red", True, 1, other_boxes, wordings=("woof", "a bark"))

@@ -143,7 +143,9 @@ def test_a_note_beside_a_limited_sound_is_counted_and_goes_with_it(tmp_path: Pat
     for path, peak in zip(paths, (0.5, 2.0, 4.0), strict=True):
         note_limited(path, fit_full_scale(hot(peak)))
     limited = count_limited(paths)
-    assert (limited["count"], limited["of"]) == (2, 3) and limited["largest_peak_db"] == pytest.approx(20 * np.log10(4), abs=0.5)
+    assert (limited["count"], limited["of"]) == (2, 3) and limited["largest_peak_db"] == pytest.approx(
+        20 * np.log10(4), abs=0.5
+    )
     note_limited(paths[2], fit_full_scale(hot(0.5)))
     assert count_limited(paths)["count"] == 1
     nothing = count_limited([])

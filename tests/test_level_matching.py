@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from drawaudio_model.levels.matching import CEILING, FLOOR_DB, fit_level, match_levels, shortfall_notice
+from drawaudio_model.levels.matching import CEILING, FLOOR_DB, fit_level, follow_curve, match_levels, shortfall_notice
 from drawaudio_model.loudness import loudness_signal
 from drawaudio_model.metrics import level_error_db, loudness_correlation, silence_db
 
@@ -49,6 +49,29 @@ def test_nothing_is_turned_up_beyond_full_scale() -> None:
     assert np.abs(free.waveform).max() > 2
 
 
+def test_a_limiter_makes_a_spiked_sound_louder_than_its_peaks_allow_and_holds_the_ceiling() -> None:
+    spiked = (0.5 * NOISE).astype(np.float32)
+    spiked[2_000::4_000] = 0.8
+    curve = np.full(80, 0.15, np.float32)
+    held, driven = match_levels(spiked, curve), match_levels(spiked, curve, drive_db=12)
+    errors = [level_error_db(curve, loudness_signal(found.waveform, seconds=8)) for found in (held, driven)]
+    assert errors[0] > 6 and errors[1] < 2
+    assert np.abs(driven.waveform).max() <= CEILING * 1.001
+    little = match_levels(spiked, curve, drive_db=3)
+    assert held.gain_db.max() < little.gain_db.max() <= held.gain_db.max() + 3.01
+
+
+def test_a_sound_that_follows_its_curve_and_one_without_a_curve_stay_below_the_ceiling() -> None:
+    from drawaudio_model.levels.limiter import CEILING_DB, decibels, true_peak
+
+    spiked = NOISE.copy()
+    spiked[::4_000] = 5.0
+    for found in (follow_curve(spiked, ramps(), max_boost_db=15), fit_level(spiked, 0.01, 0.5)):
+        assert decibels(true_peak(found)) <= CEILING_DB + 0.01 and found.dtype == np.float32
+    measured = loudness_signal(follow_curve(NOISE, ramps(), max_boost_db=15), seconds=8)
+    assert level_error_db(ramps(), measured) < 0.5
+
+
 def test_a_curve_of_zero_is_silence_and_a_short_sound_keeps_its_length() -> None:
     matched = match_levels(NOISE[:100_000], np.zeros(80, np.float32))
     assert matched.waveform.shape == (100_000,) and matched.waveform.dtype == np.float32
@@ -60,9 +83,9 @@ def test_a_curve_shorter_than_the_sound_is_refused() -> None:
         match_levels(NOISE, np.ones(79, np.float32))
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(0.01, 0.05), (1.0, 0.1), (9.0, 0.3)])
+@pytest.mark.parametrize(("factor", "expected"), [(0.01, 0.05), (1.0, 0.1), (9.0, 0.15)])
 def test_a_level_outside_the_range_comes_to_the_nearer_bound(factor: float, expected: float) -> None:
-    found = fit_level(factor * NOISE, 0.05, 0.3)
+    found = fit_level(factor * NOISE, 0.05, 0.15)
     assert np.sqrt(np.square(found).mean()) == pytest.approx(expected, rel=0.01)
     if factor == 1:
         np.testing.assert_array_equal(found, NOISE)

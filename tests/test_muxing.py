@@ -300,12 +300,12 @@ def test_empty_packets_make_the_picture_before_them_last() -> None:
 def test_decoding_times_are_as_late_as_the_reordering_needs() -> None:
     """Times of presentation of I P B B P B B; none of decoding, as in Matroska's beginning."""
     pts = [0, 30, 10, 20, 60, 40, 50]
-    times = packet_times._with_decoding_times([packet_times.PacketTime(t, None, 10, t == 0, False) for t in pts], 10)
+    times = packet_times._with_decoding_times([packet_times.StoredTime(t, None, 10, t == 0, False) for t in pts], 10)
     assert [time.dts for time in times] == [-10, 0, 10, 20, 30, 40, 50] and [time.pts for time in times] == pts
 
 
 def test_a_time_that_no_reordering_explains_is_found_anew() -> None:
-    times = [packet_times.PacketTime(t + 2**30 * (t == 20), t, 10, t == 0, False) for t in range(0, 100, 10)]
+    times = [packet_times.StoredTime(t + 2**30 * (t == 20), t, 10, t == 0, False) for t in range(0, 100, 10)]
     sound = packet_times._without_damaged(times, Fraction(1, 250))
     assert [time.pts for time in sound] == [0, 10, None, *range(30, 100, 10)]
 

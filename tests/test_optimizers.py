@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from drawaudio_model.config import TrainConfig, changed
+from drawaudio_model.muon import ADAMW_SIZE, MOMENTUM, Muon, equal_singular_values
 from drawaudio_model.train import main
-from drawaudio_model.training.optimizers import ADAMW_SIZE, MOMENTUM, Muon, equal_singular_values, make_optimizer
+from drawaudio_model.training.optimizers import make_optimizer
 from tests.test_train import arguments, world
 
 __all__ = ["world"]

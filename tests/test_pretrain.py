@@ -54,7 +54,9 @@ def root(tmp_path_factory):
             sound = encode_flac(tone.astype(np.float32))
             media.add(key, {"json": b"{}", "flac": sound, **pictures})
             captions.add(key, {"json": Caption(f"a {colour} square beeps, take {number}", "test").to_json()})
-            thing = TrueObject("square", f"{colour} square", colour, active=True, stem=0, boxes=tuple(map(tuple, boxes)))
+            thing = TrueObject(
+                "square", f"{colour} square", colour, active=True, stem=0, boxes=tuple(map(tuple, boxes))
+            )
             facts = SceneTruth(key, "square", f"a {colour} square beeps", target=0, objects=(thing,))
             truth.add(key, {TRUTH_MEMBER: facts.to_json(), "stem0.flac": sound})
         for writer in (media, captions, truth):

@@ -57,9 +57,7 @@ def test_counts_of_every_real_clip_agree_with_the_manifest(name):
 def test_leaving_out_frames_changes_nothing_in_any_real_clip(name, monkeypatch):
     decoded = []
     add = tracks.PictureTrack.add
-    monkeypatch.setattr(
-        tracks.PictureTrack, "add", lambda track, frame: (decoded.append(frame.pts), add(track, frame))
-    )
+    monkeypatch.setattr(tracks.PictureTrack, "add", lambda track, frame: (decoded.append(frame.pts), add(track, frame)))
     skipping = media.read_clips(REALDATA / name, longer_side=64)
     count = len(decoded)
     monkeypatch.setattr(tracks, "can_skip", lambda stream: False)

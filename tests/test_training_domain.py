@@ -34,7 +34,9 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pipe.text.save_pretrained(folder / "text_encoders")
     write_words(folder / "text_encoders", TEXTS)
     (folder / "cavp_backbone").mkdir()
-    write_pictures(folder / "cavp_backbone", fit_distance(np.stack([picture_statistics(cartoon(i)) for i in range(40)])))
+    write_pictures(
+        folder / "cavp_backbone", fit_distance(np.stack([picture_statistics(cartoon(i)) for i in range(40)]))
+    )
     return folder
 
 

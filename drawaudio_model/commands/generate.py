@@ -329,6 +329,7 @@ def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = No
         if output.suffix.lower() in AUDIO_SUFFIXES:
             media.write_audio(output, sound.waveform)
         else:
+            assert video is not None, f"{output} is to have a picture"
             media.mux(video, sound.waveform, output)
     except Exception as error:
         # Minutes of sampling are in it: whatever went wrong, a programming error of ours included, must not cost them.

@@ -29,9 +29,14 @@ class ClockBreaks(ReadAgain):
     """The times of this file break: it has to be read again with a laid-out clock."""
 
 
+def may_jump(container: av.container.InputContainer) -> bool:
+    """Whether clocks may jump by design in this container, as in those made for broadcast."""
+    return bool(container.format.flags & Flags.ts_discont.value)  # type: ignore[operator]  # PyAV's types: the flag
+
+
 def longest_leap(container: av.container.InputContainer) -> int:
     """Seconds that a clock may leap ahead in this container without a break."""
-    return LEAP_SECONDS if container.format.flags & Flags.ts_discont.value else LONG_LEAP_SECONDS
+    return LEAP_SECONDS if may_jump(container) else LONG_LEAP_SECONDS
 
 
 def is_flush(packet: av.Packet) -> bool:
@@ -112,37 +117,34 @@ class PacketTimes:
     def pieces(self, leap: int) -> list[Piece]:
         """The runs without a break; none where no packet states when it is decoded."""
         limits = _limits(self.tick, leap)
-        starts, begins, ends = [0], [], []
-        last = begin = end = None
+        runs: list[tuple[int, int, int]] = []
+        """Number of the first packet, begin and end in ticks; packets without a time before the first one belong to it."""
+        last = 0
         for number, (time, duration) in enumerate(zip(self.decoded, self.durations, strict=True)):
             if time is None:
                 continue
-            if last is not None and is_break(time - last, time - end, limits):
-                starts.append(number)
-                begins.append(begin)
-                ends.append(end)
-                begin = end = None
+            if not runs or is_break(time - last, time - runs[-1][2], limits):
+                runs.append((number if runs else 0, time, time + duration))
+            else:
+                first, begin, end = runs[-1]
+                runs[-1] = first, min(begin, time), max(end, time + duration)
             last = time
-            begin = time if begin is None else min(begin, time)
-            end = time + duration if end is None else max(end, time + duration)
-        if last is None:
-            return []
-        untils = [*starts[1:], len(self.decoded)]
+        untils = [*(first for first, _, _ in runs), len(self.decoded)][1:]
         return [
             Piece(first, self.orders[first], self.orders[until - 1], begin * self.tick, end * self.tick)
-            for first, until, begin, end in zip(starts, untils, [*begins, begin], [*ends, end], strict=True)
+            for (first, begin, end), until in zip(runs, untils, strict=True)
         ]
 
     def shown_span(self, moves: "Moves | None" = None) -> tuple[float, float] | None:
         """(first, last) second at which a packet is shown, with the clock laid out; None where none is."""
         steps = moves or [(0, 0)]
-        begin = end = None
+        span: tuple[int, int] | None = None
         for (first, ticks), until in zip(steps, [*(step[0] for step in steps[1:]), len(self.shown)], strict=True):
             for time, duration in zip(self.shown[first:until], self.durations[first:until], strict=True):
                 if time is not None:
-                    begin = time + ticks if begin is None else min(begin, time + ticks)
-                    end = time + ticks + duration if end is None else max(end, time + ticks + duration)
-        return None if begin is None else (float(begin * self.tick), float(end * self.tick))
+                    begin, end = time + ticks, time + ticks + duration
+                    span = (begin, end) if span is None else (min(span[0], begin), max(span[1], end))
+        return None if span is None else (float(span[0] * self.tick), float(span[1] * self.tick))
 
 
 Moves = list[tuple[int, int]]
@@ -159,9 +161,14 @@ def _limits(tick: Fraction, leap: int) -> tuple[int, int]:
     return round(BACK_SECONDS / tick), round(leap / tick)
 
 
+def _tick(stream: av.stream.Stream) -> Fraction:
+    """Seconds of one step of a stream's clock."""
+    return stream.time_base or Fraction(1, 1000)
+
+
 def packet_times(stream: av.stream.Stream) -> PacketTimes:
     """An empty table for a stream's packets."""
-    tick = Fraction(stream.time_base or Fraction(1, 1000))
+    tick = _tick(stream)
     rate = (stream.average_rate or stream.guessed_rate) if stream.type == "video" else None
     # Where nothing is stated, FFmpeg takes raw pictures to come 25 times a second.
     seconds = 1 / Fraction(rate) if rate else Fraction(1, 25) if stream.type == "video" else Fraction(0)
@@ -183,7 +190,8 @@ def scan(container: av.container.InputContainer) -> dict[int, PacketTimes]:
 def lay_out(tables: Mapping[int, PacketTimes], streams: Iterable[int], leap: int) -> dict[int, Moves]:
     """What to add to the times of the streams (picture, sound) so that they do not break; empty where nothing has to move."""
     pieces = {index: found for index in streams if (found := tables[index].pieces(leap))}
-    _move(*[*pieces.values(), [], []][:2], leap)
+    left, right = [*pieces.values(), [], []][:2]
+    _move(left, right, leap)
     if not any(piece.moved for found in pieces.values() for piece in found):
         return {}
     return {
@@ -199,27 +207,30 @@ def _move(left: list[Piece], right: list[Piece], leap: int) -> None:
     """The last pieces that were moved as one, by stream."""
     while ahead[0] < len(left) or ahead[1] < len(right):
         now = [stream[place] if place < len(stream) else None for stream, place in zip(streams, ahead, strict=True)]
-        if not (now[0] and now[1] and _belong(now[0], now[1], streams, ahead, leap)):
-            later = 0 if now[0] is None or (now[1] is not None and now[1].order < now[0].order) else 1
+        one, other = now
+        if not (one and other and _belong(one, other, streams, ahead, leap)):
+            later = 0 if one is None or (other is not None and other.order < one.order) else 1
             now[later] = None
         last = [stream[place - 1] if place else None for stream, place in zip(streams, ahead, strict=True)]
         for number, piece in enumerate(now):
             ahead[number] += piece is not None
         alone = 0 if now[1] is None else 1 if now[0] is None else None
-        if alone is not None and _continues(now[alone], together[alone], together[1 - alone], leap):
-            now[alone].moved = together[alone].moved
-            together[alone] = now[alone]
+        single = None if alone is None else now[alone]
+        before = None if alone is None else together[alone]
+        if alone is not None and single and before and _continues(single, before, together[1 - alone], leap):
+            single.moved = before.moved
+            together[alone] = single
             continue
         gaps = [
-            before.end + before.moved - piece.begin for piece, before in zip(now, last, strict=True) if piece and before
+            ended.end + ended.moved - piece.begin for piece, ended in zip(now, last, strict=True) if piece and ended
         ]
         if gaps:
             moved = max(gaps)
-        elif alone is None or (len(streams[alone]) == 1 and not streams[1 - alone]):
+        elif alone is None or single is None or (len(streams[alone]) == 1 and not streams[1 - alone]):
             moved = Fraction(0)
         else:
             # A stream whose clock is not the other one's: it begins where the other one is at that place of the file.
-            moved = _reached(streams[1 - alone], now[alone].order, leap) - now[alone].begin
+            moved = _reached(streams[1 - alone], single.order, leap) - single.begin
         for piece in now:
             if piece is not None:
                 piece.moved = moved
@@ -243,14 +254,9 @@ def _belong(left: Piece, right: Piece, streams: tuple[list[Piece], list[Piece]],
     return True
 
 
-def _continues(piece: Piece, before: Piece | None, beside: Piece | None, leap: int) -> bool:
+def _continues(piece: Piece, before: Piece, beside: Piece | None, leap: int) -> bool:
     """Whether a piece goes on, after a hole, on the clock that the piece before it shares with the other stream's."""
-    return (
-        before is not None
-        and beside is not None
-        and before.end <= piece.begin + BACK_SECONDS
-        and _near(piece, beside, leap)
-    )
+    return beside is not None and before.end <= piece.begin + BACK_SECONDS and _near(piece, beside, leap)
 
 
 def _reached(stream: list[Piece], order: int, leap: int) -> Fraction:
@@ -279,7 +285,7 @@ class Clock:
         streams = list(streams)
         self._leap, self._moves = leap, moves
         self._counts = {stream.index: 0 for stream in streams}
-        self._limits = {stream.index: _limits(Fraction(stream.time_base), leap) for stream in streams}
+        self._limits = {stream.index: _limits(_tick(stream), leap) for stream in streams}
         self._steps = {index: list(steps) for index, steps in (moves or {}).items()}
         self._ticks: dict[int, int] = {}
         self._begin: dict[int, Fraction] = {}

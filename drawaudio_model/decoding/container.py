@@ -12,7 +12,7 @@ import av
 from av.stream import Disposition
 
 from drawaudio_model.decoding.errors import MediaError, only_media_errors
-from drawaudio_model.decoding.lengths import ends_early
+from drawaudio_model.decoding.lengths import ends_early, stated_seconds
 
 LATE_STREAM_FORMATS = {"mpegts", "mpeg", "flv"}
 """Containers whose streams may first appear in mid-file; FFmpeg looks for them in the first 5 s only."""
@@ -120,18 +120,25 @@ def _lacks_moov_atom(source: Path | bytes) -> bool:
         return not first
 
 
-def find_stream(container: av.container.InputContainer, kind: str) -> av.stream.Stream | None:
+@overload
+def find_stream(container: av.container.InputContainer, kind: Literal["video"]) -> av.VideoStream | None: ...
+@overload
+def find_stream(container: av.container.InputContainer, kind: Literal["audio"]) -> av.AudioStream | None: ...
+def find_stream(
+    container: av.container.InputContainer, kind: Literal["video", "audio"]
+) -> av.VideoStream | av.AudioStream | None:
     """The stream of the kind that a player shows, or None.
 
     Cover pictures are no moving picture, nor are single pictures beside a moving one. A stream without a decoder is
     taken only where there is no other.
     """
     best = container.streams.best(kind)
-    streams = [stream for stream in container.streams if stream.type == kind and not _is_cover(stream)]
+    found = container.streams.video if kind == "video" else container.streams.audio
+    streams: list[av.VideoStream | av.AudioStream] = [stream for stream in found if not _is_cover(stream)]
     if kind == "video" and len(streams) > 1:
         streams = [stream for stream in streams if not _is_still(stream)] or streams
     streams = [stream for stream in streams if stream.codec_context is not None] or streams
-    return best if best in streams else next(iter(streams), None)
+    return next((stream for stream in streams if stream is best), streams[0] if streams else None)
 
 
 def _is_cover(stream: av.stream.Stream) -> bool:
@@ -144,9 +151,10 @@ STILL_SECONDS = 0.2
 """A video stream beside another one that states to be no longer than this is a thumbnail that nobody marked as one."""
 
 
-def _is_still(stream: av.VideoStream) -> bool:
+def _is_still(stream: av.stream.Stream) -> bool:
     """Whether a stream says of itself that it is a single picture."""
-    stated = float(stream.duration * stream.time_base) if stream.duration else _tagged_seconds(stream)
+    stated = stated_seconds(stream)
+    stated = _tagged_seconds(stream) if stated is None else stated
     return stream.frames == 1 or (stated is not None and stated <= STILL_SECONDS)
 
 
@@ -165,7 +173,7 @@ def require_stream(
     container: av.container.InputContainer, kind: Literal["video", "audio"]
 ) -> av.VideoStream | av.AudioStream:
     """The "video" or "audio" stream, with a decoder."""
-    stream = find_stream(container, kind)
+    stream = find_stream(container, "video") if kind == "video" else find_stream(container, "audio")
     if stream is None:
         raise MediaError(f"no_{kind}_stream", f"the file has no {kind} stream")
     if stream.codec_context is None:
@@ -178,8 +186,8 @@ def media_info(
 ) -> MediaInfo:
     """What the header says of the streams, with the lengths that their packets bear out."""
     video, audio = find_stream(container, "video"), find_stream(container, "audio")
-    picture, sound = (stream.codec_context if stream else None for stream in (video, audio))
-    rate = video.average_rate if picture else None
+    picture, sound = video and video.codec_context, audio and audio.codec_context
+    rate = video.average_rate if video and picture else None
     return MediaInfo(
         container=container.format.name,
         video_seconds=video_seconds,

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import av
-from av.format import Flags
 
-from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS, is_flush
+from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS, is_flush, may_jump
 from drawaudio_model.decoding.errors import MediaError
 
 MAX_CORRUPT_SHARE = 0.1
@@ -97,6 +96,11 @@ def wrong_length(container: av.container.InputContainer, ends: Ends) -> bool:
     return _unborne_claim(container, ends) is not None
 
 
+def stated_seconds(stream: av.stream.Stream) -> float | None:
+    """Length of a stream as the header states it; None where it states none."""
+    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+
+
 def presented_seconds(stream: av.stream.Stream | None, span: tuple[float, float] | None) -> float:
     """How long a stream is there: what its header says where its packets bear that out, else what they say.
 
@@ -105,19 +109,21 @@ def presented_seconds(stream: av.stream.Stream | None, span: tuple[float, float]
     if stream is None or span is None:
         return 0.0
     held = span[1] - span[0]
-    claimed = float(stream.duration * stream.time_base) if stream.duration else held
+    stated = stated_seconds(stream)
+    claimed = held if stated is None else stated
     return claimed if abs(claimed - held) <= _ROUNDED_SECONDS else held
 
 
 def _unborne_claim(container: av.container.InputContainer, ends: Ends) -> tuple[float, float] | None:
     """(seconds held, seconds claimed) of the stream, or else the container, that claims too much; None: none does."""
-    if container.format.flags & Flags.ts_discont.value or container.format.name in NO_CLAIMS or not ends.last:
+    if may_jump(container) or container.format.name in NO_CLAIMS or not ends.last:
         return None
     claims = []
     for index, last in ends.last.items():
         stream = container.streams[index]
-        if stream.type in ("video", "audio") and stream.duration:
-            claims.append((float(stream.duration * stream.time_base), last - ends.first[index], last))
+        stated = stated_seconds(stream)
+        if stream.type in ("video", "audio") and stated is not None:
+            claims.append((stated, last - ends.first[index], last))
     if container.duration:
         begin, last = min(ends.first.values()), max(ends.last.values())
         claims.append((container.duration / av.time_base, last - begin, last))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -168,6 +168,7 @@ def stream_clips(
             hand_on(at_end=True)
             if sound.cancelled and not way.channels:
                 raise ChannelsCancel(sound.cancelled)
+            assert picture.zero is not None and sound.start is not None, "check_complete counted frames of both"
             flags = _file_flags(container, ends, way, sound)
             return FileFacts(
                 frames_decoded=picture.count,
@@ -226,6 +227,7 @@ def read_sound(source: Path | bytes, *, seconds: float | None) -> np.ndarray:
             waveform, _ = sound.take(0)
             if sound.cancelled and not way.channels:
                 raise ChannelsCancel(sound.cancelled)
+            assert sound.zero is not None, "_decode sets it"
             whole = max(round((sound.end - sound.zero) * SAMPLE_RATE), 0)
             return waveform if seconds else waveform[:whole]
 
@@ -273,7 +275,7 @@ class _Times:
 def _read_times(container: av.container.InputContainer) -> _Times:
     """By a pass over all packets; nothing is decoded."""
     tables = scan(container)
-    streams = {kind: find_stream(container, kind) for kind in ("video", "audio")}
+    streams = {"video": find_stream(container, "video"), "audio": find_stream(container, "audio")}
     indices = {kind: stream.index for kind, stream in streams.items() if stream is not None}
     moves = lay_out(tables, indices.values(), longest_leap(container))
     spans = {kind: tables[index].shown_span(moves.get(index)) for kind, index in indices.items()}
@@ -310,10 +312,13 @@ def _decode(
     hand_on: Callable[[], None] = lambda: None,
 ) -> Ends:
     """Feeds every frame of picture and sound to their tracks, in file order; where all streams of the file end."""
-    chosen = {"video": picture, "audio": sound}
-    found = {kind: require_stream(container, kind) for kind, track in chosen.items() if track is not None}
-    tracks = {stream.index: chosen[kind] for kind, stream in found.items()}
-    clock = Clock(found.values(), longest_leap(container), moves)
+    found: list[tuple[av.stream.Stream, PictureTrack | SoundTrack]] = []
+    if picture is not None:
+        found.append((require_stream(container, "video"), picture))
+    if sound is not None:
+        found.append((require_stream(container, "audio"), sound))
+    tracks = {stream.index: track for stream, track in found}
+    clock = Clock((stream for stream, _ in found), longest_leap(container), moves)
     ends = Ends()
     packets = iter(read_packets(container))
     while True:
@@ -323,26 +328,26 @@ def _decode(
             break
         except av.error.FFmpegError as error:
             raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
-        track = tracks.get(packet.stream_index)
-        if track is None or is_flush(packet):
+        fed = tracks.get(packet.stream_index)
+        if fed is None or is_flush(packet):
             ends.see(packet)
             continue
         clock.see(packet)
         ends.see(packet)
         if packet.size:
-            _feed(track, packet)
-        elif track is picture:
+            _feed(fed, packet)
+        elif picture is not None and fed is picture:
             picture.repeat(packet)  # A decoder would take it for the end of all.
         if sound is not None and sound.zero is None and picture is not None:
             sound.zero = picture.zero
         hand_on()
-    for kind, stream in found.items():
+    for stream, track in found:
         end = av.Packet()
         end.stream = stream
-        _feed(chosen[kind], end)
+        _feed(track, end)
     if sound is not None and sound.zero is None:
         sound.zero = picture.zero if picture is not None else sound.start
-    for track in tracks.values():
+    for _, track in found:
         track.finish()
     return ends
 
@@ -350,7 +355,8 @@ def _decode(
 def _feed(track: PictureTrack | SoundTrack, packet: av.Packet) -> None:
     for due in track.due(packet):
         try:
-            for frame in due.decode():
+            frames: list[Any] = due.decode()  # of the kind that the track takes
+            for frame in frames:
                 track.add(frame)
         except av.error.FFmpegError:
             track.corrupt += 1  # FFmpeg goes on with the next packet; check_complete holds the limit.
@@ -359,6 +365,7 @@ def _feed(track: PictureTrack | SoundTrack, packet: av.Packet) -> None:
 def _clip(
     picture: PictureTrack, sound: SoundTrack, index: int, start: float, seconds: float, one_channel: bool
 ) -> DecodedClip:
+    assert picture.zero is not None, "a clip is handed on when its pictures have passed"
     frames = picture.take(index)
     waveform, audio_seconds = sound.take(index)
     left = picture.end - picture.zero - start

@@ -93,7 +93,7 @@ class SoundTrack:
         kind = frame.format.name, frame.layout.name, frame.sample_rate
         if self._converter is not None and kind != self._converted_kind:
             self._end_conversion()
-        if frame.pts is not None:
+        if frame.time is not None:
             stated = round(frame.time * self.rate)
             if abs(stated - self._position) > AUDIO_GAP_SECONDS * self.rate:
                 self._end_conversion()
@@ -146,7 +146,7 @@ class SoundTrack:
             self._waiting.append((self._batch_position, *self._mono(self._batch)))
             self._batch = []
         if self.zero is not None:
-            self._place()
+            self._place(self.zero)
 
     def _mono(
         self, frames: list[av.AudioFrame]
@@ -163,7 +163,10 @@ class SoundTrack:
         pieces = [f.planes for f in frames]
         planes = [
             np.concatenate(
-                [np.frombuffer(p[i], dtype, f.samples * per_plane) for f, p in zip(frames, pieces, strict=True)]
+                [
+                    np.frombuffer(p[i], dtype, f.samples * per_plane)  # type: ignore[call-overload]  # a plane is a buffer
+                    for f, p in zip(frames, pieces, strict=True)
+                ]
             )
             for i in range(count if form.is_planar else 1)
         ]
@@ -193,18 +196,18 @@ class SoundTrack:
             powers[-2] = np.add.reduceat(mono * mono, places) / sizes
         return mono, chosen, tuple(float(weight) for weight in weights), powers
 
-    def _place(self) -> None:
-        """Copies what waits into the windows of those clips that it belongs to."""
+    def _place(self, zero: float) -> None:
+        """Copies what waits into the windows of those clips that it belongs to; `zero` is that of the clips."""
         length = round((self._seconds + 2 * MARGIN_SECONDS) * self.rate)
         for position, mono, chosen, weights, powers in self._waiting:
-            begin = position / self.rate - self.zero
+            begin = position / self.rate - zero
             reach = self._seconds + MARGIN_SECONDS + 1 / self.rate
             first = bisect_left(self._sorted_starts, begin - reach)
             until = bisect_right(self._sorted_starts, begin + len(mono) / self.rate + MARGIN_SECONDS + 1 / self.rate)
             for index in self._by_start[first:until]:
                 if index in self._taken:
                     continue
-                left = position - round((self.zero + self._starts[index] - MARGIN_SECONDS) * self.rate)
+                left = position - round((zero + self._starts[index] - MARGIN_SECONDS) * self.rate)
                 low, high = max(0, left), min(length, left + len(mono))
                 if low >= high:
                     continue

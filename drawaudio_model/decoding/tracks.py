@@ -123,6 +123,7 @@ class PictureTrack:
     def _last_rgb(self) -> np.ndarray:
         """(H, W, 3) the held frame."""
         if self._held_rgb is None:
+            assert self._held is not None, "a clip is asked for before the first picture"
             self._held_rgb = self._convert(self._held)
         return self._held_rgb
 

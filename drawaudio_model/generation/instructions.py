@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, overload
 
 import numpy as np
 import torch
@@ -199,7 +199,11 @@ def shape_of_mask(given: str) -> tuple[int, int, int]:
     return len(pictures), *pictures[0].values.shape[:2]
 
 
-def parse_mask(text: str | None) -> "str | Corners | None":
+@overload
+def parse_mask(text: str) -> str | Corners: ...
+@overload
+def parse_mask(text: None) -> None: ...
+def parse_mask(text: str | None) -> str | Corners | None:
     """A text that a person typed as a mask: four numbers are a box, anything else is a path or the name of a thing.
 
     Raises:
@@ -210,7 +214,8 @@ def parse_mask(text: str | None) -> "str | Corners | None":
     parts = [part.strip() for part in re.split(r"[,;]", text)]
     numbers = [part for part in parts if _is_number(part)]
     if len(numbers) == len(parts) == 4:
-        return tuple(float(part) for part in parts)
+        left, top, right, bottom = map(float, parts)
+        return left, top, right, bottom
     if len(parts) == 4 or (numbers and len(parts) > 1):
         raise ValueError(
             f"mask {text!r} is no box: it has {len(numbers)} numbers of {len(parts)} parts, expected x0,y0,x1,y1 as "
@@ -219,7 +224,11 @@ def parse_mask(text: str | None) -> "str | Corners | None":
     return text
 
 
-def parse_loudness(text: str | None) -> "str | list[tuple[float, float]] | None":
+@overload
+def parse_loudness(text: str) -> str | list[tuple[float, float]]: ...
+@overload
+def parse_loudness(text: None) -> None: ...
+def parse_loudness(text: str | None) -> str | list[tuple[float, float]] | None:
     """A text that a person typed as a curve: points such as 0:0,1.5:0.3, or a path.
 
     Raises:
@@ -256,14 +265,12 @@ def _drawn(mask: Mask, frames: int, height: int, width: int) -> masks.DrawnMask:
         raise ValueError(
             f"mask is {mask!r}, expected boxes, a picture, a list of pictures or a path; None is the whole frame"
         )
-    corners = [mask] if _is_corners(mask) else list(mask)
-    if all(_is_corners(item) for item in corners):
-        mask = [masks.Box(frame, 0, 1.0, *map(float, item)) for frame in range(frames) for item in corners]
-    if all(isinstance(item, masks.Box) for item in mask):
-        return masks.DrawnMask(
-            masks.rasterize(list(mask), height, width, frames=frames), "what lies in a box is drawn", []
-        )
-    pictures = [masks.picture_of(item if isinstance(item, Image.Image) else np.asarray(item)) for item in mask]
+    items: list[Any] = [mask] if _is_corners(mask) else list(mask)
+    if all(_is_corners(item) for item in items):
+        items = [masks.Box(frame, 0, 1.0, *map(float, item)) for frame in range(frames) for item in items]
+    if all(isinstance(item, masks.Box) for item in items):
+        return masks.DrawnMask(masks.rasterize(items, height, width, frames=frames), "what lies in a box is drawn", [])
+    pictures = [masks.picture_of(item if isinstance(item, Image.Image) else np.asarray(item)) for item in items]
     return masks.from_pictures(pictures, height, width, frames=frames)
 
 

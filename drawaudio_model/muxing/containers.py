@@ -7,8 +7,10 @@ anything as private data and lose rotation and pixel shape. So the pictures them
 import errno
 import hashlib
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -105,7 +107,8 @@ def _lost(video: Path, suffix: str, times: PictureTimes, facts: PictureFacts) ->
             back = picture_facts(path, None)
         except (CannotHold, ValueError, av.error.FFmpegError) as error:
             if getattr(error, "errno", None) in DISK_ERRORS:
-                raise OSError(f"{suffix} cannot be tried in {tempfile.gettempdir()}: {error.strerror}") from error
+                why = getattr(error, "strerror", error)
+                raise OSError(f"{suffix} cannot be tried in {tempfile.gettempdir()}: {why}") from error
             return "codec"
     if back.packets != written:
         return "packets"
@@ -131,7 +134,8 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
                 frames += _decoded(stream, packet)
         frames += _decoded(stream, None)
         first = frames[0] if frames else None
-        data = {} if first is None else {entry.type: bytes(entry) for entry in first.side_data}
+        entries: Iterable[Any] = () if first is None else first.side_data  # PyAV's types know it as a dict
+        data: dict[SideDataType, bytes] = {entry.type: bytes(entry) for entry in entries}
         return PictureFacts(
             codec=context.codec.canonical_name,
             packets=count,
@@ -158,7 +162,7 @@ def frame_hash(frame: av.VideoFrame) -> str:
     except (ValueError, AssertionError):  # PyAV has no array of this format, or none of it with an odd height
         array = frame.reformat(format="rgba64le").to_ndarray()
     for part in array if isinstance(array, tuple) else (array,):  # a palette comes beside its picture
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).data)
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ take under the tag that AVI gave them, and pixels that are not square in Matrosk
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -67,7 +68,7 @@ def _write(path: Path, container: str, video: Path, times: PictureTimes, samples
     with open_container(video) as source:
         stream = picture_stream(source, video)
         with _opened(path, container, source, stream, codec) as sink:
-            picture, sound = sink.streams
+            (picture,), (sound,) = sink.streams.video, sink.streams.audio
             waiting = encoded(sound, samples, round(times.first_shown_seconds * SAMPLE_RATE))
             audio_packet = next(waiting, None)
             for packet in _timed(source, stream, times):
@@ -82,7 +83,8 @@ def _write(path: Path, container: str, video: Path, times: PictureTimes, samples
                 audio_packet = next(waiting, None)
 
 
-def _seconds(packet: av.Packet) -> float:
+def _seconds(packet: av.Packet) -> Fraction:
+    assert packet.dts is not None, "packets that are written have their times"
     return packet.dts * packet.time_base
 
 

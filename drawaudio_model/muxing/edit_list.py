@@ -20,7 +20,8 @@ def end_picture(path: Path, seconds: float) -> None:
     """
     with path.open("r+b") as file:
         boxes = list(_boxes(file, 0, path.stat().st_size))
-        scale, track, found = 0, {}, False
+        scale, found = 0, False
+        track: dict[bytes, tuple[int, bool, bytes]] = {}
         for name, start in boxes:
             file.seek(start)
             head = file.read(24)

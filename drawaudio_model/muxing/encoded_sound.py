@@ -37,6 +37,7 @@ def is_lossy(out: Path) -> bool:
 def add_sound(sink: av.container.OutputContainer, codec: str) -> av.AudioStream:
     """A new mono track in `sink`."""
     stream = sink.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
+    assert isinstance(stream, av.AudioStream), f"{codec} is a codec of sound"
     if codec not in _LOSSLESS_CODECS:
         stream.bit_rate = _BIT_RATE
     return stream

@@ -14,8 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
-from av.format import Flags
 
+from drawaudio_model.decoding.clock import may_jump
 from drawaudio_model.decoding.container import find_stream, open_container
 from drawaudio_model.decoding.tracks import MediaError
 
@@ -34,8 +34,8 @@ _REORDERED_PACKETS = 32
 
 
 @dataclass(frozen=True)
-class PacketTime:
-    """One packet of the picture, in ticks of its stream; times are None only while they are unknown."""
+class StoredTime:
+    """One packet of the picture as its file has it, in ticks of its stream; times that it does not state are None."""
 
     pts: int | None
     dts: int | None
@@ -48,6 +48,16 @@ class PacketTime:
     def clock(self) -> int | None:
         """What the file's clock says here."""
         return self.pts if self.dts is None else self.dts
+
+
+@dataclass(frozen=True)
+class PacketTime:
+    """One packet of the picture as the new file has it, in ticks of its stream."""
+
+    pts: int
+    dts: int
+    duration: int
+    is_discard: bool
 
 
 @dataclass(frozen=True)
@@ -113,27 +123,28 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
     with open_container(video) as container:
         stream = picture_stream(container, video)
         tick, format_name = stream.time_base, container.format.name
-        leap = JUMP_SECONDS if container.format.flags & Flags.ts_discont.value else LOST_SECONDS
+        assert tick is not None, "FFmpeg gives every stream of a file one"
+        leap = JUMP_SECONDS if may_jump(container) else LOST_SECONDS
         reorders = bool(stream.codec_context.has_b_frames)
         rate = stream.average_rate or stream.guessed_rate or 25
-        packets = _stored(head_of(demuxed(container, stream), limit))
-    if not packets:
+        stored = _stored(head_of(demuxed(container, stream), limit))
+    if not stored:
         raise MediaError("undecodable", f"the picture of {video} is empty")
-    if all(packet.clock is None for packet in packets):
+    if all(packet.clock is None for packet in stored):
         raise MediaError(
             "undecodable",
             f"{video} is a bare {format_name} stream that does not say when its pictures are shown; give it times first, "
             f"with its true frame rate: ffmpeg -framerate 30 -i {video.name} -c copy {Path(video).stem}.mp4",
         )
     interval = max(round(1 / (rate * tick)), 1)
-    packets = _laid_end_to_end(_without_damaged(packets, tick), interval, tick, leap)
-    stated = [packet.pts for packet in packets]
-    if format_name in _WITHOUT_PRESENTATION and reorders and None not in stated:
-        if all(first < second for first, second in pairwise(stated)):
-            stated = [None]
-    if None in stated:
-        packets = _in_shown_order(packets, list(_shown(video, limit)), interval)
-    packets = _with_decoding_times(packets, interval)
+    stored = _laid_end_to_end(_without_damaged(stored, tick), interval, tick, leap)
+    stated = [packet.pts for packet in stored if packet.pts is not None]
+    is_complete = len(stated) == len(stored)
+    if format_name in _WITHOUT_PRESENTATION and reorders and all(a < b for a, b in pairwise(stated)):
+        is_complete = False
+    if not is_complete:
+        stored = _in_shown_order(stored, list(_shown(video, limit)), interval)
+    packets = _with_decoding_times(stored, interval)
     zero = min((p.pts for p in packets if not p.is_discard), default=min(p.pts for p in packets))
     packets = [replace(p, pts=p.pts - zero, dts=p.dts - zero, duration=p.duration or interval) for p in packets]
     first = next(_shown(video, limit), None)
@@ -154,31 +165,34 @@ def picture_stream(container: av.container.InputContainer, video: Path) -> av.Vi
     raise MediaError("no_video_stream", f"{video} has no video stream")
 
 
-def _stored(packets: Iterator[av.Packet]) -> list[PacketTime]:
+def _stored(packets: Iterator[av.Packet]) -> list[StoredTime]:
     """As the file has them; a picture that empty packets repeat lasts until the end of the last of these."""
-    stored: list[PacketTime] = []
+    stored: list[StoredTime] = []
     for packet in packets:
         if packet.size:
             stored.append(
-                PacketTime(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
+                StoredTime(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
             )
-        elif stored and stored[-1].clock is not None:
-            end = packet.dts + (packet.duration or 0)
-            stored[-1] = replace(stored[-1], duration=end - stored[-1].clock)
+        elif stored and packet.dts is not None and (begin := stored[-1].clock) is not None:
+            stored[-1] = replace(stored[-1], duration=packet.dts + (packet.duration or 0) - begin)
     return stored
 
 
-def _without_damaged(packets: list[PacketTime], tick: Fraction) -> list[PacketTime]:
+def _without_damaged(packets: list[StoredTime], tick: Fraction) -> list[StoredTime]:
     """Without times of presentation that no reordering explains."""
-    steps = [b.dts - a.dts for a, b in pairwise(packets) if None not in (a.dts, b.dts)]
+    steps = [b.dts - a.dts for a, b in pairwise(packets) if a.dts is not None and b.dts is not None]
     usual = statistics.median(steps) if steps else 0
     largest = max(LARGEST_DELAY_SECONDS / tick, _REORDERED_PACKETS * usual)
-    return [replace(p, pts=None) if None not in (p.pts, p.dts) and abs(p.pts - p.dts) > largest else p for p in packets]
+    return [
+        replace(p, pts=None) if p.pts is not None and p.dts is not None and abs(p.pts - p.dts) > largest else p
+        for p in packets
+    ]
 
 
-def _laid_end_to_end(packets: list[PacketTime], interval: int, tick: Fraction, leap: int) -> list[PacketTime]:
+def _laid_end_to_end(packets: list[StoredTime], interval: int, tick: Fraction, leap: int) -> list[StoredTime]:
     """With one clock: where it was set anew, the next picture follows upon the last one shown before."""
-    starts, last = [0], None
+    starts: list[int] = [0]
+    last: int | None = None
     for index, packet in enumerate(packets):
         clock = packet.clock
         if clock is None:
@@ -192,10 +206,11 @@ def _laid_end_to_end(packets: list[PacketTime], interval: int, tick: Fraction, l
         last = clock if packet.dts is not None or last is None else max(last, clock)
         if packet.dts is None:
             last = None
-    laid, end = [], None
+    laid: list[StoredTime] = []
+    end: int | None = None
     for first, behind in zip(starts, [*starts[1:], len(packets)], strict=True):
         piece = packets[first:behind]
-        shown = [p.clock if p.pts is None else p.pts for p in piece if p.clock is not None]
+        shown = [time for p in piece if (time := p.clock if p.pts is None else p.pts) is not None]
         shift = 0 if end is None or not shown else end - min(shown[:_REORDERED_PACKETS])
         laid += [_shifted(packet, shift) for packet in piece]
         if shown:
@@ -203,7 +218,7 @@ def _laid_end_to_end(packets: list[PacketTime], interval: int, tick: Fraction, l
     return laid
 
 
-def _shifted(packet: PacketTime, ticks: int) -> PacketTime:
+def _shifted(packet: StoredTime, ticks: int) -> StoredTime:
     pts, dts = (None if time is None else time + ticks for time in (packet.pts, packet.dts))
     return replace(packet, pts=pts, dts=dts)
 
@@ -225,13 +240,13 @@ def _shown(video: Path, limit: int | None) -> Iterator[int]:
 def _decoded_numbers(stream: av.VideoStream, packet: av.Packet | None) -> Iterator[int]:
     try:
         for frame in stream.decode(packet):
-            if frame.opaque is not None:
+            if isinstance(frame.opaque, int):
                 yield frame.opaque
     except av.error.FFmpegError:
         return  # A damaged packet is copied as it is.
 
 
-def _in_shown_order(packets: list[PacketTime], shown: list[int], interval: int) -> list[PacketTime]:
+def _in_shown_order(packets: list[StoredTime], shown: list[int], interval: int) -> list[StoredTime]:
     """With the time of presentation of each: the n-th picture shown gets the n-th of the clock's times.
 
     A packet that shows nothing keeps the place at which it is stored; a packet that has no time follows the one before.
@@ -246,21 +261,30 @@ def _in_shown_order(packets: list[PacketTime], shown: list[int], interval: int) 
     return [replace(packet, pts=pts[index], dts=None) for index, packet in enumerate(packets)]
 
 
-def _with_decoding_times(packets: list[PacketTime], interval: int) -> list[PacketTime]:
-    """With decoding times that grow and are never after the time of presentation.
+def _with_decoding_times(packets: list[StoredTime], interval: int) -> list[PacketTime]:
+    """With decoding times that grow and are never after the time of presentation, which all packets have.
 
     Where a file's own are not so, or not there, they are those of presentation, in order, as many packets late as the
     reordering needs.
     """
-    dts = [packet.dts for packet in packets]
-    if None not in dts and all(a < b for a, b in pairwise(dts)) and all(p.dts <= p.pts for p in packets):
-        return packets
-    ordered = sorted(packet.pts for packet in packets)
+    pts = [packet.pts for packet in packets if packet.pts is not None]
+    dts = [packet.dts for packet in packets if packet.dts is not None]
+    grows = len(dts) == len(packets) and all(first < second for first, second in pairwise(dts))
+    if not grows or any(decoded > shown for decoded, shown in zip(dts, pts, strict=True)):
+        dts = _late_enough(pts, interval)
+    return [
+        PacketTime(shown, decoded, packet.duration, packet.is_discard)
+        for packet, shown, decoded in zip(packets, pts, dts, strict=True)
+    ]
+
+
+def _late_enough(pts: list[int], interval: int) -> list[int]:
+    """Decoding times for these times of presentation, in the order in which they are stored."""
+    ordered = sorted(pts)
     for index in range(1, len(ordered)):  # two packets of one time: the fields of an interlaced picture
         ordered[index] = max(ordered[index], ordered[index - 1] + 1)
     late = 0
-    for index, packet in enumerate(packets):
-        while index >= late and ordered[index - late] > packet.pts:
+    for index, shown in enumerate(pts):
+        while index >= late and ordered[index - late] > shown:
             late += 1
-    before = [ordered[0] - number * interval for number in range(late, 0, -1)]
-    return [replace(p, dts=time) for p, time in zip(packets, before + ordered, strict=False)]
+    return [*(ordered[0] - number * interval for number in range(late, 0, -1)), *ordered][: len(pts)]

@@ -327,6 +327,7 @@ def train_cavp(
         seconds=share,
         log=output / "log.jsonl",
         max_gradient_norm=10.0,
+        optimizer="muon",
     )
     standardise(model, corpus, config, np.random.default_rng([seed, 5]), device)
     model.train()
@@ -338,6 +339,7 @@ def train_cavp(
         learning_rate=config.learning_rate,
         seconds=share,
         log=output / "log.jsonl",
+        optimizer="muon",
     )
     sorted_right = _kind_accuracy(model, questions.kind, held_out, device)
     after = measure(model, held_out, config, device)

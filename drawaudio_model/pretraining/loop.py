@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from PIL import Image
 from drawaudio_model.caption import Caption, read_caption
 from drawaudio_model.clip_frames import frame_members
 from drawaudio_model.media import decode_flac
+from drawaudio_model.muon import Muon
 from drawaudio_model.progress import Reporter
 from drawaudio_model.scene_truth import SceneTruth, read_truth
 from drawaudio_model.shard import ShardReader, finished_shards
@@ -153,8 +154,9 @@ def fit(
     seconds: float | None = None,
     weight_decay: float = 0.01,
     max_gradient_norm: float = 1.0,
+    optimizer: Literal["adamw", "muon"] = "adamw",
 ) -> Fit:
-    """AdamW with a linear warm-up over a twentieth of the steps and a cosine fall to zero.
+    """AdamW or Muon with a linear warm-up over a twentieth of the steps and a cosine fall to zero.
 
     With as many threads as `thread_choice.threads_setting` says.
 
@@ -166,18 +168,15 @@ def fit(
         log: JSON-lines file.
         seconds: stop after this wall time although steps are left; the learning rate falls with the time then. The
             result depends on the machine's speed in that case, without it only on the seed and the number of threads.
-        weight_decay: AdamW's, on tensors of two and more axes only.
+        weight_decay: on tensors of two and more axes only.
         max_gradient_norm: gradients are scaled down to this length.
+        optimizer: "muon" for weight matrices (muon.py) and AdamW for the rest, or AdamW for all.
 
     Raises:
         ValueError: when a loss is not finite.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+    stepper = _stepper(trained, optimizer, learning_rate, weight_decay)
     losses: list[float] = []
     start = time.monotonic()
     device = trained[0].device
@@ -190,7 +189,7 @@ def fit(
             if seconds is not None and elapsed >= seconds:
                 break
             done = max(step / steps, elapsed / seconds if seconds is not None else 0.0)
-            for group in optimizer.param_groups:
+            for group in stepper.param_groups:
                 group["lr"] = learning_rate * min((step + 1) / max(1, steps // 20), 1.0) * _cosine(done)
             with nullcontext() if choice is None else choice.step():
                 loss = loss_of_step(step)
@@ -198,13 +197,30 @@ def fit(
                     raise ValueError(
                         f"{task}: the loss of step {step} is {loss.item()}, expected a number; lower the learning rate"
                     )
-                optimizer.zero_grad(set_to_none=True)
+                stepper.zero_grad(set_to_none=True)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(trained, max_gradient_norm)
-                optimizer.step()
+                stepper.step()
                 losses.append(loss.item())
             report.step(loss=losses[-1])
     return Fit(len(losses), losses, time.monotonic() - start)
+
+
+def _stepper(
+    trained: list[torch.nn.Parameter], optimizer: str, learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """The optimiser; norms and biases do not decay."""
+    betas = (0.9, 0.98)
+    if optimizer == "muon":
+        muon = Muon(trained, lr=learning_rate, weight_decay=weight_decay, betas=betas)
+        for group in muon.param_groups[1:]:
+            group["weight_decay"] = 0.0
+        return muon
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas)
 
 
 def _cosine(done: float) -> float:

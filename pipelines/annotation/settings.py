@@ -55,7 +55,9 @@ class AnnotationSettings:
             ValueError: for a value that cannot be.
         """
         found = os.environ if environment is None else environment
-        values: dict[str, Any] = {field.name: found.get(PREFIX + field.name.upper(), field.default) for field in fields(cls)}
+        values: dict[str, Any] = {
+            field.name: found.get(PREFIX + field.name.upper(), field.default) for field in fields(cls)
+        }
         try:
             values["detector_confidence"] = float(values["detector_confidence"])
         except ValueError:

@@ -87,11 +87,6 @@ def show(reader: ShardReader) -> dict[str, Any]:
     }
 
 
-def _source(key: str, upstream: dict[str, ShardReader]) -> str:
-    """What a clip is cut from: its file, or itself."""
-    return read_media_facts(upstream["raw_clips"], key).path or key
-
-
 def _decode(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
     raw = upstream["raw_clips"]
     sources: dict[str, list[str]] = {}
@@ -135,6 +130,7 @@ def _read_file(raw: ShardReader, keys: list[str]) -> Iterator[tuple[str, Members
     def take(index: int, clip: DecodedClip) -> None:
         # A file with one good clip is read; its empty ones are told by their flags.
         reason = next((flag for flag in ("too_short", "silent") if flag in clip.flags), None)
+        content: tuple[str, str] | tuple[dict[str, Any], dict[str, bytes]]
         if reason is not None:
             content = reason, f"{fault_of(clip)}; it teaches nothing"
         else:

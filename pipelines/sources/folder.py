@@ -343,7 +343,7 @@ class _Names:
                 return name
             if found := self._composed.get(unicodedata.normalize("NFC", name)):
                 return found
-            if found := text and "\0" not in text and self._real_files().get(_real(self._folder / text)):
+            if text and "\0" not in text and (found := self._real_files().get(_real(self._folder / text))):
                 return found
         return None
 

@@ -71,7 +71,6 @@ class ClipSource(Protocol):
     def evaluated_splits(self) -> tuple[str, ...]:
         """The evaluation takes the first of these that has clips."""
 
-
     def list_clips(self, profile: Profile, taken_back: frozenset[str] = frozenset()) -> Listing:
         """The profile's clips, before any media are made or fetched.
 

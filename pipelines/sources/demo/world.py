@@ -169,7 +169,6 @@ def _fit(
     return float(left), float(top), float(left + width), float(top + height)
 
 
-
 def _rounded(x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:
     return round(float(x1), 5), round(float(y1), 5), round(float(x2), 5), round(float(y2), 5)
 
