@@ -185,6 +185,28 @@ def test_j_k_and_l_play_back_halt_and_go_faster(page: Any) -> None:
     assert 0 <= at < FRAMES - 6 and page.evaluate(NUMBER_SHOWN) == at
 
 
+def test_a_place_on_the_ruler_is_gone_to_at_rest_and_while_it_plays(page: Any) -> None:
+    page.mouse.click(*place_in(page, "#ruler", 0.5, 0.5))
+    assert page.evaluate("() => studio.transport.frame()") == FRAMES // 2
+    page.keyboard.press(" ")
+    wait(lambda: page.evaluate("() => studio.transport.frame()") > FRAMES // 2 + 2, 10)
+    page.evaluate("() => studio.transport.seekFrame(2)")
+    assert page.evaluate("() => studio.transport.playing() && studio.transport.frame()") < 8
+    wait(lambda: page.evaluate("() => studio.transport.frame()") > 8, 10)
+    page.keyboard.press(" ")
+    assert not page.evaluate("() => studio.transport.playing()")
+
+
+def test_the_original_sound_is_heard_when_it_is_no_longer_mute(page: Any) -> None:
+    page.keyboard.press(" ")
+    page.get_by_label("Mute the original sound").click()
+    heard = "() => studio.transport.sounding()"
+    wait(lambda: page.evaluate(heard) == 1, 10)
+    page.get_by_label("Mute the original sound").click()
+    wait(lambda: page.evaluate(heard) == 0, 10)
+    page.keyboard.press("k")
+
+
 def test_a_box_a_lasso_a_brush_and_the_eraser_draw_the_mask(page: Any) -> None:
     drag(page, "#overlay", (0.2, 0.3), (0.7, 0.8))
     page.keyboard.press("o")

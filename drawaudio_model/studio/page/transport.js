@@ -11,6 +11,7 @@ let started = null; // { at: time of the context, from: seconds } while sound pl
 let mix = null; // AudioBuffer
 let original = null;
 let mixMark = '';
+let originalMark = '';
 let mixing = null;
 let current = 0; // frame at rest
 let rate = 0; // 0 at rest; 1, 2, 4 forward; -1, -2, -4 back
@@ -31,15 +32,11 @@ export function seconds() {
 const heard = () => context.currentTime - (context.outputLatency || context.baseLatency || 0);
 
 export function seekFrame(number) {
-  const last = state.media.times.length - 1;
-  current = Math.min(Math.max(number, 0), last);
-  if (playing()) {
-    const speed = rate;
-    stop(false);
-    play(speed);
-  } else {
-    video.currentTime = middleOf(state.media.times, current, state.media.seconds);
-  }
+  const speed = rate;
+  if (playing()) stop(false);
+  current = Math.min(Math.max(number, 0), state.media.times.length - 1);
+  if (speed) play(speed);
+  else video.currentTime = middleOf(state.media.times, current, state.media.seconds);
   tell('moved');
 }
 
@@ -216,6 +213,11 @@ function markOf(document) {
 
 export function refreshMix() {
   if (!state.document) return;
+  const others = JSON.stringify(state.document.original);
+  if (others !== originalMark) {
+    originalMark = others;
+    soundAgain();
+  }
   const mark = markOf(state.document);
   if (mark === mixMark) return;
   mixMark = mark;
@@ -229,14 +231,23 @@ export function refreshMix() {
     if (mark !== mixMark) return; // changed again meanwhile
     mix = found?.buffer ?? null;
     tell('mix', found);
-    if (rate === 1 && context) {
-      const at = context.currentTime + 0.03;
-      theOriginal().then((sound) => rate === 1 && begin(started ? started.from + at - started.at : video.currentTime, at, sound));
-    }
+    soundAgain();
   }, (problem) => {
     mixMark = '';
     tell('problem', problem.message);
   });
+}
+
+// What is heard has changed while it plays: it goes on from here.
+async function soundAgain() {
+  if (rate !== 1) return;
+  if (!context) {
+    await startSound(video.currentTime);
+    return;
+  }
+  const sound = await theOriginal();
+  const at = context.currentTime + 0.03;
+  if (rate === 1) begin(started ? started.from + at - started.at : video.currentTime, at, sound);
 }
 
 let waiting = null;
@@ -245,4 +256,5 @@ on('document', () => {
   waiting = setTimeout(refreshMix, 120);
 });
 
+export const sounding = () => sources.length;
 export const samplesOfMix = () => mix?.getChannelData(0) ?? null;
