@@ -65,10 +65,17 @@ export async function play(speed = 1) {
   video.currentTime = Math.min(from + 1e-3, state.media.seconds);
   video.playbackRate = speed;
   if (speed === 1) await startSound(from);
+  if (started) await untilHeard();
   if (rate !== speed) return; // stopped meanwhile
   await video.play().catch(() => {});
   tell('moved');
   follow();
+}
+
+// The sound is heard a little after it was asked for; the picture begins with it, and needs a moment to begin itself.
+function untilHeard() {
+  const wait = started.at - heard() - PICTURE_BEGINS;
+  return new Promise((resolve) => { setTimeout(resolve, Math.max(wait, 0) * 1000); });
 }
 
 export function stop(settle = true) {
@@ -129,7 +136,9 @@ function follow() {
   requestAnimationFrame(tick);
 }
 
-const UNSEEN = 0.01; // seconds; a smaller difference is left alone
+const PICTURE_BEGINS = 0.02; // seconds from a player's start to its first new frame
+const UNSEEN = 0.005; // seconds; a smaller difference is left alone
+const MOST_NUDGE = 0.1; // of the rate
 
 // The picture keeps up with the sound: a little faster or slower the further they are apart, a seek beyond two frames.
 function keepUp(now, shown) {
@@ -144,7 +153,7 @@ function keepUp(now, shown) {
     video.currentTime = Math.min(seconds() + 0.02, state.media.seconds);
     video.playbackRate = 1;
   } else {
-    video.playbackRate = Math.abs(ahead) > UNSEEN ? 1 - Math.min(Math.max(ahead, -0.08), 0.08) : 1;
+    video.playbackRate = Math.abs(ahead) > UNSEEN ? 1 - Math.min(Math.max(3 * ahead, -MOST_NUDGE), MOST_NUDGE) : 1;
   }
 }
 video.requestVideoFrameCallback(keepUp);
