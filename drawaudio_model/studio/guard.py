@@ -166,7 +166,7 @@ def _with_headers(send: Send) -> Send:
             new = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
             if b"cache-control" not in given:
                 new.append((b"cache-control", b"no-store"))
-            message = message | {"headers": [*message["headers"], *new]}
+            message = {**message, "headers": [*message["headers"], *new]}
         await send(message)
 
     return added
