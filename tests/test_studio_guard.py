@@ -224,5 +224,8 @@ def test_an_uploaded_video_is_a_project_and_its_name_is_a_name(tmp_path: Path) -
         assert (home / "my_clip.drawaudio" / "media" / "my_clip.mp4").read_bytes() == clip.read_bytes()
         assert [path.name for path in home.iterdir()] == ["my_clip.drawaudio"]
         assert running.wait_for_media()["state"] == "ready"
+        # Nor does a path lead out of a project that is open, or to what is not shown.
+        for path in (*TRAVERSALS, "/media/media.json", "/media/..%2F..%2Fmedia%2Fmy_clip.mp4"):
+            assert running.ask("GET", path)[0] in (400, 404), path
         # Another one needs another studio.
         assert running.ask("PUT", "/api/uploads?name=b.mp4", b"x")[0] == 400
