@@ -3,6 +3,7 @@
 # studio   the drawing studio, with a clip of the demo where it was made
 # test     the test suite
 # lint     the formatter, the linter and the type checker, which change nothing
+# docs     README, the pages of docs/ and the reference of the code as HTML, in build/docs
 # mutations  about a hundred faults, each put into a copy of the code, and whether the tests notice
 # check-demo  whether the README's sounds are what they say: thing, peak, level, curve (minutes)
 # dev      Dagster's page on the data of the profile
@@ -25,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export YOLO_OFFLINE := true
 export YOLO_AUTOINSTALL := false
 
-.PHONY: install demo studio test lint mutations check-demo dev bench clean
+.PHONY: install demo studio test lint docs mutations check-demo dev bench clean
 
 install: $(STAMP)
 
@@ -77,6 +78,10 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: export HF_HUB_OFFLINE := 1
+docs: install
+	$(BIN)/python docs/site/build.py
 
 mutations: export HF_HUB_OFFLINE := 1
 mutations: install

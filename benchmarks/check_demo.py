@@ -1,10 +1,10 @@
-"""Are the README's sounds what they say? Its commands and its Python call, several seeds each, judged by ear's stand-ins.
+"""Check of the README's sounds: its commands and its Python call, with several seeds each.
 
     python benchmarks/check_demo.py --data data/demo --seeds 5
 
 Each sound is judged by the classifier of the control benchmark (which thing sounds), by its peak, and where a curve is
-drawn by correlation and level. The classifier's own accuracy on held-out stems is printed first: below 0.95 its word
-counts for nothing. Exit code 1 when a bound is missed.
+drawn by correlation and level. The classifier's own accuracy on held-out stems is printed first: below 0.95 its verdicts
+are worth nothing. Exit code 1 when a bound is missed.
 """
 
 import argparse

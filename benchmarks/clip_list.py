@@ -1,4 +1,4 @@
-"""How long the list of VGGSound takes, and how much memory: 199,176 rows on one core.
+"""Time and memory that the list of VGGSound takes: 199,176 rows on one core.
 
     python benchmarks/clip_list.py [--lists ../shared/realdata/csv]
 

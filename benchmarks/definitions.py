@@ -1,4 +1,4 @@
-"""How long the definitions take to load: what every `dagster` command waits for.
+"""Time to load the definitions, for which every `dagster` command waits.
 
     python benchmarks/definitions.py
 

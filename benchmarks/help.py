@@ -1,4 +1,4 @@
-"""How soon `drawaudio` answers: the help of every command, beside a Python that does nothing.
+"""Time until `drawaudio` answers: the help of every command, beside a Python that does nothing.
 
     python benchmarks/help.py
 

@@ -1,4 +1,4 @@
-"""How fast training batches are read, against plain readings of the same tars.
+"""Speed of reading training batches, against plain readings of the same tars.
 
     python benchmarks/loader.py
 

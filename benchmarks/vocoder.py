@@ -23,7 +23,7 @@ from drawaudio_model.vocoder import load_vocoder
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "vocoder.json"
 FIGURES = ("mel_error_nats", "stft_log_distance", "stft_convergence", "seconds")
-"""What is compared as a ratio; less is better, so Griffin-Lim's share of the vocoder's should be above 1."""
+"""Figures that are compared as a ratio; less is better, so Griffin-Lim's share of the vocoder's should be above 1."""
 GOAL = 1.0
 """Least ratio of Griffin-Lim's figure to the vocoder's."""
 

@@ -1,4 +1,4 @@
-"""What a fine-tuning has changed, saved alone and put onto a base again.
+"""Adapters: the weights that a fine-tuning has changed, saved alone and put onto a base again.
 
 A folder of adapters holds `adapters.safetensors` (the trained weights of the UNet, the mask attention and the loudness
 control), `adapter_config.json` (their settings, and a fingerprint of the frozen weights that they belong to) and a model
@@ -31,7 +31,7 @@ from drawaudio_model.unet import DrawAudioUNet
 
 WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 PARTS = {"adapters": (".video_attentions.",), "attention": (".attentions.", ".video_attentions.")}
-"""What is saved of the UNet, by the part that was trained; the names of its weights contain one of these."""
+"""Trained part -> strings, one of which stands in the name of each weight of the UNet that is saved."""
 _MODULES = ("mask_attention", "loudness_control")
 _SETTINGS = (
     "loudness_branches",

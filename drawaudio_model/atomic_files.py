@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, and what tells two of them apart.
+"""Files and folders that are whole or not there, and fingerprints of them.
 
 One guarantee for all of them: whatever is written lies under another name until it is complete and on the disk, and is
 then renamed. A process that is killed, or a machine that loses power, leaves the old one or the new one.

@@ -17,7 +17,7 @@ class Box:
 
     frame: int
     phrase_index: int
-    """Which noun phrase of the caption it shows."""
+    """Number of the caption's noun phrase that it shows."""
     confidence: float
     """The detector's, 0 to 1; 1 for a drawn box."""
     x0: float

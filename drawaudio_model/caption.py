@@ -11,7 +11,7 @@ class Candidate:
     """A caption that a clip might get."""
 
     source: str
-    """Which of the captioner's models proposed it: label, audio_model or image_model."""
+    """The captioner's model that proposed it: label, audio_model or image_model."""
     text: str
     score: float
     """Higher is better; cosine of CLAP's embeddings of text and sound, -1 to 1, where CLAP is the judge."""
@@ -19,7 +19,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Caption:
-    """What is said of one clip."""
+    """The caption of one clip, with the other candidates."""
 
     text: str
     source: str

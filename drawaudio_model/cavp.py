@@ -44,8 +44,8 @@ TRAINING_FRAMES = 4 * VIDEO_FPS
 TRAINING_SHIFT_FRAMES = 2 * VIDEO_FPS
 """Least distance between the starts of two clips of a video in CAVP's training: 2 s."""
 FRAMES_AT_ONCE = 8
-"""Frames that SlowOnly's first half, which knows no time, is given together: its pictures are the largest thing in the
-memory of whoever makes sound."""
+"""Frames that SlowOnly's first half, which has no time axis, takes at once: its activations are the largest tensors of a
+generation."""
 CHUNK_FRAMES = 32
 CONTEXT_FRAMES = 9
 """Frames on each side that the temporal convolutions can see: chunks read with them give the whole video's features."""
@@ -231,7 +231,7 @@ class ContrastiveLoss(NamedTuple):
 def contrastive_loss(
     video: Tensor, sound: Tensor, logit_scale: Tensor | float, temporal_weight: float = 1.0
 ) -> ContrastiveLoss:
-    """CAVP's loss: the semantic term tells all clips of the batch apart, the temporal one the clips of one video.
+    """CAVP's loss: the semantic term separates all clips of the batch, the temporal one the clips of one video.
 
     Each term is the symmetric cross entropy of scaled cosines. Source: Diff-Foley, Sec. 3.1, and its launch script
     (three clips of a video, weight 1).

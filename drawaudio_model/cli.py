@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Version(argparse.Action):
-    """Looks the installed version up only when it is asked for: that takes longer than the parser."""
+    """Look the installed version up only for `--version`: that takes longer than building the parser."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from importlib.metadata import version

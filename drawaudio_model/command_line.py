@@ -1,4 +1,4 @@
-"""How every command reads its line and how it ends, typed as `drawaudio <command>` or as `python -m drawaudio_model.<command>`.
+"""The command line and the exit of every command, typed as `drawaudio <command>` or as `python -m drawaudio_model.<command>`.
 
 A person's mistake ends with exit code 2 and one sentence after "drawaudio: ". Nothing here imports more than the standard
 library: the parsers are built for every `--help`, and must be there at once.
@@ -46,7 +46,7 @@ def count(text: str) -> int:
 def exit_code(run: Callable[[], object]) -> int:
     """Runs a command; returns 0, 2 for wrong input, 1 for a training that diverged, or 130 when interrupted.
 
-    Wrong input is a ValueError or an OSError, divergence a FloatingPointError; each is told in one line on stderr.
+    Wrong input is a ValueError or an OSError, divergence a FloatingPointError; each is reported in one line on stderr.
     """
     try:
         run()

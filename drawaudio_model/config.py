@@ -1,4 +1,4 @@
-"""What one training run is: every setting with its unit and where it comes from, and the named runs.
+"""The settings of a training run, each with its unit and source, and the named runs.
 
 Settings of the networks are arguments of their constructors and saved with the weights; those that a run chooses are
 here too, and `train.py` hands them over.
@@ -56,8 +56,8 @@ class TrainConfig:
     ema_decay: float = 0.9999
     """Largest decay of the averaged weights, min(decay, (1 + n) / (10 + n)) at step n. As AudioLDM trains."""
     prediction: Prediction = "epsilon"
-    """What the UNet predicts: the noise, as AudioLDM2 and the paper, or the velocity (Salimans and Ho 2022, App. D). For a
-    UNet from scratch: where noise is strong, a predicted noise must be exact to a thousandth to say anything of the sound."""
+    """The UNet's target: the noise, as in AudioLDM2 and the paper, or the velocity (Salimans and Ho 2022, App. D), for a UNet
+    from scratch: where noise is strong, a predicted noise says something of the sound only if it is exact to a thousandth."""
     min_snr_gamma: float | None = None
     """Clamp of the signal-to-noise ratio in the loss weights, see `min_snr_weights`; None: plain MSE, the paper's."""
     precision: Precision = "no"
@@ -68,7 +68,7 @@ class TrainConfig:
     """Recompute activations in the backward pass: less memory, a third more time."""
 
     trainable: Trainable = "adapters"
-    """Which part of the UNet learns; video projection, MAM and TLM always do. Paper: 82 M, "adapters"."""
+    """The part of the UNet that learns; video projection, MAM and TLM always do. Paper: 82 M, "adapters"."""
     unet_channels: tuple[int, ...] | None = None
     """Channels per level of a UNet that starts from noise; None: AudioLDM2's UNet from <backbones>/unet. Paper: None."""
     unet_plain_levels: int = 1
@@ -83,31 +83,31 @@ class TrainConfig:
     video_width: int = 768
     """Channels of the video tokens. Paper: C = 768."""
     video_projection: Literal["new", "diff_foley"] = "new"
-    """Where the projection of CAVP's 512 channels and its positions start: random, or Diff-Foley's, from
+    """Start of the projection of CAVP's 512 channels and of its positions: random, or Diff-Foley's, from
     <backbones>/diff_foley/ldm_epoch240.ckpt. Paper: "C = 768 as Diff-Foley", not whether it is taken over."""
     video_projection_learns: bool = True
     """Whether that projection trains. Paper: not stated; its counts leave room for it."""
     mask_bias: bool = True
     """Whether W of Eq. (8) has a bias. Paper: "omitted for simplicity"; with it the counts are the paper's."""
     mask_bias_start: float = 0.0
-    """Where that bias starts: how often the masked frames' features enter the video tokens at step 0. Paper: not stated."""
+    """Start of that bias: the weight of the masked frames' features in the video tokens at step 0. Paper: not stated."""
     mask_gate: Literal["linear", "sigmoid"] = "linear"
     """Activation of GAP(F_mask) W in Eq. (8). Paper: none stated."""
     positions_follow: Literal["crop", "clip"] = "crop"
     """Whether a crop's first video frame has position 0 or its number in the clip. Paper: not stated."""
     null_video: Literal["zeros", "skip"] = "zeros"
-    """What no video means: zeros for CAVP's features, or no video stack at all, so that Eq. (12)'s branches without video
+    """Meaning of "no video": zeros for CAVP's features, or no video stack at all, so that Eq. (12)'s branches without video
     are the base model's. Paper: not stated; Diff-Foley trains with zeros."""
     unit_cavp: bool = False
     """Multiply CAVP's features, of L2 norm 1, by the root of their width. Paper: not stated; helps from scratch."""
     loudness_mode: LoudnessMode = "additive"
-    """How the loudness signal enters the latent: (1, F, 1) as in the paper, or a curve per channel."""
+    """Form in which the loudness signal enters the latent: (1, F, 1) as in the paper, or a curve per channel."""
     loudness_widths: tuple[int, ...] = (256, 256)
     """Hidden widths of the loudness signal's MLP. Paper: "trainable MLP layers"; our choice."""
     loudness_zero_start: bool = True
     """Whether its last layer starts at zero, so that step 0 is the base model. Paper: not stated."""
     loudness_branches: Literal["all", "video"] = "all"
-    """Which branches of Eq. (12) hear the loudness signal: all, as the latent is shared, or only those with video.
+    """Branches of Eq. (12) that have the loudness signal: all, as the latent is shared, or only those with video.
     Paper: open."""
     loudness_scale: Literal["linear", "decibel"] = "linear"
     """Unit in which the loudness signal enters its MLP. Paper: amplitude, as Eqs. (10)-(11) give it."""
@@ -117,11 +117,11 @@ class TrainConfig:
     guidance_video: float = VIDEO_SCALE
     """Its s_video. Paper: 4.5."""
     guidance_loudness: float = LOUDNESS_SCALE
-    """Its s_loudness: how much more than learnt the curve shall count. Paper: none; needs signal dropout."""
+    """Its s_loudness, the extra weight of the curve. Paper: none; needs signal dropout."""
 
     level_matching_db: float | None = None
-    """How far the trained pipeline may turn a sound up to meet its curve (levels/matching.py); None: levels stay as sampled,
-    the paper's."""
+    """Most decibels by which the pipeline may turn a sound up to meet its curve (levels/matching.py); None: levels stay as
+    sampled, as in the paper."""
 
     null_text_and_video_rate: float = 0.1
     """Share of samples without text and video, the branch eps(0, 0) of Eq. (12). AudioLDM2 drops all with 0.1."""
@@ -300,7 +300,7 @@ class TrainConfig:
     def control(cls) -> "TrainConfig":
         """A UNet on three times the demo's clips for two and a half times its steps: some 25 minutes on two CPU cores.
 
-        With its backbones' training less than an hour: what the control benchmark's goals are asked of.
+        With its backbones' training less than an hour. The goals of the control benchmark are meant for this run.
         """
         return replace(
             cls.demo(),
@@ -392,9 +392,9 @@ FREE_TO_CHANGE = frozenset(
 
 
 def differences(config: TrainConfig, stored: dict[str, Any]) -> list[str]:
-    """What forbids `config` to continue the run with the settings `stored` (from `to_json`), one phrase each.
+    """The differences that keep `config` from continuing the run with the settings `stored` (from `to_json`), one phrase each.
 
-    A setting that `stored` does not know came later; it is the default then, which leaves a run as it was without it.
+    A setting that `stored` lacks was added later and had its default, which leaves a run as it was before.
     """
     mine = json.loads(config.to_json())
     usual = json.loads(TrainConfig(run="", steps=1).to_json())

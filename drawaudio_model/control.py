@@ -1,4 +1,4 @@
-"""Does each instruction steer the sound? The control benchmark on the demo world's test split.
+"""The control benchmark: whether each instruction steers the sound, on the demo world's test split.
 
     python -m drawaudio_model.control --model data/demo/model --shards data/demo/training_shards \
         --raw-clips data/demo/raw_clips --media data/demo/clip_media --output data/demo/control \
@@ -6,7 +6,7 @@
 
 Every row of `evaluation.control_rows.ROWS` generates the clips from the same noise under other instructions. Beside them
 stand the real sound, the real sound through autoencoder and vocoder, and the mean of all real sounds. A classifier trained on the
-train split's stems hears which thing sounds. In the output folder: `control.json` (every figure with count, interval
+train split's stems decides which thing sounds. In the output folder: `control.json` (every figure with count, interval
 and seed), `clips.json` (the figures of each clip), `index.html` with `page/`, and `clips/<row>/` (what was generated,
 kept for the next run).
 
@@ -71,7 +71,7 @@ from drawaudio_model.progress import Reporter
 from drawaudio_model.training_sample import TrainingSample
 
 MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two", "right_in_all"})
-"""Metrics whose mean is reported; of the others the median, for a single clip may be off by any amount."""
+"""Metrics of which the mean is reported; of the others it is the median, since one clip may be off by any amount."""
 METRICS = {
     "loudness_pearson": "loudness correlation (Pearson)",
     "loudness_spearman": "loudness correlation (Spearman)",
@@ -86,11 +86,11 @@ METRICS = {
     "right_in_all": "right thing, curve and level",
 }
 WORST_TENTH = {"loudness_pearson": 10, "loudness_error_db": 90, "level_error_db": 90, "silence_db": 90}
-"""Metrics of which the worst tenth of the clips is told, too, with the percentile that bounds it."""
+"""Metrics of which the worst tenth is reported as well -> the percentile that bounds it."""
 DECODED = 48
-"""Held-out sounds on which the classifier is judged through the model's decoder, at most."""
+"""At most this many held-out sounds, decoded by the model, test the classifier."""
 RIGHT_CORRELATION, RIGHT_LEVEL_DB = 0.75, 3.0
-"""What `right_in_all` asks of a clip, besides the right thing: noise under the curve has the level and not the thing."""
+"""Limits of `right_in_all`, which also requires the right thing: noise under the curve has the level and not the thing."""
 BOUNDS = {
     "real": Row("real", "real sound"),
     "autoencoder": Row("autoencoder", "real sound through autoencoder and vocoder"),
@@ -100,22 +100,22 @@ BOUNDS = {
     "mean_drawn": Row("mean_drawn", "mean of all real sounds under the drawn curve", signal="drawn"),
     "other_drawn": Row("other_drawn", "another clip's real sound under the drawn curve", signal="drawn"),
 }
-"""Sounds that no instruction made: what a decoder keeps at best, and what obeys the curve without sounding like the thing."""
+"""Sounds that no model generated: the best that a decoder keeps, and sounds that follow the curve and are not the thing."""
 NOTHING = "nothing"
-"""What is heard in a silent sound."""
+"""The classifier's verdict on a silent sound."""
 BESIDE = ("signal", "all", "shuffled_signal")
 """Rows of a second model: those in which its loudness control can differ."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How the benchmark is run."""
+    """Settings of the benchmark."""
 
     split: str = "test"
     limit: int | None = None
     seed: int = 0
     repetitions: int = 1
-    """How often the rows with drawn instructions are asked, each time with other ones and other noise."""
+    """Repetitions of the rows with drawn instructions, each with other instructions and other noise."""
     batch: int = 8
     steps: int = STEPS
     guidance: Guidance = OWN_GUIDANCE
@@ -125,27 +125,27 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What generated sounds are measured against."""
+    """Measures generated sounds against the real ones and the curves."""
 
     real: Mapping[str, np.ndarray]
     """Key -> real waveform."""
     onsets: Mapping[str, np.ndarray]
     """Key -> seconds of its onsets."""
     classifier: sound_classifier.SoundClassifier
-    """Hears which thing sounds; in a silent sound nothing does, whatever the classifier says."""
+    """Decides which thing sounds; a silent sound is NOTHING, whatever the classifier says."""
 
     def measure(
         self, row: Row, sounds: Mapping[str, np.ndarray], scenes: Mapping[str, Scene]
     ) -> dict[str, dict[str, Any]]:
         """Key -> metric -> value: against the commanded curve, or the clip's own where none was commanded."""
-        heard = {
+        verdicts = {
             key: self.classifier.hear(sound)
             if np.abs(sound).max() > SILENT_PEAK
             else sound_classifier.Verdict(NOTHING, True)
             for key, sound in sounds.items()
         }
         curves = dict(zip(sounds, each_once(sounds.values(), curve_and_onsets), strict=True))
-        return {key: self._measure_clip(row, scenes[key], sounds[key], heard[key], *curves[key]) for key in sounds}
+        return {key: self._measure_clip(row, scenes[key], sounds[key], verdicts[key], *curves[key]) for key in sounds}
 
     def _measure_clip(
         self,
@@ -182,7 +182,7 @@ class Judge:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What was heard in one row of one model."""
+    """The sounds and figures of one row of one model."""
 
     row: Row
     words: str
@@ -234,7 +234,7 @@ def run_benchmark(
     """Generates, measures and writes everything; returns the content of control.json.
 
     Args:
-        models: words -> pipeline folder; the one without words is judged, of the others the rows BESIDE are measured.
+        models: name -> pipeline folder; the one with the empty name is judged, of the others the rows BESIDE are measured.
         shards: training shards, with sound.
         raw_clips: the demo world's clips with truth and stems.
         media: their pictures (clip_media).
@@ -248,7 +248,7 @@ def run_benchmark(
     """
     started = time.monotonic()
     samples = read_samples(shards, settings.split, limit=settings.limit, seed=settings.seed)
-    known = read_wordings(wordings)
+    wordings_by_kind = read_wordings(wordings)
     classifier = sound_classifier.trained_classifier(
         raw_clips, output / "classifier", steps=settings.classifier_steps, seed=settings.seed
     )
@@ -259,7 +259,7 @@ def run_benchmark(
     with Reporter("control", total=_steps(samples, raw_clips, models, settings), log=output / "log.jsonl") as report:
         onsets = real_onsets(real, report)
         judge = Judge(real, onsets, classifier)
-        for words, folder in models.items():
+        for model_name, folder in models.items():
             report.note("reading the scenes")
             pipe = DrawAudioPipeline.from_pretrained(folder).to(device)
             pipe.set_progress_bar_config(disable=True)
@@ -267,7 +267,13 @@ def run_benchmark(
                 {
                     scene.key: scene
                     for scene in read_scenes(
-                        pipe, samples, raw_clips, media, repetition=number, seed=settings.seed, wordings=known
+                        pipe,
+                        samples,
+                        raw_clips,
+                        media,
+                        repetition=number,
+                        seed=settings.seed,
+                        wordings=wordings_by_kind,
                     )
                 }
                 for number in range(settings.repetitions)
@@ -275,18 +281,27 @@ def run_benchmark(
             scenes = rounds[0]
             sha256 = model_sha256(folder)
             for row in ROWS:
-                if not _is_asked(row, words):
+                if not _is_measured(row, model_name):
                     continue
-                name = f"{words}.{row.name}" if words else row.name
+                name = f"{model_name}.{row.name}" if model_name else row.name
                 report.note(f"row {name}")
-                asked = [
+                repetitions = [
                     _measured_row(
-                        pipe, row, found, settings, sha256, row_folder(output, name, number), report, number, judge
+                        pipe,
+                        row,
+                        scenes_of_round,
+                        settings,
+                        sha256,
+                        row_folder(output, name, number),
+                        report,
+                        number,
+                        judge,
                     )
-                    for number, found in enumerate(rounds if row.drawn else rounds[:1])
+                    for number, scenes_of_round in enumerate(rounds if row.drawn else rounds[:1])
                 ]
-                tables[name] = merged(row, f"{words}: {row.words}" if words else row.words, asked)
-            if not words:
+                shown = f"{model_name}: {row.words}" if model_name else row.words
+                tables[name] = merged(row, shown, repetitions)
+            if not model_name:
                 report.note("bounds")
                 held_out_sounds = [*held_out, *sound_classifier.read_materials(raw_clips, "test")]
                 decoded = decoded_sounds(pipe, held_out_sounds, settings.seed)
@@ -303,7 +318,7 @@ def run_benchmark(
         result = {
             **flat_settings(settings, guidance),
             "model_sha256": model_sha256(models[""]),
-            "models_beside": {words: model_sha256(folder) for words, folder in models.items() if words},
+            "models_beside": {name: model_sha256(folder) for name, folder in models.items() if name},
             "clips": len(samples),
             "limited_clips": limited_clips(
                 [
@@ -341,18 +356,18 @@ def run_benchmark(
     return result
 
 
-def _is_asked(row: Row, words: str) -> bool:
-    """Of a second model only the rows in which its loudness control can differ."""
-    return not words or row.name in BESIDE
+def _is_measured(row: Row, model_name: str) -> bool:
+    """Whether a model's row is measured: of a second model only those in which its loudness control can differ."""
+    return not model_name or row.name in BESIDE
 
 
 def _steps(samples: Sequence[TrainingSample], raw_clips: Path, models: Mapping[str, Path], settings: Settings) -> int:
-    """What the bar counts: onsets of the real sounds, clips of every row, those through the autoencoder, and the page's."""
+    """Steps of the progress bar: real sounds' onsets, clips of every row, those through the autoencoder, and the page's."""
     truths = read_truths([sample.key for sample in samples], raw_clips)
     with_two = sum(bool(other_things(truth)) for truth in truths.values())
-    asked = [row for words in models for row in ROWS if _is_asked(row, words)]
-    times = {row.name: settings.repetitions if row.drawn else 1 for row in asked}
-    clips = sum(times[row.name] * (with_two if row.of_two else len(samples)) for row in asked)
+    measured = [row for name in models for row in ROWS if _is_measured(row, name)]
+    times = {row.name: settings.repetitions if row.drawn else 1 for row in measured}
+    clips = sum(times[row.name] * (with_two if row.of_two else len(samples)) for row in measured)
     return 2 * len(samples) + clips + min(settings.page_clips, len(samples))
 
 
@@ -366,13 +381,13 @@ def generate_row(
     report: Reporter,
     repetition: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Key -> sound of the row's instructions; what lies in `folder` from the same model and settings is kept."""
-    asked = [scene for scene in scenes.values() if scene.other_kind is not None or not row.of_two]
-    if not asked:
+    """Key -> sound under the row's instructions; sounds in `folder` from the same model and settings are kept."""
+    chosen = [scene for scene in scenes.values() if scene.other_kind is not None or not row.of_two]
+    if not chosen:
         return {}
-    # A scene's features, curves and captions decide its sound as much as the row's words do. Its true boxes change only
-    # with its pictures; what CAVP sees in them now may differ in the last bits from machine to machine.
-    given = [
+    # A scene's features, curves and captions decide its sound as much as the row does. Its true boxes are left out: they
+    # change only with its pictures, and CAVP's features of them may differ in the last bits from machine to machine.
+    instructions = [
         (
             sample_fingerprint(scene.sample),
             sample_fingerprint(scene.donor),
@@ -380,10 +395,10 @@ def generate_row(
             scene.held_out_text,
             scene.drawn_curve.tolist(),
         )
-        for scene in asked
+        for scene in chosen
     ]
     guidance = settings.guidance.resolved(pipe.own_guidance)
-    if not row.text:  # without a text its branch equals the unconditional one: an evaluation for nothing
+    if not row.text:  # the branch of the text then equals the unconditional one, and is not worth an evaluation
         guidance = replace(guidance, text=0.0)
     if not row.signal:
         guidance = replace(guidance, loudness=0.0)
@@ -393,11 +408,11 @@ def generate_row(
         seed=settings.seed + repetition,
         steps=settings.steps,
         guidance=guidance,
-        instructions=fingerprint(asdict(row), given, settings.batch),
+        instructions=fingerprint(asdict(row), instructions, settings.batch),
     )
     return generate_clips(
         pipe,
-        [scene.sample for scene in asked],
+        [scene.sample for scene in chosen],
         run,
         folder,
         batch=settings.batch,
@@ -432,7 +447,7 @@ def decoded_sounds(
     pipe: DrawAudioPipeline, sounds: Sequence[sound_classifier.Stem], seed: int
 ) -> list[sound_classifier.Stem]:
     """DECODED of the sounds, evenly chosen, through the model's autoencoder and vocoder: 8 s each, the continuous ones under a
-    drawn curve. What the classifier says of generated sounds counts only as far as it hears these right."""
+    drawn curve. The classifier's verdict on generated sounds is worth no more than its accuracy on these."""
     chosen = np.unique(np.linspace(0, len(sounds) - 1, DECODED).astype(int))
     decoded = []
     for number in chosen:
@@ -453,12 +468,12 @@ def read_wordings(path: Path) -> dict[str, list[str]]:
     if not path.is_file():
         raise ValueError(f"wordings {path} does not exist; give a .json of kind -> list of wordings")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"wordings {path} is no JSON: {error}") from error
-    if not isinstance(found, dict) or not all(isinstance(rows, list) for rows in found.values()):
+    if not isinstance(content, dict) or not all(isinstance(rows, list) for rows in content.values()):
         raise ValueError(f"wordings {path} holds no object of lists, expected {{kind: [wording, ...]}}")
-    return found
+    return content
 
 
 def _measured_row(
@@ -481,7 +496,7 @@ def _measured_row(
 
 
 def row_folder(output: Path, name: str, repetition: int) -> Path:
-    """Where the sounds of one repetition of a row lie."""
+    """Folder of the sounds of one repetition of a row."""
     return output / "clips" / (f"{name}.{repetition}" if repetition else name)
 
 

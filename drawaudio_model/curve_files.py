@@ -117,11 +117,11 @@ def _json_points(path: Path) -> tuple[list[_Point], bool]:
     return points, levels == {DECIBELS}
 
 
-def _level_name(found: str, names: Sequence[str] | dict[str, Any]) -> str:
-    """Which of the two level columns there is."""
+def _level_name(subject: str, names: Sequence[str] | dict[str, Any]) -> str:
+    """The level column among the names; `subject` begins the error's sentence."""
     levels = [name for name in (CSV_COLUMNS[1], DECIBELS) if name in names]
     if CSV_COLUMNS[0] not in names or len(levels) != 1:
-        raise ValueError(f"{found}; expected {', '.join(CSV_COLUMNS)}: name them {_KEYS}, not both, parted by commas")
+        raise ValueError(f"{subject}; expected {', '.join(CSV_COLUMNS)}: name them {_KEYS}, not both, parted by commas")
     return levels[0]
 
 

@@ -48,8 +48,8 @@ from drawaudio_model.shard import (
 from drawaudio_model.training_sample import SCHEMA_VERSION
 
 MEMBERS = ("cavp.npy", "cavp_masked.npy", "loudness.npy", "latent.npy", "clap.npy", "t5.npy", "gpt.npy")
-"""What training reads of a sample. They stand next to each other in the tar, so one read fetches them; CLAP's vector
-lies between them and is skipped: GPT-2's tokens were computed from it."""
+"""Members of a sample that training reads. They lie side by side in the tar, so that one read fetches them all; CLAP's vector
+lies between them and is not used, for GPT-2's tokens were computed from it."""
 
 HOW_TO_MAKE_SHARDS = (
     "make them with: dagster asset materialize -m pipelines --select '*train_model' "
@@ -75,7 +75,7 @@ class NullRates:
 
 @dataclass(frozen=True)
 class ScoreLimits:
-    """Which clips are not learnt from, by the scores that the pipeline measured; None sets no limit."""
+    """Limits on the scores that the dataset builder measured; clips beyond one are left out. None sets no limit."""
 
     most_silent_share: float | None = None
     most_clipped_share: float | None = None
@@ -430,7 +430,7 @@ def fixed_batches(shards: TrainingShards, count: int, width: int, seed: int) -> 
 
 
 def micro_batches_per_step(batch_size: int, micro_batch_size: int, process_count: int) -> int:
-    """How many forward passes each process makes in one optimiser step.
+    """The number of forward passes that each process makes in one optimiser step.
 
     Raises:
         ValueError: when `batch_size` is not that many whole micro-batches in every process.

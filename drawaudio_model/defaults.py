@@ -7,6 +7,6 @@ RUN_NAMES = ("demo", "control", "tiny", "paper", "improved")
 SAMPLING_STEPS = 25
 """Sampling steps of the paper."""
 WEIGHTS_FOLDER = Path("data/weights")
-"""Where the weights of the metrics' extractors lie, seen from the repository's root."""
+"""Folder of the metrics' extractors' weights, seen from the repository's root."""
 THREADS_VARIABLE = "DRAWAUDIO_THREADS"
 """Environment variable: auto, or a number of threads; a command's --threads comes first."""

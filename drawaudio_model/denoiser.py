@@ -39,7 +39,7 @@ class Conditions:
 
     text: TextConditions
     null_text: TextConditions
-    """What is read where the text is withheld: of "" or of a negative prompt; B rows, or one for all."""
+    """Embeddings that take the text's place where it is withheld, of "" or of a negative prompt; B rows, or one for all."""
     cavp: Tensor
     """(B, V, D) CAVP features of the frames."""
     cavp_masked: Tensor
@@ -47,9 +47,9 @@ class Conditions:
     loudness: Tensor
     """(B, P) loudness signal."""
     present: Visible
-    """Which of them each sample has: (B,) bool each, or one bool for all. What it has not is not read."""
+    """The conditions that each sample has: (B,) bool each, or one bool for all. Missing ones are not read."""
     start_seconds: Tensor | int = 0
-    """Where V and P begin within the clip, (B,) or one for all."""
+    """Seconds of the clip at which V and P begin, (B,) or one for all."""
 
     def with_loudness(self) -> Tensor:
         """(B,) bool: which samples have a loudness signal."""
@@ -76,7 +76,7 @@ class Conditions:
 
 @dataclass(frozen=True, eq=False)
 class UNetInputs:
-    """What the UNet is given on one branch beside latent and timestep."""
+    """The UNet's inputs on one branch, beside latent and timestep."""
 
     text: TextConditions
     """Of B texts."""
@@ -90,10 +90,10 @@ class UNetInputs:
 
 @dataclass(frozen=True, eq=False)
 class PreparedInputs:
-    """What the UNet is given on some branches together, made once for all steps."""
+    """The UNet's inputs on branches that are evaluated together, computed once for all steps."""
 
     instructions: Instructions
-    """What its layers read, in G rows."""
+    """Prepared tokens of its attention layers, in G rows."""
     signals: tuple[Tensor | None, ...]
     """Of each branch; one where all have the same: the UNet repeats their one latent where they part."""
 
@@ -133,15 +133,15 @@ class Denoiser(nn.Module):
         ).sample
 
     def visible(self, conditions: Conditions) -> Visible:
-        """What each of B samples can see on a branch that withholds nothing."""
+        """The conditions that each of B samples can see on a branch that withholds nothing."""
         return conditions.present.limited(self.loudness_branches)
 
     def inputs(self, conditions: Conditions, branches: Sequence[Visible] = (EVERYTHING,)) -> list[UNetInputs]:
-        """What the UNet reads on each branch; what several branches see is computed once."""
+        """The UNet's inputs on each branch; those that several branches share are computed once."""
         present = self.visible(conditions)
         signal: Tensor | None = None
         videos: dict[tuple[bool, bool], tuple[Tensor, Tensor | None]] = {}
-        found = []
+        inputs = []
         for branch in (branch.limited(self.loudness_branches) for branch in branches):
             seen = bool(branch.video), bool(branch.mask)
             if seen not in videos:
@@ -151,8 +151,8 @@ class Denoiser(nn.Module):
                     conditions.loudness, keep=_of_each(present.loudness, conditions.loudness)
                 )
             text = conditions.text.where(present.on(branch).text, conditions.null_text)
-            found.append(UNetInputs(text, *videos[seen], signal if branch.loudness else None))
-        return found
+            inputs.append(UNetInputs(text, *videos[seen], signal if branch.loudness else None))
+        return inputs
 
     def prepare(
         self,
@@ -165,9 +165,9 @@ class Denoiser(nn.Module):
         """All that stays the same over the steps of a sampling: the layers' keys and values of text and video.
 
         Args:
-            branches: what is read on each of the branches that `predict` shall evaluate together.
+            branches: the UNet's inputs on each of the branches that `predict` will evaluate together.
             one_latent: whether all of them have the same loudness signal.
-            folded: `known` of `DrawAudioUNet.prepare`, which the windows of a sound share.
+            folded: `cache` of `DrawAudioUNet.prepare`, which the windows of a sound share.
             folds_video: see `DrawAudioUNet.prepare`.
         """
         video = torch.cat([one.video for one in branches])
@@ -185,7 +185,7 @@ class Denoiser(nn.Module):
             t5_mask=text.t5_mask,
             video=video,
             sees_video=None if sees_video.all() else sees_video,
-            known=folded,
+            cache=folded,
             folds_video=folds_video,
         )
         signals = tuple(one.signal for one in branches)
@@ -222,8 +222,8 @@ def _of_each(visible: bool | Tensor, values: Tensor) -> Tensor:
     return torch.full((len(values),), visible, device=values.device)
 
 
-def _where(visible: bool | Tensor, given: Tensor, null: Tensor) -> Tensor:
-    """`given` (B, V, D) of the samples where it is visible, `null` (B, V, D) of the others."""
+def _where(visible: bool | Tensor, features: Tensor, null: Tensor) -> Tensor:
+    """`features` (B, V, D) of the samples in which they are visible, `null` (B, V, D) of the others."""
     if isinstance(visible, bool):
-        return given if visible else null
-    return torch.where(visible[:, None, None], given, null)
+        return features if visible else null
+    return torch.where(visible[:, None, None], features, null)

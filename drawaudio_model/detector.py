@@ -6,7 +6,7 @@ A detector folder holds `detector.pt` (an ultralytics checkpoint), `clip/` (an o
 Every frame is asked for its own clip's phrases only: YOLO-World lets the phrases steer its picture features, so a
 vocabulary shared by a batch would make a clip's boxes depend on which other clips happen to lie in the batch.
 
-Legend: B frames in a batch, N phrases asked, A anchors, D width of a text feature, H/W pixels.
+Legend: B frames in a batch, N phrases, A anchors, D width of a text feature, H/W pixels.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class ObjectDetector:
         model: ultralytics' WorldModel, in evaluation mode.
         clip: open_clip model whose text features the detector was trained with.
         tokenizer: of `clip`.
-        vocabulary: phrases that it knows, or None when it knows any. Others are never asked for.
+        vocabulary: the only phrases that it detects, or None for any phrase.
         image_size: side in pixels of the square picture that the model sees, a multiple of 32.
         features: folder in which the text features of all phrases are kept for later runs; None keeps them in memory.
     """
@@ -90,7 +90,7 @@ class ObjectDetector:
         return self
 
     def knows(self, phrase: str) -> bool:
-        """Whether the phrase is one that the detector can be asked for."""
+        """Whether the detector can detect the phrase."""
         return self.vocabulary is None or phrase in self.vocabulary
 
     @torch.no_grad()
@@ -141,23 +141,23 @@ class ObjectDetector:
         """
         if len(clips) != len(phrases):
             raise ValueError(f"{len(clips)} clips but phrases for {len(phrases)}; give one list of phrases per clip")
-        found: list[list[Box]] = [[] for _ in clips]
+        boxes: list[list[Box]] = [[] for _ in clips]
         batch: list[tuple[int, int]] = []
-        asked = [[i for i, phrase in enumerate(own) if self.knows(phrase)] for own in phrases]
+        usable = [[i for i, phrase in enumerate(own) if self.knows(phrase)] for own in phrases]
         for clip, frames in enumerate(clips):
             if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
                 raise ValueError(
                     f"clip {clip} is {frames.dtype} {frames.shape}, expected uint8 (frames, height, width, 3)"
                 )
-            batch += [(clip, frame) for frame in range(len(frames)) if asked[clip]]
+            batch += [(clip, frame) for frame in range(len(frames)) if usable[clip]]
         for start in range(0, len(batch), batch_frames):
             places = batch[start : start + batch_frames]
             pictures = [clips[clip][frame] for clip, frame in places]
-            names = [[phrases[clip][i] for i in asked[clip]] for clip, _ in places]
+            names = [[phrases[clip][i] for i in usable[clip]] for clip, _ in places]
             detections = self._detect_batch(pictures, names, confidence, overlap, boxes_per_frame)
             for (clip, frame), rows in zip(places, detections, strict=True):
-                found[clip] += [Box(frame, asked[clip][phrase], *rest) for phrase, *rest in rows]
-        return found
+                boxes[clip] += [Box(frame, usable[clip][phrase], *rest) for phrase, *rest in rows]
+        return boxes
 
     def _detect_batch(
         self,

@@ -1,4 +1,4 @@
-"""Does the sound obey? Generates a split of the training shards, measures it, and writes a page to listen to.
+"""The evaluation: generates a split of the training shards, measures how well it follows, and writes a page to listen to.
 
     python -m drawaudio_model.evaluate --model data/demo/model --shards data/demo/training_shards --split test \
         --media data/demo/clip_media --output data/demo/evaluation
@@ -10,9 +10,9 @@ kept for the next run).
 
 Each clip is the first 8 s of its sample, generated from the sample's own features: with all instructions, with a curve
 drawn by hand in place of its own, and without a curve. Beside them stand the real sound through autoencoder and vocoder,
-the mean log-mel of all real sounds (what a model does that obeys nothing), and noise under the curve (what obeys nothing
-but the curve). With DRAWAUDIO_THREADS=auto the threads of a CPU's sampling steps are chosen by measuring, which changes
-the last bits (thread_choice.py).
+the mean log-mel of all real sounds (as from a model that ignores every instruction), and noise under the curve (which
+follows the curve and nothing else). With DRAWAUDIO_THREADS=auto the threads of a CPU's sampling steps are chosen by
+measuring, which changes the last bits (thread_choice.py).
 
 Legend: N clips, B batch, T mel frames, M mel bins, P loudness points.
 """
@@ -75,13 +75,13 @@ ROWS = {
     "noise": "noise under the clip's curve",
     "noise_drawn": "noise under the drawn curve",
 }
-"""What is measured, with the words of the table. Noise has every loudness figure and is no sound of the thing."""
+"""Row -> its name in the table. Noise gets every loudness figure right and is not the sound of the thing."""
 HEARD_ROWS = ("generated", "drawn", "autoencoder")
 """Rows of which the page has the sounds."""
 DRAWN_ROWS = frozenset({"drawn", "noise_drawn"})
 """Rows whose curve was drawn by hand, without regard to the picture: no onset of the real sound is expected there."""
 GENERATED_FOLDERS = {"generated": "clips", "drawn": "clips_drawn", "uncurved": "clips_uncurved"}
-"""Rows that the model makes, and where their sounds are kept."""
+"""Row that the model generates -> folder of its sounds."""
 PER_CLIP = {
     "loudness_pearson": "loudness correlation (Pearson)",
     "loudness_spearman": "loudness correlation (Spearman)",
@@ -98,7 +98,7 @@ FRECHET = "Frechet distance (the model's own CAVP audio tower)"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is evaluated."""
+    """Settings of an evaluation."""
 
     split: str = "test"
     limit: int | None = None
@@ -165,19 +165,21 @@ def evaluate(
     seed, batch, part = settings.seed, settings.batch, settings.part
     samples = read_samples(shards, settings.split, limit=settings.limit, seed=seed)
     pipe = DrawAudioPipeline.from_pretrained(model).to(device)
-    given = fingerprint([sample_fingerprint(sample) for sample in samples], batch)
+    instructions = fingerprint([sample_fingerprint(sample) for sample in samples], batch)
     guidance = settings.guidance.resolved(pipe.own_guidance)
-    asked = Evaluation(model_sha256(model), settings.split, seed, settings.steps, guidance, given)
+    evaluation = Evaluation(model_sha256(model), settings.split, seed, settings.steps, guidance, instructions)
     pipe.set_progress_bar_config(disable=True)
     mine = sum(len(samples[start : start + batch]) for start in range(part[0] * batch, len(samples), part[1] * batch))
     with_drawn = drawn_samples(pipe, samples, seed)
     with Reporter("generate", total=mine * len(GENERATED_FOLDERS), log=output / "log.jsonl") as report:
         generate = partial(generate_clips, pipe, batch=batch, report=report, part=part)
-        generated = generate(samples, asked, output / GENERATED_FOLDERS["generated"])
-        anew = replace(asked, instructions=fingerprint([sample_fingerprint(sample) for sample in with_drawn], batch))
-        drawn = generate(with_drawn, anew, output / GENERATED_FOLDERS["drawn"])
-        bare = replace(asked, guidance=replace(asked.guidance, loudness=0.0))
-        uncurved = generate(samples, bare, output / GENERATED_FOLDERS["uncurved"], conditions=curveless_conditions)
+        generated = generate(samples, evaluation, output / GENERATED_FOLDERS["generated"])
+        instructions = fingerprint([sample_fingerprint(sample) for sample in with_drawn], batch)
+        drawn = generate(
+            with_drawn, replace(evaluation, instructions=instructions), output / GENERATED_FOLDERS["drawn"]
+        )
+        no_curve = replace(evaluation, guidance=replace(guidance, loudness=0.0))
+        uncurved = generate(samples, no_curve, output / GENERATED_FOLDERS["uncurved"], conditions=curveless_conditions)
         if part[1] > 1:
             report.finish({"clips": len(generated), "part": f"{part[0] + 1} of {part[1]}"})
             return {}
@@ -201,20 +203,20 @@ def evaluate(
         onsets = real_onsets(real, report)
         clips = {
             row: measure_clips(
-                found,
+                row_sounds,
                 drawn_curves if row in DRAWN_ROWS else own_curves,
                 None if row in DRAWN_ROWS else onsets,
                 report,
             )
-            for row, found in sounds.items()
+            for row, row_sounds in sounds.items()
         }
         table: dict[str, dict[str, Any]] = {
             row: {"name": ROWS[row], "metrics": summarise(values, seed)} for row, values in clips.items()
         }
         if pipe.cavp.config.audio_width:
             reference = audio_features(pipe, list(real.values()), report)
-            for row, found in sounds.items():
-                features = audio_features(pipe, [found[key] for key in real], report)
+            for row, row_sounds in sounds.items():
+                features = audio_features(pipe, [row_sounds[key] for key in real], report)
                 table[row]["metrics"]["frechet_distance"] = {
                     "value": metrics.frechet_distance(reference, features),
                     "name": FRECHET,
@@ -246,7 +248,7 @@ def evaluate(
             if "missing" in entry:
                 report.note(f"{entry['name']} is not measured: {entry['missing']}")
         result = {
-            **asked.record(),
+            **evaluation.record(),
             "dataset": settings.dataset,
             "published": published,
             "beside_the_paper": beside_the_paper(published, settings.dataset),
@@ -319,16 +321,16 @@ def measure_clips(
         report: counts the sounds.
     """
     measured = {}
-    heard = each_once([sounds[key] for key in commanded], curve_and_onsets, report)
-    for (key, asked), (curve, made) in zip(commanded.items(), heard, strict=True):
-        correlation = metrics.loudness_correlation(asked, curve)
+    analyses = each_once([sounds[key] for key in commanded], curve_and_onsets, report)
+    for (key, wanted), (curve, made) in zip(commanded.items(), analyses, strict=True):
+        correlation = metrics.loudness_correlation(wanted, curve)
         measured[key] = {
             "loudness_pearson": correlation.pearson,
             "loudness_spearman": correlation.spearman,
-            "loudness_error_db": metrics.loudness_error_db(asked, curve),
-            "level_error_db": metrics.level_error_db(asked, curve),
-            "silence_db": metrics.silence_db(asked, curve),
-            "lag_seconds": metrics.lag_seconds(asked, curve),
+            "loudness_error_db": metrics.loudness_error_db(wanted, curve),
+            "level_error_db": metrics.level_error_db(wanted, curve),
+            "silence_db": metrics.silence_db(wanted, curve),
+            "lag_seconds": metrics.lag_seconds(wanted, curve),
             "onset_f1": float("nan"),
         }
         if expected is not None:
@@ -339,13 +341,13 @@ def measure_clips(
 
 
 def share_in_training_range(sounds: Iterable[np.ndarray], pipe: DrawAudioPipeline) -> float | None:
-    """Share of sounds made without a curve whose RMS the training clips have; None where the pipeline does not know theirs."""
+    """Share of sounds made without a curve whose RMS lies in the training clips' range; None without a record of that range."""
     if pipe.domain is None:
         return None
     low, high = pipe.domain.config.quietest_rms, pipe.domain.config.loudest_rms
-    found = [float(np.sqrt(np.square(sound).mean())) for sound in sounds]
+    levels = [float(np.sqrt(np.square(sound).mean())) for sound in sounds]
     # A FLAC's steps move a level by less than a hundredth of a decibel.
-    return float(np.mean([low * 0.999 <= level <= high * 1.001 for level in found]))
+    return float(np.mean([low * 0.999 <= level <= high * 1.001 for level in levels]))
 
 
 def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, dict[str, Any]]:
@@ -371,7 +373,7 @@ def page_clip(
         boxes=sample.boxes,
         commanded=sample.loudness[:LOUDNESS_POINTS],
         real=real[sample.key],
-        sounds={ROWS[row]: found[sample.key] for row, found in sounds.items() if row in HEARD_ROWS},
+        sounds={ROWS[row]: row_sounds[sample.key] for row, row_sounds in sounds.items() if row in HEARD_ROWS},
         figures={PER_CLIP[metric]: clips["generated"][sample.key][metric] for metric in PER_CLIP},
     )
 

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: how strongly text, video and loudness steer the sampling.
+"""Classifier-free guidance by text, video and loudness.
 
 One step evaluates the UNet on up to four branches, the rows of BRANCHES: `uncond` with the null text and the null video,
 `text` with the text and the null video, `text_video` with both, and, where the loudness signal shall steer more strongly
@@ -28,9 +28,9 @@ LOUDNESS_BRANCHES = ("all", "video")
 
 @dataclass(frozen=True, eq=False)
 class Visible:
-    """Which instructions are seen: on one branch (bool each), or in each of B samples ((B,) bool each, or one for all).
+    """The conditions that are visible: on one branch (bool each), or in each of B samples ((B,) bool each, or one for all).
 
-    What the UNet reads in place of those that are not, `denoiser.Denoiser` says.
+    `denoiser.Denoiser` says what the UNet reads in place of the others.
     """
 
     text: "bool | Tensor"
@@ -39,7 +39,7 @@ class Visible:
     mask: "bool | Tensor" = True
 
     def on(self, branch: "Visible") -> "Visible":
-        """What samples of this kind see on a branch."""
+        """The conditions that these samples see on a branch."""
         return Visible(
             text=self.text & branch.text,
             video=self.video & branch.video,
@@ -48,7 +48,7 @@ class Visible:
         )
 
     def limited(self, loudness_branches: str) -> "Visible":
-        """What a model of this setting sees: with "video", no loudness signal where there is no video."""
+        """The same for a model with this setting: under "video", the loudness signal is hidden wherever the video is."""
         return self if loudness_branches == "all" else replace(self, loudness=self.loudness & self.video)
 
 
@@ -63,7 +63,7 @@ BRANCHES = {
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly text, video and loudness steer.
+    """Weights of text, video and loudness.
 
     Args:
         text: s_text of Eq. (12). None: the model's own, like the other two; `resolved` puts it there.
@@ -176,3 +176,27 @@ def guided_noise(predictions: "Mapping[str, Tensor]", guidance: Guidance) -> "Te
             )
     first, *others = (weights[branch] * predictions[branch] for branch in branches)
     return sum(others, start=first)
+
+
+def dual_guidance(
+    eps_uncond: "Tensor | None",
+    eps_text: "Tensor | None",
+    eps_text_video: "Tensor | None",
+    s_text: float,
+    s_video: float,
+) -> "Tensor":
+    """Eq. (12) with its symbols as arguments; `guided_noise` with the paper's three branches.
+
+    Args:
+        eps_uncond: prediction without text and video, any shape; None where s_text + s_video is 1.
+        eps_text: prediction with the text only, same shape; None where s_text is 0.
+        eps_text_video: prediction with text and video, same shape; None where s_video is 0.
+        s_text: weight of the text.
+        s_video: weight of text and video together.
+
+    Raises:
+        ValueError: when a prediction with a weight is missing or has another shape.
+    """
+    named = {"uncond": eps_uncond, "text": eps_text, "text_video": eps_text_video}
+    predictions = {branch: prediction for branch, prediction in named.items() if prediction is not None}
+    return guided_noise(predictions, Guidance(s_text, s_video))

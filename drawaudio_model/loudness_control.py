@@ -9,7 +9,7 @@ paper is silent, each choice is one argument:
 - The last layer starts at zero (`zero_start`), so that the untrained model is the base model; our choice.
 - The signal enters in linear amplitude (`signal_scale`), as Eqs. (10)-(11) give it. Log-mels are logarithmic, so
   "decibel" is easier to learn from; not the paper's.
-- `mode="per_channel"` is not the paper's either: one curve for all channels cannot say more than one thing about a
+- `mode="per_channel"` is not the paper's either: one curve for all channels cannot fit a
   latent whose channels differ. It lets each channel read the MLP's curve and the drawn curve, resampled in time, through
   a short convolution whose last layer starts at zero.
 """

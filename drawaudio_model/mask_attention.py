@@ -11,7 +11,7 @@ default is the paper's reading, or Diff-Foley's where the paper refers to it:
 - "Bias omitted for simplicity" in Eq. (8): W has one (`bias`). With it the new parameters are the paper's 82 M. It may
   start above zero (`bias_start`), so that the masked frames count from the first step.
 - No activation is stated for the weights GAP(F_mask) W (`gate`).
-- What no video means (`null_video`): zeros instead of CAVP's features, as Diff-Foley trains, or that the UNet's video
+- The meaning of "no video" (`null_video`): zeros instead of CAVP's features, as Diff-Foley trains, or that the UNet's video
   stacks are skipped, which makes the branches of guidance without video the base model's own, and cheaper.
 - A crop of 32 of the 40 frames: positions count from the crop or from the clip (`positions_follow`).
 """

@@ -1,4 +1,4 @@
-"""What counts as drawn in the pictures of a mask: one rule, whether they come as files, PIL images, arrays or a video.
+"""The rule for what counts as drawn in the pictures of a mask, be they files, PIL images, arrays or a video.
 
 1. A picture is turned upright by its EXIF mark, and its palette, CMYK, 1 or 16 bits become colours, or values of grey.
 2. Where at least a thousandth of the picture is transparent, or all that can be seen has one colour, the transparency was
@@ -36,10 +36,10 @@ SOLID_SIDE = 24
 LEAST_CONTRAST = 32
 """Of a lossy picture, in steps of 256: below lies what compression leaves of one colour."""
 NOISE_SHARE, NOISE_FROM = 1 / 16, 64
-"""What differs from a colour by less than this share of the contrast may be noise, where the contrast is at least so many
-steps of 256 (labels have less)."""
+"""A pixel that differs from a colour by less than this share of the contrast may be noise, if the contrast is at least this
+many steps of 256 (labels have less)."""
 LOSSLESS_HUE, LOSSY_HUE = 24, 48
-"""How far from the line between the background and a colour, in steps of 256, another hue begins."""
+"""Distance from the line between the background and a colour, in steps of 256, at which another hue begins."""
 FAINT_FROM, FAINT_PICTURE, FAINT_DRAWN = 1 / 8, 0.005, 0.25
 """From this share of the contrast up, what is not drawn may have been meant; more than these shares of the picture and of what
 is drawn are no edges."""
@@ -50,7 +50,7 @@ DAMAGES = (
     *(OSError, EOFError, ImportError, LookupError, TypeError, AttributeError, OverflowError, MemoryError),
     *(SyntaxError, struct.error, zlib.error, tokenize.TokenError, Image.DecompressionBombError),
 )
-"""What Pillow and numpy raise, besides ValueError, for damaged files."""
+"""Errors that Pillow and numpy raise for damaged files, besides ValueError."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class MaskPicture:
 
 
 class Drawn(NamedTuple):
-    """Which pixels of the pictures are drawn, and why."""
+    """The drawn pixels of the pictures, and the reason."""
 
     regions: list[np.ndarray]
     """(H, W) bool for each picture."""
     reading: str
-    """How they were read, in a clause."""
+    """The way in which they were read, in a clause."""
     notices: list[str]
-    """What was decided that could be meant otherwise."""
+    """Sentences about decisions that could be meant otherwise."""
 
 
 def open_picture(path: Path) -> MaskPicture:
@@ -179,7 +179,7 @@ def _eight_bits(colours: np.ndarray) -> np.ndarray:
 
 
 def drawn(pictures: Sequence[MaskPicture], height: int, width: int) -> Drawn:
-    """What is drawn in pictures of one mask, by the rule above.
+    """The drawn pixels in pictures of one mask, by the rule above.
 
     Args:
         pictures: at least one, of any sizes.
@@ -233,10 +233,10 @@ def _shrunk(picture: MaskPicture, height: int, width: int) -> MaskPicture:
 
 def _opaque(pictures: Sequence[MaskPicture]) -> list[np.ndarray]:
     """(h, w) bool: more opaque than halfway between the least and the most opaque; all, where nothing differs."""
-    known = [picture.opacity for picture in pictures if picture.opacity is not None]
-    if not known:
+    opacities = [picture.opacity for picture in pictures if picture.opacity is not None]
+    if not opacities:
         return [np.ones(picture.values.shape[:2], bool) for picture in pictures]
-    most, least = float(max(opacity.max() for opacity in known)), float(min(opacity.min() for opacity in known))
+    most, least = float(max(part.max() for part in opacities)), float(min(part.min() for part in opacities))
     limit = (least + most) / 2 if least < most or most == 0 else 0
     return [
         np.ones(picture.values.shape[:2], bool) if picture.opacity is None else picture.opacity > limit

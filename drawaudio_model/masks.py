@@ -1,4 +1,4 @@
-"""Which part of the picture sounds: boxes or drawn regions as binary masks, and masks applied to frames.
+"""Masks of the part of the picture that sounds: boxes or drawn regions as binary masks, and masks applied to frames.
 
 Boxes (boxes.py) are the record, small and independent of the picture's size; masks are rasterised from them when needed.
 True means "this sounds". A frame without a box is empty while another frame has one: the object is not in the picture then. With
@@ -108,13 +108,13 @@ class DrawnMask(NamedTuple):
     regions: np.ndarray
     """(V, H, W) bool."""
     reading: str
-    """What counts as drawn in it, in a clause."""
+    """The rule by which something counts as drawn in it, in a clause."""
     notices: list[str]
-    """What may be meant otherwise."""
+    """Sentences about decisions that could be meant otherwise."""
 
 
 def from_pictures(pictures: Sequence[MaskPicture], height: int, width: int, *, frames: int) -> DrawnMask:
-    """What is drawn in pictures: one for all frames, or one for each frame; see mask_pictures.py for the rule.
+    """The mask drawn in pictures, one for all frames or one for each frame; see mask_pictures.py for the rule.
 
     One picture more or fewer than frames is what an export at 4 fps may give: the last one is held, or left out.
 

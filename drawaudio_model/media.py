@@ -65,7 +65,7 @@ def read_clips(
 
     Returns:
         DecodedMedia. Media shorter than a clip is padded (last frame held, silence) and flagged. Where several clips
-        are asked, a silent or too short one is flagged, and only a file with no usable clip raises.
+        are requested, a silent or too short one is flagged, and only a file with no usable clip raises.
 
     Raises:
         MediaError: for everything else that is wrong with the file; see REASONS.

@@ -108,7 +108,7 @@ def mel_filters() -> np.ndarray:
 
 
 class Vocoder(Protocol):
-    """What turns a log-mel (B, T, M) into a waveform (B, samples): `SpectralVocoder`, SpeechT5HifiGan or `GriffinLimVocoder`."""
+    """Log-mel (B, T, M) to waveform (B, samples), such as `SpectralVocoder`, SpeechT5HifiGan or `GriffinLimVocoder`."""
 
     config: object
 
@@ -172,7 +172,7 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
     """Log-mel (B, T, M) to waveform (B, T * 160) without learned weights; called as SpeechT5HifiGan is.
 
     The mel magnitudes are spread over the STFT's bins (non-negative least squares by multiplicative updates), librosa's
-    fast Griffin-Lim finds phases that fit, and one gain a clip gives the result the mel energy that was asked for.
+    fast Griffin-Lim finds phases that fit, and one gain a clip gives the result the mel energy of the input.
     Deterministic in `seed`, and one clip does not depend on another. Its only state is the filter bank that it inverts,
     which also keeps the saved folder an ordinary one.
     """

@@ -26,7 +26,7 @@ _FILES: dict[type, tuple[tuple[str, ...], ...]] = {
     SchedulerMixin: (("scheduler_config.json",),),
     FeatureExtractionMixin: (("preprocessor_config.json",),),
 }
-"""What a part without weights cannot do without: any of these sets of files."""
+"""Kind of a part without weights -> sets of files, one of which it needs."""
 
 
 def check_model_folder(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> None:
@@ -118,7 +118,7 @@ def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def detector_beside(folder: Path) -> Path:
-    """Where the detector of a pipeline folder lies, for masks by text."""
+    """Folder of the detector that belongs to a pipeline folder, for masks by text."""
     return folder.parent / "backbones" / "object_detector"
 
 

@@ -90,8 +90,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 def pressed(mel: Tensor, knee: float | None) -> Tensor:
     """Log-mels of any shape as softplus(mel - knee): above the knee as they are, less the knee; far below it 0.
 
-    Half of the range of log-mels lies between silence and what is hardly heard beside a sound. Latents that give it as much
-    room as the sounds themselves leave a denoiser's small errors large: 3 % of the range are 3.5 dB.
+    Half of the range of log-mels lies between silence and levels that are hardly audible beside a sound. Latents that give
+    it as much room as the sounds themselves make a denoiser's small errors large: 3 % of the range are 3.5 dB.
     """
     return mel if knee is None else functional.softplus(mel - knee)
 
@@ -107,8 +107,8 @@ def fit_patches(
     """The autoencoder whose latents explain most of the variance of N log-mels (T, M).
 
     A channel is divided by the square root of its standard deviation, so that the one that carries the level still has the
-    largest, but a denoiser's mean squared error does not hear it alone. Sums are taken clip by clip: nothing as large as the
-    log-mels is made besides them.
+    largest, but does not dominate a denoiser's mean squared error. Sums are taken clip by clip, so that nothing else as
+    large as the log-mels is held in memory.
 
     Raises:
         ValueError: when there are fewer patches, or smaller ones, than channels.

@@ -108,7 +108,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         scheduler: the noise schedule of training; sampling uses DPM-Solver++ made from its config.
         feature_extractor: front end of a published CLAP, for ranking candidates; None where CLAP reads this project's
             log-mels.
-        domain: what the model was trained on, so that it can say what is asked beyond it; None: nobody knows.
+        domain: the limits of the training, for notices about instructions beyond them; None: unknown.
         loudness_branches: which branches of Eq. (12) see the loudness signal: "all" (the latent is shared; the paper's
             Eq. (12) leaves it open) or "video", only the one with text and video.
         guidance_text: s_text of Eq. (12) where a call gives none.
@@ -250,7 +250,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         branches_together: bool | None = None,
         callback_on_step_end: StepCallback | None = None,
     ) -> DrawAudioOutput:
-        """The sound of a video, as told.
+        """The sound of a video, as the instructions say.
 
         Args:
             video: file of any container, size, frame rate and length, or (N, H, W, 3) uint8 RGB frames. None: sound
@@ -266,18 +266,18 @@ class DrawAudioPipeline(DiffusionPipeline):
             video_fps: frame rate of an array, default 4.
             num_inference_steps: sampling steps.
             guidance_text: s_text of Eq. (12); None: the model's own, which is the paper's unless its training set another.
-                Without a video, a model whose own is 0 takes its s_video, for text and nothing is then all that steers.
+                Without a video, a model whose own s_text is 0 uses its s_video instead: only the text steers then.
             guidance_video: s_video of Eq. (12), likewise; without a video it is 0.
-            guidance_loudness: how much more the curve shall count than the model learnt, 0 for not; None: the model's own.
-                For a model trained with signal dropout; one more evaluation a step.
+            guidance_loudness: s_loudness, the extra weight of the curve; 0: none; None: the model's own. It needs a model that
+                was trained with signal dropout, and one more evaluation a step.
             guidance_interval: share of the noise schedule in which the unconditional branches are evaluated; see
                 `guidance.Guidance`. Default: all of it.
             seed: of the noise; the same seed gives the same bytes on a CPU. None: a random one, in `.seeds`.
             num_candidates: sounds to make from seed, seed + 1, ...; ranked by how well they follow the curve and, by
                 CLAP, the text.
             overlap_seconds: shared by the windows of a sound longer than 8 s.
-            branches_together: evaluate the branches in one batch (True), in turns with less memory (False), or by
-                what memory is free (None).
+            branches_together: evaluate the branches in one batch (True), or one after another, which takes less memory
+                (False); None: in one batch where the free memory allows it.
             callback_on_step_end: called as (pipeline, step, timestep, {"latents": (1, C, N, K)}) after each step of
                 each candidate; the "latents" of a dictionary that it returns take their place.
 
@@ -285,14 +285,14 @@ class DrawAudioPipeline(DiffusionPipeline):
         and the vocoder takes the whole log-mel at once. Cut a video of more than about ten minutes.
 
         Raises:
-            ValueError: for no instruction at all, a setting without what it is for, or an instruction that cannot be read.
+            ValueError: when there is no instruction, a setting has no instruction to act on, or an instruction cannot be read.
         """
-        asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
-        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=asked, mask_invert=mask_invert)
+        requested = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
+        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=requested, mask_invert=mask_invert)
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         check_seed(seed)
-        guidance = asked.resolved(self.own_guidance, has_video=video is not None)
+        guidance = requested.resolved(self.own_guidance, has_video=video is not None)
         picture = None if video is None else read_video(video, video_fps=video_fps, seconds=seconds)
         seconds = picture.seconds if picture else float(CLIP_SECONDS if seconds is None else seconds)
         whole = self._window_starts(seconds, overlap_seconds)[-1] + CLIP_SECONDS
@@ -304,7 +304,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         cavp, masked, said = self._picture_features(picture and picture.frames, mask, whole * VIDEO_FPS, mask_invert)
         notices += said
         return_freed_memory()
-        # Both at once: the encoders' weights, which are what short texts cost, are read once.
+        # Both at once: with short texts most of the time goes into reading the encoders' weights.
         texts = self.text([prompt or "", negative_prompt or ""])
         text, negative = texts.select([0]), texts.select([1])
         if self.domain is not None:
@@ -335,7 +335,7 @@ class DrawAudioPipeline(DiffusionPipeline):
                 callback_on_step_end=callback_on_step_end,
             )
             return_freed_memory()
-            # Ranked by what is handed out: whole windows are sampled, and the last may reach beyond the end.
+            # Cut before ranking: whole windows are sampled, and the last may reach beyond the end.
             whole_sound = self.decode(latent, overlap_seconds=overlap_seconds)[0]
             audios.append(self.at_level(whole_sound[: round(seconds * SAMPLE_RATE)], curve))
         following = None if curve is None else np.array([curve_score(audio, curve) for audio in audios])
@@ -361,9 +361,9 @@ class DrawAudioPipeline(DiffusionPipeline):
         )
 
     def at_level(self, waveform: np.ndarray, curve: np.ndarray | None) -> np.ndarray:
-        """A decoded sound (n,) at the levels of its curve (P,), or without one at a level that the training clips have.
+        """A decoded sound (n,) at the levels of its curve (P,), or without a curve at a level within the training clips' range.
 
-        As it is where `level_matching_db` is None, or where the model does not know its training's levels.
+        The sound is returned unchanged where `level_matching_db` is None or the model has no record of its training's levels.
         """
         boost = self.config.level_matching_db
         if boost is None:
@@ -386,11 +386,11 @@ class DrawAudioPipeline(DiffusionPipeline):
         if not matched:
             return decoded
         curves = conditions.loudness.float().cpu().numpy()
-        given = [
+        curves_or_none = [
             curve if has_curve else None
             for curve, has_curve in zip(curves, conditions.with_loudness().tolist(), strict=True)
         ]
-        return np.stack([self.at_level(sound, curve) for sound, curve in zip(decoded, given, strict=True)])
+        return np.stack([self.at_level(sound, curve) for sound, curve in zip(decoded, curves_or_none, strict=True)])
 
     def conditions(
         self,
@@ -469,10 +469,10 @@ class DrawAudioPipeline(DiffusionPipeline):
         Raises:
             ValueError: when there are not B seeds, or fewer than one step.
         """
-        asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
+        requested = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
         return self.sample_latents(
             conditions,
-            asked.resolved(self.own_guidance),
+            requested.resolved(self.own_guidance),
             seeds=seeds,
             num_inference_steps=num_inference_steps,
             overlap_seconds=overlap_seconds,
@@ -482,7 +482,7 @@ class DrawAudioPipeline(DiffusionPipeline):
 
     @property
     def own_guidance(self) -> Guidance:
-        """The weights where a call gives none."""
+        """The model's own weights, for calls that name none."""
         return Guidance.from_settings(self.config)
 
     @torch.no_grad()
@@ -550,7 +550,7 @@ class DrawAudioPipeline(DiffusionPipeline):
 
     @property
     def denoiser(self) -> Denoiser:
-        """What was trained, made from the pipeline's own parts."""
+        """The trained networks as one object, made of the pipeline's own parts."""
         return Denoiser(self.unet, self.mask_attention, self.loudness_control, self.config.loudness_branches)
 
     @property
@@ -581,7 +581,7 @@ class DrawAudioPipeline(DiffusionPipeline):
     def _picture_features(
         self, frames: np.ndarray | None, mask: Mask | None, length: int, invert: bool = False
     ) -> tuple[Tensor | None, Tensor | None, list[str]]:
-        """CAVP features of the frames and of the masked frames, (1, length, D) each, and what to say of the mask."""
+        """CAVP features of the frames and of the masked frames, (1, length, D) each, and notices about the mask."""
         if frames is None:
             return None, None, []
         held = hold_last(frames, length)

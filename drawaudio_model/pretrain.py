@@ -29,7 +29,7 @@ from drawaudio_model.thread_choice import threads_setting
 
 @dataclass(frozen=True)
 class Backbone:
-    """How one backbone is trained."""
+    """The training of one backbone: function, named settings, step fields and pictures."""
 
     train: Callable[..., dict[str, Any]]
     runs: dict[str, Callable[[], Any]]

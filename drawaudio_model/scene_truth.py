@@ -1,4 +1,4 @@
-"""What is known of a rendered clip because it was rendered: its `truth.json`, its one reader and its one writer.
+"""The truth of a rendered clip: its `truth.json`, with one reader and one writer.
 
 Only clips whose source knows it carry one (the demo world's). All other code asks `read_truth` and gets None without it.
 """
@@ -22,14 +22,14 @@ class TrueObject:
 
     kind: str
     phrase: str
-    """What a caption calls it, its colour in front: "red bell"."""
+    """Its name in a caption, with its colour: "red bell"."""
     colour: str
     active: bool
-    """Whether it moves, and so would sound."""
+    """Whether it moves; moving things make a sound of their own."""
     stem: int | None
     """Number of its sound among the clip's `stem<i>.flac` and `material<i>.flac`; None where it makes none."""
     boxes: tuple[TrueBox, ...]
-    """Where it is at each of the clip's SOURCE_VIDEO_FRAMES moments."""
+    """Its box at each of the clip's SOURCE_VIDEO_FRAMES moments."""
     names: tuple[str, ...] = ()
     """All that may name it; none in files that were written before it was noted."""
     wordings: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ from drawaudio_model.training_sample import decode_sample as decode_sample
 from drawaudio_model.training_sample import encode_sample as encode_sample
 
 SPLITS = ("train", "val", "test")
-"""What a shard's name begins with, in the order of lists and tables."""
+"""First parts of shards' names, in the order of lists and tables."""
 
 EXCLUDE_FILE = "exclude.txt"
 """Beside the tars: clips that were taken back after their shard was made; loaders skip them."""
@@ -56,7 +56,7 @@ class Rejection:
 
 @dataclass(frozen=True)
 class ShardManifest:
-    """What a finished shard holds."""
+    """The content of a finished shard."""
 
     shard: str
     count: int

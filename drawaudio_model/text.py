@@ -66,7 +66,7 @@ T5_SPECIAL = ["<pad>", "</s>", "<unk>"]
 """Special tokens of the trained tokenizers, at the ids that RoBERTa and T5 give them."""
 
 ENDINGS = tuple("ings ing ers ies ied ily ed es er ly s y e".split())
-"""What an English word's forms end in, the longest first: the trained tokenizers cut forms of one word before these."""
+"""Endings of English word forms, the longest first; the trained tokenizers cut a word before its ending."""
 
 WORD_START = "\u2581"
 """Metaspace's mark: a piece that begins with it begins a word."""
@@ -155,11 +155,11 @@ class TextConditions:
             hidden = null if len(null) == len(self) else null.select([0] * len(self))
             return self if visible else hidden
         length = max(self.t5.shape[1], null.t5.shape[1])
-        given, null, here = self.pad(length), null.pad(length), visible[:, None]
+        own, null, here = self.pad(length), null.pad(length), visible[:, None]
         return TextConditions(
-            t5=torch.where(here[..., None], given.t5, null.t5),
-            t5_mask=torch.where(here, given.t5_mask, null.t5_mask),
-            gpt=torch.where(here[..., None], given.gpt, null.gpt),
+            t5=torch.where(here[..., None], own.t5, null.t5),
+            t5_mask=torch.where(here, own.t5_mask, null.t5_mask),
+            gpt=torch.where(here[..., None], own.gpt, null.gpt),
         )
 
     @classmethod
@@ -310,16 +310,16 @@ class TextConditioner(nn.Module):
         """
         positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)  # (B, S); padding takes no position
         generated: list[Tensor] = []
-        known = None  # keys and values of what was encoded
+        cache = None  # keys and values of the states so far
         while len(generated) < GENERATED_TOKENS:
             output = self.language_model(
                 inputs_embeds=inputs,
                 attention_mask=mask.long(),
                 position_ids=positions,
-                past_key_values=known,
+                past_key_values=cache,
                 use_cache=True,
             )
-            inputs, known = output.last_hidden_state[:, -1:], output.past_key_values  # (B, 1, D_gpt)
+            inputs, cache = output.last_hidden_state[:, -1:], output.past_key_values  # (B, 1, D_gpt)
             generated.append(inputs)
             mask = functional.pad(mask, (0, 1), value=True)
             positions = positions[:, -1:] + 1
@@ -397,7 +397,7 @@ def train_tokenizers(
 
 
 def _count_words(captions: list[str]) -> Counter[str]:
-    """How often each word (after WORD_START), rest of a word and punctuation mark occurs."""
+    """The count of each word (after WORD_START), rest of a word and punctuation mark."""
     words: Counter[str] = Counter()
     for caption in captions:
         for chunk in caption.split():
@@ -411,22 +411,24 @@ def shared_stems(words: Iterable[str]) -> dict[str, str]:
     The stem is the start that the forms share: "chim" of "chime" and "chiming", "drip" of "drip" and "dripping". A mark
     of WORD_START stays in front.
     """
-    known = set(words)
+    vocabulary = set(words)
     stems: dict[str, set[str]] = {}
-    for word in known:
+    for word in vocabulary:
         bare = word.removeprefix(WORD_START)
         for ending in ENDINGS:
             start = word[: len(word) - len(ending)]
             if not bare.isalpha() or not bare.endswith(ending) or len(bare) - len(ending) < 3:
                 continue
-            single = start[:-1] if start[-1] == start[-2] and start[:-1] in known else start
+            single = start[:-1] if start[-1] == start[-2] and start[:-1] in vocabulary else start
             stems.setdefault(single, set()).add(word)
-    families = {stem: forms | {stem} & known for stem, forms in stems.items() if len(forms | {stem} & known) > 1}
-    found: dict[str, str] = {}
+    families = {
+        stem: forms | {stem} & vocabulary for stem, forms in stems.items() if len(forms | {stem} & vocabulary) > 1
+    }
+    stem_of: dict[str, str] = {}
     # A word goes with its largest family: "drizzles" with "drizzling" too, and not with "drizzle" alone.
     for stem in sorted(families, key=lambda stem: (len(families[stem]), len(stem), stem)):
-        found |= dict.fromkeys(families[stem], stem)
-    return found
+        stem_of |= dict.fromkeys(families[stem], stem)
+    return stem_of
 
 
 def _cut(word: str, stems: Mapping[str, str], word_start: str) -> list[str]:

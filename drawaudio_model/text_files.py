@@ -43,7 +43,7 @@ def decode(data: bytes, name: str, kind: str = "text") -> str:
 
 
 def read_json(path: Path, name: str) -> Any:
-    """What a .json file holds; `name` is what errors call it.
+    """The content of a .json file, which errors call `name`.
 
     Raises:
         ValueError: when it is no JSON, or an object in it has a name twice.

@@ -1,9 +1,8 @@
-"""How many threads a step on a CPU takes: measured, for a process does not know what else the machine computes.
+"""The number of threads for the steps on a CPU, chosen by measuring: a process cannot know what else the machine computes.
 
-Threads wait for each other at the end of every layer. Where another process computes, too, the slowest of them is the one
-that was interrupted, and two threads may take several times as long as one. So a few steps are timed with one thread and
-with all, the faster number stays, and both are timed again when steps have slowed down or, with fewer than all, once in a
-while.
+Threads wait for each other at the end of every layer. Beside another process the slowest of them is the one that was
+interrupted, and two threads may take several times as long as one. So a few steps are timed with one thread and with all,
+and the faster number stays. Both are timed again when steps slow down and, with fewer than all threads, from time to time.
 
 The number of threads decides how sums are split, and so the last bits of predictions and gradients: runs that shall be
 equal bit for bit need a fixed number, which is what happens unless "auto" is asked for.
@@ -23,9 +22,9 @@ from drawaudio_model.defaults import THREADS_VARIABLE
 
 SETTING = THREADS_VARIABLE
 PROBES = 3
-"""Timed steps with each number of threads: their median counts."""
+"""Timed steps with each number of threads, of which the median counts."""
 HOPELESS = 2.0
-"""A step with all threads that takes this many times one thread's is the last one with them, of a measurement."""
+"""A measurement stops trying all threads after a step that takes this many times as long as with one."""
 WORTH = 0.95
 """Share of the present number's time below which the other one takes its place."""
 SLOWER = 1.5
@@ -137,14 +136,14 @@ class ThreadChoice:
             self._choose(now)
 
     def _choose(self, now: float) -> None:
-        """The faster number, with some favour to the present one, and when to measure again."""
-        found = {number: statistics.median(times) for number, times in self._times.items()}
+        """Pick the faster number, slightly favouring the present one, and the time of the next measurement."""
+        medians = {number: statistics.median(times) for number, times in self._times.items()}
         present, other = self._chosen, 1 if self._chosen > 1 else self.most
-        self._chosen = other if found[other] < WORTH * found[present] else present
+        self._chosen = other if medians[other] < WORTH * medians[present] else present
         if self._tell is not None and (self._chosen != present or self._next_measurement == 0):
-            measured = ", ".join(f"{seconds:.3g} s with {number}" for number, seconds in found.items())
+            measured = ", ".join(f"{seconds:.3g} s with {number}" for number, seconds in medians.items())
             self._tell(f"{self._chosen} of {self.most} threads: a step takes {measured}")
-        self._usual = found[self._chosen]
+        self._usual = medians[self._chosen]
         lost = sum(max(0.0, seconds - self._usual) for times in self._times.values() for seconds in times)
         self._next_measurement = now + max(AGAIN_SECONDS, lost / MOST_SHARE)
         self._use(self._chosen)
@@ -156,7 +155,7 @@ class ThreadChoice:
 
 
 def threads_setting(flag: str | None = None) -> int | Literal["auto"]:
-    """What a command's --threads, or else the environment variable SETTING, or else torch itself says.
+    """The setting of a command's --threads, or else of the environment variable SETTING, or else torch's own number.
 
     Raises:
         ValueError: for another value than auto or a number of at least 1.

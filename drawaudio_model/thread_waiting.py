@@ -1,4 +1,4 @@
-"""How long torch's threads wait for each other before they sleep.
+"""The time that torch's threads wait for each other before they sleep.
 
 At the end of every layer the threads of GNU's OpenMP, which torch's own builds use, turn in a loop for some milliseconds,
 for the next layer may come at once. Where another process computes on the same cores, the loop keeps it, and the thread that

@@ -42,7 +42,7 @@ from drawaudio_model.training_domain import TrainingDomain
 
 
 def conflict(config: TrainConfig, shards: TrainingShards, folder: Path) -> str | None:
-    """Why the checkpoints in `folder` belong to another run than this one; None when it may continue them."""
+    """The reason why the checkpoints in `folder` belong to another run; None when this run may continue them."""
     checkpoint = newest_checkpoint(folder / "checkpoints", read_tensors=False)
     if checkpoint is None:
         return None
@@ -133,7 +133,7 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
 
 
 def drawn_instructions(arguments: argparse.Namespace, config: TrainConfig) -> DrawnInstructions | None:
-    """What `--drawn` names, or None for a run that takes no sample from it.
+    """The variants that `--drawn` names, or None for a run that takes no sample from them.
 
     Raises:
         ValueError: when the run takes samples from it and there are none.
@@ -150,7 +150,7 @@ def beside_model(output: Path, name: str) -> Path:
 
 
 def summary(config: TrainConfig, shards: TrainingShards, state: Path, output: Path) -> dict[str, object]:
-    """What the asset page shows of a finished run."""
+    """The facts of a finished run for the page of its asset."""
     losses, checks = read_rows(state / "losses.jsonl"), read_rows(state / "validation.jsonl")
     tail = [row["loss"] for row in losses[-max(1, len(losses) // 20) :]]
     facts: dict[str, object] = {

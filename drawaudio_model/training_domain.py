@@ -1,4 +1,4 @@
-"""What a model was trained on, so that it can say what is asked beyond it: levels, words and pictures.
+"""The domain of a model's training (levels, words, pictures), for notices about instructions beyond it.
 
 Legend: P loudness points, ten a second, V video frames, N wordings, D width of CLAP, K picture statistics.
 """
@@ -36,7 +36,7 @@ PICTURES_FILE = "pictures.safetensors"
 
 
 class TrainingDomain(ModelMixin, ConfigMixin):
-    """The part of a pipeline that knows the limits of its training; it has no weights that learn.
+    """The part of a pipeline that records the limits of its training; it has no weights that learn.
 
     Args:
         loudest_level: largest level of any training curve, linear RMS.
@@ -129,10 +129,10 @@ class TrainingDomain(ModelMixin, ConfigMixin):
         """A sentence when frames (V, H, W, 3), uint8 RGB, look like no training clip; else None."""
         if not self.config.picture_width or len(frames) < 2:
             return None
-        known = FeatureDistance(
+        distance = FeatureDistance(
             self.picture_mean.cpu().double(), self.picture_precision.cpu().double(), self.config.picture_threshold
         )
-        if not known.is_foreign(picture_statistics(frames)[None]):
+        if not distance.is_foreign(picture_statistics(frames)[None]):
             return None
         some = "; ".join(self.config.wordings[:3])
         return (
@@ -151,8 +151,8 @@ def write_pictures(folder: Path, known: FeatureDistance) -> None:
 def _read_pictures(path: Path) -> FeatureDistance | None:
     if not path.is_file():
         return None
-    found = load_file(path)
-    return FeatureDistance(found["mean"], found["precision"], float(found["threshold"]))
+    tensors = load_file(path)
+    return FeatureDistance(tensors["mean"], tensors["precision"], float(tensors["threshold"]))
 
 
 def write_words(folder: Path, texts: Sequence[str]) -> None:

@@ -60,7 +60,7 @@ NEUTRAL_SETTINGS: dict[str, Any] = {
 
 @dataclass
 class UNetOutput(BaseOutput):
-    """What the UNet predicts.
+    """The UNet's prediction.
 
     Attributes:
         sample: predicted noise, (B, C, F, K).
@@ -267,12 +267,12 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         t5_mask: Tensor | None = None,
         video: Tensor | None = None,
         sees_video: Tensor | None = None,
-        known: FoldedSets | None = None,
+        cache: FoldedSets | None = None,
         folds_video: bool = True,
     ) -> Instructions:
-        """What the layers make of instructions that stay the same over many calls, for `forward(instructions=...)`.
+        """Text and video that stay the same over many calls, prepared for `forward(instructions=...)`.
 
-        Rows that do not see the video cost nothing in the video stacks then.
+        Rows that do not see the video then cost nothing in the video stacks.
 
         Args:
             gpt: as in `forward`.
@@ -280,8 +280,9 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
             t5_mask: as in `forward`.
             video: as in `forward`.
             sees_video: as in `forward`.
-            known: of earlier calls for the same sound, which gets what this one adds; see `layers.cross_attention.prepare`.
-            folds_video: whether the video's tokens may be folded, which take 14 MiB a window then at full size.
+            cache: folded tokens of earlier calls for the same sound, to which this call adds its own; see
+                `layers.cross_attention.prepare`.
+            folds_video: whether the video's tokens may be folded; at full size they then take 14 MiB a window.
 
         Raises:
             ValueError: when an argument has another shape.
@@ -291,7 +292,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         if sees_video is not None and video is not None:
             rows = sees_video.nonzero()[:, 0]
             video = video[rows] if len(rows) else None
-        blocks, known = self.attending_blocks(), {} if known is None else known
+        blocks, cache = self.attending_blocks(), {} if cache is None else cache
 
         def layers(stacks: Iterable[Transformer2DModel]) -> list[Attention]:
             return [layer.attn2 for stack in stacks for layer in stack.transformer_blocks]
@@ -301,10 +302,10 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         t5_layers = layers(stack for those in stacks for stack in those[2::STACKS])
         video_layers = layers(stack for block in blocks for stack in block.video_attentions or ())
         return Instructions(
-            gpt=prepare(gpt_layers, gpt, known=known),
-            t5=prepare(t5_layers, t5, _bias(t5_mask, t5.dtype), known=known),
+            gpt=prepare(gpt_layers, gpt, cache=cache),
+            t5=prepare(t5_layers, t5, _bias(t5_mask, t5.dtype), cache=cache),
             t5_bias=None,
-            video=None if video is None else prepare(video_layers, video, folds=folds_video, known=known),
+            video=None if video is None else prepare(video_layers, video, folds=folds_video, cache=cache),
             video_rows=rows,
         )
 
@@ -392,14 +393,14 @@ def _per_level(name: str, value: int | Sequence[int], levels: int) -> tuple[int,
     return values
 
 
-def _attends(name: str, types: Sequence[str], known: tuple[str, str], levels: int) -> tuple[bool, ...]:
-    """Whether each level has attention; `known` names the type without and the type with."""
+def _attends(name: str, types: Sequence[str], expected: tuple[str, str], levels: int) -> tuple[bool, ...]:
+    """Whether each level has attention; `expected` are the block type without it and the one with it."""
     if len(types) != levels:
         raise ValueError(f"{name} has {len(types)} values, expected {levels}, one per entry of block_out_channels")
     for kind in types:
-        if kind not in known:
-            raise ValueError(f"{name} names {kind!r}, expected {known[0]!r} or {known[1]!r}")
-    return tuple(kind == known[1] for kind in types)
+        if kind not in expected:
+            raise ValueError(f"{name} names {kind!r}, expected {expected[0]!r} or {expected[1]!r}")
+    return tuple(kind == expected[1] for kind in types)
 
 
 def _text_widths(

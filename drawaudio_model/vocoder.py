@@ -36,18 +36,18 @@ from drawaudio_model.model_folder import read_json
 
 FREQUENCY_BINS = WINDOW_LENGTH // 2 + 1
 _LEVEL_REACH = 24
-"""Frames to each side over which the level is taken that the network does not see."""
+"""Frames to each side over which the level is measured; the network sees the mel relative to it."""
 _RANGE_NATS = 10.0
-"""What lies this far (87 dB) under the level looks all the same to the network."""
+"""The network's input is cut this far (87 dB) below the level."""
 _MEL_REACH_NATS = 3.0
 _FINE_REACH_NATS = 6.0
-"""How far the network may move a mel bin (26 dB), and the curve inside it (52 dB): silence stays silent."""
+"""The most that the network may move a mel bin (26 dB), and the curve inside it (52 dB): silence stays silent."""
 
 _START_UPDATES = 6
 _VALLEY_NATS = 5.0
-"""How the network's start is made from the mel."""
+"""Settings of `spread_over_bins`, which makes the network's start from the mel."""
 _CORRECTION_NATS = 0.7
-"""How far one correction may move a mel bin (6 dB)."""
+"""The most that one correction may move a mel bin (6 dB)."""
 
 
 class SpectralVocoder(ModelMixin, ConfigMixin):
@@ -106,8 +106,8 @@ class SpectralVocoder(ModelMixin, ConfigMixin):
 
     def log_magnitudes(self, mel: Tensor) -> Tensor:
         """(B, K, T) natural log of the linear spectrogram's magnitudes that belong to log-mels (B, T, M)."""
-        given = (relative_mel(mel) / 4.0).to(self.inlet.weight.dtype)
-        hidden = self.inlet(given.transpose(1, 2))  # (B, D, T)
+        relative = (relative_mel(mel) / 4.0).to(self.inlet.weight.dtype)
+        hidden = self.inlet(relative.transpose(1, 2))  # (B, D, T)
         for block in self.layers:
             hidden = block(hidden)
         hidden = self.norm(hidden.transpose(1, 2))  # (B, T, D)

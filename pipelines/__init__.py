@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dagster import Definitions
 
-    defs: Definitions
+defs: "Definitions"
+"""All assets, checks, resources and jobs."""
 
 
 def __getattr__(name: str) -> "Definitions":

@@ -84,12 +84,12 @@ def test_rows_of_the_same_tokens_are_prepared_once():
     layer, given = attention(), torch.randn(3, 2, 12)
     given[1] = given[0]
     known: FoldedSets = {}
-    prepared = prepare([layer], given, known=known)
+    prepared = prepare([layer], given, cache=known)
     assert prepared.sets == (0, 0, 1) and len(prepared.of_layer[layer]) == len(known) == 2
     states = torch.randn(3, 500, 16)
     expected = reference(layer, states, given, None)
     torch.testing.assert_close(layer(states, prepared), expected, atol=1e-5, rtol=1e-5)
-    again = prepare([layer], given[[2]], known=known)
+    again = prepare([layer], given[[2]], cache=known)
     assert again.of_layer[layer] == [prepared.of_layer[layer][1]] and len(known) == 2
     unfolded = prepare([layer], given, folds=False)
     assert isinstance(unfolded.of_layer[layer], tuple)

@@ -142,6 +142,15 @@ def test_sound_that_first_appears_in_mid_file_is_found():
     assert burst_time(decoded.clips[1].waveform, 0.5) == pytest.approx(0.5, abs=0.05)
 
 
+def test_sound_that_a_header_does_not_announce_is_found_behind_what_is_searched_by_itself():
+    """A recorder writes the head of an FLV file before it knows of the sound; FFmpeg looks at the first 5 s only."""
+    data = bytearray(encode(container="flv", video="flv", audio="libmp3lame", frames=12 * 22, audio_start=20))
+    assert data[:5] == b"FLV\x01\x05"
+    data[4] = 1  # there is a picture
+    clip = media.read_clips(bytes(data), starts_seconds=(20,), seconds=2).clips[0]
+    assert burst_time(clip.waveform, 0.5) == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.mark.parametrize("start", [0.0, 1.5, 0.25])
 @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts"])
 def test_a_waveform_is_on_the_pictures_clock(container, start):

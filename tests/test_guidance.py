@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from drawaudio_model.guidance import BRANCHES, OWN_GUIDANCE, Guidance, Visible, guided_noise
+from drawaudio_model.guidance import BRANCHES, OWN_GUIDANCE, Guidance, Visible, dual_guidance, guided_noise
 
 
 def predictions() -> dict[str, torch.Tensor]:
@@ -18,6 +18,15 @@ def test_equals_the_printed_equation():
     torch.testing.assert_close(guided, none + 3.5 * (text - none) + 4.5 * (both - none))
     # The same, collected by prediction: both differences start at the unconditional one.
     torch.testing.assert_close(guided, (1 - 3.5 - 4.5) * none + 3.5 * text + 4.5 * both, atol=1e-5, rtol=1e-5)
+
+
+def test_takes_the_symbols_of_the_equation_too():
+    none, text, both = predictions().values()
+    expected = guided_noise(predictions(), Guidance(3.5, 4.5))
+    assert torch.equal(dual_guidance(none, text, both, 3.5, 4.5), expected)
+    assert torch.equal(dual_guidance(None, None, both, s_text=0, s_video=1), both)
+    with pytest.raises(ValueError, match=r"branch text is 3\.5, expected its prediction and got none"):
+        dual_guidance(none, None, both, s_text=3.5, s_video=4.5)
 
 
 def test_is_not_the_chained_form_of_instruct_pix2pix():

@@ -28,9 +28,12 @@ def test_the_environment_is_activated_and_the_clip_is_there_before_any_command_n
     assert profile.shards[2] == 1
 
 
+MAP = ROOT / "docs" / "map.md"
+
+
 def named_places() -> list[Path]:
-    """Files and folders of the map "Where things are", in its order."""
-    tree = (ROOT / "README.md").read_text().split("## Where things are")[1].split("\n## ")[0]
+    """Files and folders of the map, in its order."""
+    tree = MAP.read_text()
     folders: list[str] = []
     places = []
     for line in tree.splitlines():
@@ -45,7 +48,7 @@ def named_places() -> list[Path]:
     return places
 
 
-def test_every_file_that_the_readme_names_exists() -> None:
+def test_every_file_that_the_map_names_exists() -> None:
     places = named_places()
     assert [path for path in places if not path.exists()] == []
     assert len(places) > 25
@@ -61,6 +64,17 @@ def test_the_map_names_every_file_and_every_folder_the_users_first() -> None:
     for number, name in enumerate(rooms):
         above = ROOM_IMPORTS[name] & {*rooms[1:number]} if name.startswith("drawaudio_model.") else set()
         assert not above, f"{name} stands below {above}, which it imports"
+
+
+def test_the_readme_is_short_and_its_map_names_the_folders_that_there_are() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    tree = text.split("## Map\n")[1].split("\n## ")[0]
+    top = {ROOT / line.split()[0] for line in tree.splitlines() if line.startswith("    ")}
+    assert top == {path for path in named_places() if path.parent == ROOT}
+    (model,) = (line for line in tree.splitlines() if "drawaudio_model/" in line)
+    doors = re.findall(r"\w+\.py", model)
+    assert len(doors) >= 5 and all((ROOT / "drawaudio_model" / name).is_file() for name in doors)
 
 
 def test_every_page_that_is_linked_exists_and_every_page_is_linked() -> None:

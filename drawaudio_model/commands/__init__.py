@@ -1,1 +1,1 @@
-"""What `drawaudio` does, one file for each group of its commands."""
+"""The commands of `drawaudio`, one file for each group."""

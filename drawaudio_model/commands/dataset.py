@@ -14,7 +14,7 @@ ANSWERS = {
     "command": "name the command that makes everything up to the trained model",
     "card": "write the card of the finished shards: README.md, index, Croissant, notices",
 }
-"""What `python -m pipelines` answers, too."""
+"""Commands that `python -m pipelines` has as well."""
 _ANSWER_EXAMPLE = """example:
   drawaudio dataset {0}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from drawaudio_model.boxes import Box
 
 DEFAULT_DETECTOR = Path("data/demo/backbones/object_detector")
-"""Where the demo profile leaves its detector, seen from the repository's root."""
+"""Folder of the demo profile's detector, seen from the repository's root."""
 
 CURVE_EXAMPLE = """example:
   drawaudio curve reference.wav -o curve.csv         measure a sound; edit the file; then

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from drawaudio_model.pipeline import DrawAudioPipeline, StepCallback
 
 DEFAULT_MODEL = Path("data/demo/model")
-"""Where the demo profile leaves its model, seen from the repository's root."""
+"""Folder of the demo profile's model, seen from the repository's root."""
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".ts")
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 """As `media` has them, which takes a second to import."""
@@ -53,7 +53,7 @@ MIX_EXAMPLE = """example:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How sounds are sampled, which all tracks share."""
+    """Settings of the sampling, which all tracks share."""
 
     seconds: float | None
     steps: int
@@ -61,7 +61,7 @@ class Sampling:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Sampling":
-        """What the command line asks for."""
+        """The settings on the command line."""
         weights = options.guidance_text, options.guidance_video
         guidance = Guidance(*weights, tuple(options.guidance_interval), options.guidance_loudness)
         return cls(options.seconds, options.steps, guidance)
@@ -145,19 +145,19 @@ def run_generate(options: argparse.Namespace) -> None:
         )
     _print_notices(result.notices)
     write_sound(options.output, result.audios[0], video=options.video)
-    words = [f"seed {result.seeds[0]}"]
+    facts = [f"seed {result.seeds[0]}"]
     if result.curve_scores is not None:
-        # Pearson's correlation knows nothing of a curve or a sound that never changes.
+        # Pearson's correlation is undefined for a curve or a sound that never changes.
         defined = math.isfinite(result.curve_scores[0])
         correlation = f"{result.curve_scores[0]:.2f}" if defined else "undefined: one of the two never changes"
-        words.append(f"follows the curve with correlation {correlation}")
+        facts.append(f"follows the curve with correlation {correlation}")
     if result.clap_scores is not None:
-        words.append(f"fits the text with {result.clap_scores[0]:.2f} (CLAP)")
-    print(f"{options.output}: {', '.join(words)}")
+        facts.append(f"fits the text with {result.clap_scores[0]:.2f} (CLAP)")
+    print(f"{options.output}: {', '.join(facts)}")
 
 
 def _print_notices(notices: Sequence[str]) -> None:
-    """What the pipeline has to say of a sound; its own log is silent (`load_pipeline`)."""
+    """Print the pipeline's notices about a sound; its own log is silent (`load_pipeline`)."""
     for sentence in notices:
         print(f"notice: {sentence}", file=sys.stderr)
 
@@ -167,21 +167,23 @@ def run_mix(options: argparse.Namespace) -> None:
     from drawaudio_model.generation.mixing import CEILING_DB, mix, read_tracks
 
     tracks = read_tracks(options.tracks)
-    heard = [number for number, track in enumerate(tracks) if not track.mute]
-    if not heard:
+    audible = [number for number, track in enumerate(tracks) if not track.mute]
+    if not audible:
         raise ValueError(f"all tracks of {options.tracks} are muted; let at least one sound")
     _check_places(options)
     if options.seed is None:
         options.seed = 0
-    stems = make_stems(options, tracks, heard)
-    mixed = mix([stems[number] for number in heard], [tracks[number].gain_db for number in heard])
+    stems = make_stems(options, tracks, audible)
+    mixed = mix([stems[number] for number in audible], [tracks[number].gain_db for number in audible])
     write_sound(options.output, mixed.waveform, video=options.video)
     limited = f", limited by {mixed.reduction_db:.1f} dB to {CEILING_DB:g} dBTP" if mixed.reduction_db else ""
-    print(f"{options.output}: {len(heard)} of {len(tracks)} tracks, true peak {mixed.peak_db:.1f} dB{limited}")
+    print(f"{options.output}: {len(audible)} of {len(tracks)} tracks, true peak {mixed.peak_db:.1f} dB{limited}")
 
 
-def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Sequence[int]) -> "dict[int, np.ndarray]":
-    """Number of each heard track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
+def make_stems(
+    options: argparse.Namespace, tracks: Sequence["Track"], audible: Sequence[int]
+) -> "dict[int, np.ndarray]":
+    """Number of each audible track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
     from dataclasses import replace
 
     import soundfile
@@ -197,7 +199,7 @@ def make_stems(options: argparse.Namespace, tracks: Sequence["Track"], heard: Se
         raise ValueError(f"the stems cannot be kept in {folder}: {there} is a file; choose another folder with --stems")
     sampling = Sampling.of(options)
     missing, stems = [], {}
-    for number in heard:
+    for number in audible:
         track = tracks[number]
         if track.seed is None:
             track = replace(track, seed=options.seed + number)
@@ -253,7 +255,7 @@ def one_bar(pipe: "DrawAudioPipeline", total: int) -> "Iterator[StepCallback]":
 
 
 def _file_mark(place: Any) -> Any:
-    """What changes when a file, or any file in a folder, does: sizes and times; None for what is no file."""
+    """Sizes and times of a file, or of all files in a folder, to notice changes by; None for a value that is no file."""
     if not isinstance(place, str | Path) or not os.path.exists(place):
         return None
     place = Path(place)
@@ -339,9 +341,12 @@ def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = No
 
 
 def _rescued(output: Path, waveform: "np.ndarray") -> str:
-    """Writes a sound as .wav of floats, as it was made, beside an output that failed, else where there is room; says where.
+    """Writes a sound as .wav of floats, as it was made, beside an output that failed, else where there is room.
 
     A file that is there already is left alone.
+
+    Returns:
+        A clause that names the file, or says that there is none.
     """
     from drawaudio_model.media import write_audio
 

@@ -18,7 +18,7 @@ from drawaudio_model.loudness import from_points, point_times
 QUIETEST = 0.03
 """Smallest peak of a drawn curve. Our choice: softer sounds are set by a track's gain, not by its curve."""
 JUMP_SECONDS = 0.02
-"""How far apart the two points of a jump are."""
+"""Seconds between the two points of a jump."""
 
 Points = list[tuple[float, float]]
 Shape = Callable[[np.random.Generator, float], Points]
@@ -177,7 +177,7 @@ SHAPES: dict[str, Shape] = {
     "freehand": _freehand,
     "steps": _steps,
 }
-"""What people draw, by name."""
+"""The shapes that people draw, by name."""
 
 
 def _apart(rng: np.random.Generator, seconds: float, count: int, part: Callable[[float], Points]) -> Points:

@@ -45,7 +45,7 @@ class DrawnSound:
     curve: np.ndarray
     """(P,) float32."""
     start_seconds: int
-    """Where its pictures begin in the 10 s clip."""
+    """Second of the 10 s clip at which its pictures begin."""
     kind: str
     """"shaped" or "redrawn"."""
 

@@ -1,1 +1,1 @@
-"""What the evaluation and the control benchmark are made of."""
+"""Parts of the evaluation and the control benchmark."""

@@ -25,7 +25,7 @@ CONTROL_EXAMPLE = """example:
 
 
 def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
-    """What an evaluation is asked for."""
+    """The options of `drawaudio evaluate`."""
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder of a DrawAudioPipeline")
     add("--shards", type=Path, required=True, help="folder of training shards (with sound)")
@@ -58,7 +58,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_control_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the benchmark is asked for; what has no default here is as control.Settings has it."""
+    """The options of `drawaudio control`; those without a default here have that of control.Settings."""
     add = parser.add_argument
     add("--model", type=Path, required=True, help="folder of a DrawAudioPipeline")
     add("--beside", action="append", default=[], metavar="NAME=FOLDER", help="another model, measured on a few rows")

@@ -1,4 +1,4 @@
-"""What the control benchmark shall reach, and whether each instruction improves its own metric."""
+"""The goals of the control benchmark, and whether each instruction improves its own metric."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from drawaudio_model import metrics
 
 CLASSIFIER_ACCURACY = 0.95
-"""Least share of held-out sounds that the classifier must tell apart, or its word counts for nothing."""
+"""Least accuracy of the classifier on held-out sounds; below it its verdicts are worth nothing."""
 
 PAIRS = (
     ("text", "right_kind_of_two", (("none", "text"), ("signal", "text_signal"))),

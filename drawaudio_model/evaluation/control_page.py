@@ -51,7 +51,7 @@ def write(
     report: Reporter | None = None,
 ) -> Path:
     """Writes `output/index.html` and `output/page/`; returns the path of the first."""
-    # Scenes with two things first: only they can be asked for the other one.
+    # Scenes with two things first: only they have rows about the other one.
     order = sorted(scenes, key=lambda key: (scenes[key].other_kind is None, key))[:clips]
     shown = [_page_clip(scenes[key], tables, real[key]) for key in order]
     above = f"{goals_table(result['goals'])}{rows_table(result['rows'])}{_image(interval_picture(result['rows']))}"

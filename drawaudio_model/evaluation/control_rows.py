@@ -1,7 +1,7 @@
-"""What each row of the control benchmark instructs, and the scenes that it is asked about.
+"""The instructions of each row of the control benchmark, and its scenes.
 
-A scene is a test clip of the demo world with its truth. Of two things that move in it only the caption's sounds; the
-other one is what swapped instructions ask for: its own box as mask, or a caption of its kind with its own phrase.
+A scene is a test clip of the demo world with its truth. Of two things that move in it only the caption's sounds; swapped
+instructions ask for the other one: its own box as mask, or a caption of its kind with its own phrase.
 
 Legend: V video frames, D CAVP width, P loudness points.
 """
@@ -43,18 +43,18 @@ class Row:
     signal: Literal["own", "shuffled", "inverted", "drawn"] | None = None
     """"drawn": a curve drawn by hand, without regard to the picture (drawn/curves.py)."""
     of_two: bool = False
-    """Whether it tells two things apart: asked of scenes with two only."""
+    """Whether the row tells two things apart: it is measured on scenes with two things only."""
     matched: bool = True
-    """Whether the pipeline may match the level to the curve; False: as sampled."""
+    """Whether the pipeline may match the level to the curve; False: levels stay as sampled."""
 
     @property
     def asks_for_the_other(self) -> bool:
-        """Whether the thing that does not sound in the real clip shall sound: words count more than the mask."""
+        """Whether the thing that is silent in the real clip should sound; a text counts more than a mask."""
         return self.text == "other" or (self.text is None and self.mask == "other")
 
     @property
     def drawn(self) -> bool:
-        """Whether an instruction is drawn or written anew, so that repetitions give others."""
+        """Whether an instruction is drawn at random, so that each repetition has another one."""
         return self.text == "held_out" or "drawn" in (self.mask, self.signal)
 
 
@@ -101,7 +101,7 @@ ROWS = (
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A test clip and what the world knows of it."""
+    """A test clip with its truth and the instructions drawn for it."""
 
     sample: TrainingSample
     kind: str
@@ -226,17 +226,17 @@ def other_things(truth: SceneTruth) -> list[TrueObject]:
 def row_conditions(
     row: Row, scenes: Mapping[str, Scene]
 ) -> Callable[[DrawAudioPipeline, Sequence[TrainingSample]], Conditions]:
-    """What turns samples into the row's instructions."""
+    """The function from a pipeline and samples to the row's conditions."""
 
     def conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> Conditions:
-        asked = [scenes[sample.key] for sample in samples]
-        null = pipe.text([""] * len(asked))
+        chosen = [scenes[sample.key] for sample in samples]
+        null = pipe.text([""] * len(chosen))
         return pipe.conditions(
-            _text(pipe, row, asked) or null,
+            _text(pipe, row, chosen) or null,
             null,
-            cavp=stacked(scene.sample.cavp[:VIDEO_FRAMES] for scene in asked),
-            cavp_masked=None if row.mask is None else stacked(_masked(row, scene) for scene in asked),
-            loudness=None if row.signal is None else stacked(scene.curve(row) for scene in asked),
+            cavp=stacked(scene.sample.cavp[:VIDEO_FRAMES] for scene in chosen),
+            cavp_masked=None if row.mask is None else stacked(_masked(row, scene) for scene in chosen),
+            loudness=None if row.signal is None else stacked(scene.curve(row) for scene in chosen),
         )
 
     return conditions

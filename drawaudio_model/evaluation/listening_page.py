@@ -127,20 +127,20 @@ class Pictures:
 
     def find_one_a_second(self, key: str) -> np.ndarray | None:
         """(seconds, H, W, 3) uint8; None where the clip has no pictures."""
-        found = self.find(key)
-        return None if found is None else found[0][:: found[1]]
+        frames_and_rate = self.find(key)
+        return None if frames_and_rate is None else frames_and_rate[0][:: frames_and_rate[1]]
 
 
 def _card(folder: Path, clip: PageClip, pictures: Pictures) -> str:
     """One clip's HTML; writes its files into `folder`."""
-    found = pictures.find(clip.key)
+    frames_and_rate = pictures.find(clip.key)
     sounds = {**clip.sounds, "real sound": clip.real}
     players, strips = [], []
     for number, (name, waveform) in enumerate(sounds.items()):
         stem = f"{clip.key}.{number}"
-        # Pictures go with the judged and the real sound; a third video of the same scene would only fill the page.
-        if found is not None and number in (0, len(sounds) - 1):
-            frames, fps = found
+        # The judged and the real sound get the pictures; a third video of the same scene would only fill the page.
+        if frames_and_rate is not None and number in (0, len(sounds) - 1):
+            frames, fps = frames_and_rate
             shown = outline_boxes(frames, clip.boxes, fps) if number == 0 else frames
             sound = fit_full_scale(waveform, lossy=True)
             write_video(folder / f"{stem}.mp4", shown, fps, sound.waveform)
@@ -150,8 +150,8 @@ def _card(folder: Path, clip: PageClip, pictures: Pictures) -> str:
             sound = fit_full_scale(waveform)
             media_files.write_audio(folder / f"{stem}.flac", sound.waveform)
             player = f'<audio controls preload="none" src="page/{stem}.flac"></audio>'
-        heard = f"{name} (limited by {sound.reduction_db:.1f} dB)" if sound.limited else name
-        players.append(f"<figure>{player}<figcaption>{html.escape(heard)}</figcaption></figure>")
+        label = f"{name} (limited by {sound.reduction_db:.1f} dB)" if sound.limited else name
+        players.append(f"<figure>{player}<figcaption>{html.escape(label)}</figcaption></figure>")
         mel_picture(waveform).save(folder / f"{stem}.png")
         strips.append(
             f'<figure><img src="page/{stem}.png" alt="log-mel"><figcaption>{html.escape(name)}</figcaption></figure>'

@@ -30,7 +30,7 @@ DEFAULT_FOLDER = WEIGHTS_FOLDER
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """What is compared."""
+    """A real and a generated sound, to be compared."""
 
     real: np.ndarray
     """(samples,) at 16 kHz."""
@@ -89,7 +89,7 @@ class Networks:
         return self._loaded[weights.name]
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """What `compute` gives, computed once."""
+        """The result of `compute`, computed once."""
         if name not in self._loaded:
             self._loaded[name] = compute()
         return self._loaded[name]
@@ -190,15 +190,15 @@ def _distance(statistic: Callable[[np.ndarray], float], count: int, seed: int) -
 
 
 def _cs_av(networks: Networks, clips: Sequence[Clip], seed: int) -> metrics.Interval:
-    ears = networks.network(wav2clip.WEIGHTS, wav2clip.Wav2Clip)
-    eyes = networks.processor(clip_image.WEIGHTS, clip_image.ClipImage)
+    embed_sound = networks.network(wav2clip.WEIGHTS, wav2clip.Wav2Clip)
+    embed_pictures = networks.processor(clip_image.WEIGHTS, clip_image.ClipImage)
     values = []
     for clip in clips:
         pictures = clip.pictures()
         if pictures is None:
             raise TooFewClips("a clip's pictures are not at hand; give the folder of clip_media")
-        heard = ears(networks.tensor(clip.generated)).cpu().numpy()
-        values.append(metrics.clip_score(heard[None], eyes(pictures)[None]))
+        sound = embed_sound(networks.tensor(clip.generated)).cpu().numpy()
+        values.append(metrics.clip_score(sound[None], embed_pictures(pictures)[None]))
     return metrics.bootstrap_interval(values, seed=seed)
 
 
@@ -215,9 +215,9 @@ def _panns(networks: Networks, clips: Sequence[Clip], side: str) -> tuple[np.nda
     network = networks.network(panns.WEIGHTS, panns.Cnn14)
 
     def compute() -> tuple[np.ndarray, np.ndarray]:
-        found = [network(networks.tensor(getattr(clip, side))[None]) for clip in clips]
-        first, second = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
-        return first, second
+        outputs = [network(networks.tensor(getattr(clip, side))[None]) for clip in clips]
+        features, logits = (torch.cat(part).cpu().numpy() for part in zip(*outputs, strict=True))
+        return features, logits
 
     return networks.once(f"panns {side}", compute)
 

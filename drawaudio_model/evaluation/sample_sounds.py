@@ -1,4 +1,4 @@
-"""Sounds of a split's samples: which samples, what is generated from them, and the bounds beside it.
+"""Sounds of a split's samples: the choice of samples, their generated sounds, and the bounds beside them.
 
 Legend: N clips, B batch, T mel frames, M mel bins, P loudness points.
 """
@@ -36,7 +36,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What decides the generated sounds."""
+    """All that determines the generated sounds."""
 
     model_sha256: str
     split: str
@@ -45,9 +45,9 @@ class Evaluation:
     guidance: Guidance
     """With every weight, over the whole noise schedule."""
     instructions: str
-    """Fingerprint of what the clips were generated from, and of how many were sampled together."""
+    """Fingerprint of the clips' conditions, and of how many clips were sampled together."""
     beyond_full_scale: str = f"limited to {CEILING_DB:g} dBTP"
-    """What became of a sound that no FLAC can hold."""
+    """Treatment of a sound that a FLAC cannot hold."""
 
     def record(self) -> dict[str, Any]:
         """As JSON has it, the weights one by one."""
@@ -126,7 +126,7 @@ def generate_clips(
     Args:
         pipe: the model.
         samples: clips, in an order that decides which are sampled together.
-        run: what decides the sounds.
+        run: all that determines the sounds.
         folder: receives `<key>.flac`, and `<key>.limited.json` where the sound was limited.
         batch: clips sampled together.
         report: counts the clips.
@@ -150,18 +150,19 @@ def generate_clips(
             if all((folder / f"{sample.key}.flac").is_file() for sample in together):
                 report.step(len(together))
                 continue
-            given = conditions(pipe, together)
+            clip_conditions = conditions(pipe, together)
             if choice is not None:
                 choice.begin()
             latents = pipe.sample_latents(
-                given,
+                clip_conditions,
                 run.guidance,
                 seeds=[clip_seed(run.seed, sample.key) for sample in together],
                 num_inference_steps=run.steps,
                 callback_on_step_end=None if choice is None else choice.after_sampling_step,
             )
             # Decoded together: Griffin-Lim takes a core for each clip.
-            for sample, waveform in zip(together, pipe.sounds(latents, given, matched=matched), strict=True):
+            waveforms = pipe.sounds(latents, clip_conditions, matched=matched)
+            for sample, waveform in zip(together, waveforms, strict=True):
                 path = folder / f"{sample.key}.flac"
                 if not path.is_file():
                     sound = fit_full_scale(waveform)
@@ -173,7 +174,7 @@ def generate_clips(
 
 
 def limited_clips(folders: Iterable[Path], report: Reporter) -> dict[str, Any]:
-    """How many generated sounds in `folders` had to be limited, and the largest true peak among them before; reported."""
+    """The number of limited sounds in `folders` and the largest true peak that one had before; also written to the report."""
     limited = count_limited(path for folder in folders for path in sorted(folder.glob("*.flac")))
     if limited["count"]:
         report.note(

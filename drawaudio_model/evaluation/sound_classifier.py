@@ -33,7 +33,7 @@ from drawaudio_model.shard import ShardReader, finished_shards, read_manifest
 
 STEPS, BATCH = 300, 16
 MEMBERS = 3
-"""Networks that vote: each tells held-out stems apart, but on sounds that lie between two kinds one alone is a coin."""
+"""Networks that vote: each classifies held-out stems right, but one alone guesses on sounds that lie between two kinds."""
 LEARNING_RATE = 3e-3
 _SILENT_SHARE = 0.02
 """Crops in which a smaller share of a stem's energy lies are not learnt from: nothing sounds in them."""
@@ -74,7 +74,7 @@ class SoundClassifier(nn.Module):
 
     @torch.no_grad()
     def hear(self, waveform: np.ndarray) -> "Verdict":
-        """What sounds in a (samples,) waveform at 16 kHz, normalised here."""
+        """The verdict on a (samples,) waveform at 16 kHz, which is normalised here."""
         self.eval()
         votes = self.votes(log_mel(normalize_waveform(waveform))[None])[:, 0]  # (members, K)
         return Verdict(self.kinds[int(votes.mean(dim=0).argmax())], len(set(votes.argmax(dim=1).tolist())) == 1)
@@ -85,11 +85,11 @@ class SoundClassifier(nn.Module):
 
 
 class Verdict(NamedTuple):
-    """What the networks say of one sound."""
+    """The networks' verdict on one sound."""
 
     kind: str
     unanimous: bool
-    """Whether all of them say so: how far the verdict can be trusted."""
+    """Whether all networks agree; a divided verdict is less reliable."""
 
 
 class KindNetwork(nn.Module):
@@ -159,7 +159,7 @@ def train_classifier(
 ) -> SoundClassifier:
     """A classifier of the stems' kinds; `steps` of each of its networks.
 
-    Each crop of 8 s is heard at another level, half of the continuous ones under a drawn curve, with other mel bins damped,
+    Each crop of 8 s is played at another level, half of the continuous ones under a drawn curve, with other mel bins damped,
     a little noise and blur: what a curve, an autoencoder or a vocoder does to a sound must not change its kind.
     """
     torch.manual_seed(seed)
@@ -181,9 +181,9 @@ def train_classifier(
 
 def accuracy(model: SoundClassifier, stems: Sequence[Stem]) -> float:
     """Share of stems whose first 8 s are classified as their kind; stems that are silent there are left out."""
-    heard = [stem for stem in stems if _is_heard(stem.waveform, 0)]
-    found = model.classify([stem.waveform[:CLIP_SAMPLES] for stem in heard])
-    return float(np.mean([kind == stem.kind for kind, stem in zip(found, heard, strict=True)]))
+    audible = [stem for stem in stems if _is_heard(stem.waveform, 0)]
+    kinds = model.classify([stem.waveform[:CLIP_SAMPLES] for stem in audible])
+    return float(np.mean([kind == stem.kind for kind, stem in zip(kinds, audible, strict=True)]))
 
 
 def trained_classifier(raw_clips: Path, folder: Path, *, steps: int = STEPS, seed: int = 0) -> SoundClassifier:
@@ -223,7 +223,7 @@ def _training_batches(
 
 
 def _crop(rng: np.random.Generator, stems: Sequence[Stem], mels: list[Tensor], group: list[int]) -> Tensor:
-    """(T, M) of 8 s somewhere in a stem of the group, with something to hear in it."""
+    """(T, M) of 8 s somewhere in a stem of the group that are not silent."""
     while True:
         place = int(rng.choice(group))
         start = int(rng.integers(0, len(mels[place]) - MEL_FRAMES + 1))
@@ -252,11 +252,11 @@ def _altered(rng: np.random.Generator, mels: Tensor) -> Tensor:
     balance = functional.interpolate(nodes, size=MEL_BINS, mode="linear", align_corners=True)  # (B, 1, M)
     floor = torch.from_numpy(rng.uniform(SILENCE, -5.0, (batch, 1, 1))).float()
     jitter = torch.from_numpy(rng.normal(0, 0.4, mels.shape).astype(np.float32))
-    heard = torch.logaddexp(mels + level + balance, floor + jitter)
+    noisy = torch.logaddexp(mels + level + balance, floor + jitter)
     kernel = BLURS[int(rng.integers(len(BLURS)))]
     margins = (kernel[0] // 2, kernel[1] // 2)
-    blurred = functional.avg_pool2d(heard[:, None], kernel, stride=1, padding=margins, count_include_pad=False)[:, 0]
-    return torch.where(torch.from_numpy(rng.random((batch, 1, 1)) < 0.6), blurred, heard).clamp_min(SILENCE)
+    blurred = functional.avg_pool2d(noisy[:, None], kernel, stride=1, padding=margins, count_include_pad=False)[:, 0]
+    return torch.where(torch.from_numpy(rng.random((batch, 1, 1)) < 0.6), blurred, noisy).clamp_min(SILENCE)
 
 
 BLURS = ((3, 3), (5, 3), (9, 5))

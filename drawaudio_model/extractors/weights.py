@@ -1,4 +1,4 @@
-"""Where an extractor's weights come from: a file or folder on this machine, put there by hand or fetched when asked."""
+"""The weights of an extractor: a file or folder on this machine, put there by hand or fetched on request."""
 
 import importlib
 import json
@@ -23,7 +23,7 @@ class Weights:
     name: str
     """File or folder name below the weights folder."""
     place: str
-    """Where it is published: the address of a file, or of a repository on the hub."""
+    """Address of the published file, or of a repository on the hub."""
     revision: str = ""
     """Commit of a repository, whose folder as transformers saves it is meant; "" for a file."""
 

@@ -1,1 +1,1 @@
-"""What the pipeline is made of: from instructions to ranked sounds."""
+"""Parts of the pipeline, from instructions to ranked sounds."""

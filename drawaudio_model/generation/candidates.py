@@ -1,4 +1,4 @@
-"""Which of several generated sounds obeys best: the curve by correlation, the text by CLAP.
+"""The ranking of generated sounds by how well they follow the curve (correlation) and the text (CLAP).
 
 Legend: N candidates, P loudness points, D width of CLAP.
 """
@@ -33,19 +33,19 @@ class Ranking(NamedTuple):
     order: np.ndarray
     """(N,) index of each candidate among those given."""
     scores: np.ndarray | None
-    """(N,) mean of the scores below, of those that are known; None where neither is."""
+    """(N,) mean of the scores below, of those that there are; None where there is neither."""
     curve: np.ndarray | None
-    """(N,) Pearson correlation of the asked and the measured curve, -1 to 1; NaN where one is constant."""
+    """(N,) Pearson correlation of the commanded and the measured curve, -1 to 1; NaN where one is constant."""
     clap: np.ndarray | None
     """(N,) cosine of CLAP's embeddings of the sound and of the text, -1 to 1."""
 
 
 def rank(curve_scores: np.ndarray | None, clap_scores: np.ndarray | None, count: int) -> Ranking:
-    """Ranks `count` candidates by the mean of what is known of each; ties keep their order."""
-    known = [scores for scores in (curve_scores, clap_scores) if scores is not None]
-    if not known:
+    """Ranks `count` candidates by the mean of the scores that there are; ties keep their order."""
+    measured = [scores for scores in (curve_scores, clap_scores) if scores is not None]
+    if not measured:
         return Ranking(np.arange(count), None, None, None)
-    stacked = np.stack(known)  # (1 or 2, N)
+    stacked = np.stack(measured)  # (1 or 2, N)
     defined = np.isfinite(stacked)
     total = np.where(defined, stacked, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
     total[~defined.any(axis=0)] = np.nan

@@ -1,8 +1,8 @@
-"""How far a clip lies from the clips that a model learnt from: whether the model can know what it shows.
+"""The distance of a clip from the training clips, which tells whether a model can know what the clip shows.
 
 A clip is one vector, the mean of its features. The training clips are a normal distribution of such vectors, and a clip's
-distance is Mahalanobis' from its mean. Directions in which the training clips hardly differ would rule the distance, so
-the covariance is mixed with a multiple of the unit matrix. A clip looks nearer to a distribution that was fitted to it
+distance is Mahalanobis' from its mean. Directions in which the training clips hardly differ would dominate the distance,
+so the covariance is mixed with a multiple of the unit matrix. A clip looks nearer to a distribution that was fitted to it
 than a new one does: the threshold comes from distances of clips that the fit left out.
 
 CAVP's features alone do not tell: a CAVP of one small world sorts whatever it sees into the few kinds that it knows. On the
@@ -83,7 +83,7 @@ def fit_distance(features: np.ndarray | Tensor) -> FeatureDistance:
 
 
 def picture_statistics(frames: np.ndarray) -> np.ndarray:
-    """(K,) float64 of a clip's frames (V, H, W, 3) uint8 RGB, V at least 2: what tells drawings from camera pictures.
+    """(K,) float64 statistics of a clip's frames (V, H, W, 3) uint8 RGB, V at least 2, which separate drawings from photographs.
 
     Mean and deviation of the brightness, mean difference of neighbouring pixels and of successive frames, share of pixels
     that stand still from frame to frame, and mean saturation; of frames squeezed to `STATISTICS_SIDE`, in [0, 1].

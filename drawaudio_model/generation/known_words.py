@@ -1,6 +1,6 @@
-"""Which words of a prompt a trained model cannot know, and what it knows that is nearest to them.
+"""The words of a prompt that no training text had, and the nearest training text, for a notice.
 
-A model that learnt its words from a few captions has no idea of the others. It makes a sound all the same; whoever asked
+A model that learnt from a few captions does not know other words, and generates a sound for them all the same; the user
 should be told. Words are compared by their stems, so that another form of a known word is known.
 """
 
@@ -41,7 +41,7 @@ _ENDINGS = ("ings", "ing", "iest", "ies", "ied", "ily", "ers", "est", "ed", "es"
 
 
 def stem(word: str) -> str:
-    """What the forms of an English word share, roughly: "chim" of chime, chimes, chiming; "drip" of dripped.
+    """The part that the forms of an English word share, roughly: "chim" of chime, chimes, chiming; "drip" of dripped.
 
     At least three letters stay.
     """

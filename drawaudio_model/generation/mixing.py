@@ -57,8 +57,8 @@ class Track:
         return "-".join(words.lower().split())[:40] or "track"
 
     def instructions(self) -> dict[str, Any]:
-        """What decides its stem: everything but gain and mute."""
-        # What is as it always was is left out, so that stems made before are found again.
+        """The fields that determine its stem: all but gain and mute."""
+        # A field that was added later is left out at its default, so that stems made before are found again.
         return {
             name: value
             for name, value in asdict(self).items()
@@ -77,12 +77,12 @@ def read_tracks(path: Path) -> list[Track]:
     rows = read_json(path, f"tracks {path}")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"tracks {path} holds no list of tracks, expected [{{'text': ...}}, ...]")
-    known = [field.name for field in fields(Track)]
+    names = [field.name for field in fields(Track)]
     tracks = []
     for number, row in enumerate(rows, start=1):
-        unknown = sorted(set(row) - set(known))
+        unknown = sorted(set(row) - set(names))
         if unknown:
-            raise ValueError(f"track {number} of {path} has {unknown[0]!r}, expected only {', '.join(known)}")
+            raise ValueError(f"track {number} of {path} has {unknown[0]!r}, expected only {', '.join(names)}")
         placed = {name: _from_json(row.get(name), path.parent) for name in ("mask", "loudness")}
         try:
             # Texts that can be nothing are refused here, before a model is loaded.

@@ -1,4 +1,4 @@
-"""What one call of the pipeline gives back."""
+"""The result of a call of the pipeline."""
 
 from dataclasses import dataclass, field
 
@@ -13,8 +13,8 @@ class DrawAudioOutput(BaseOutput):
     Attributes:
         audios: (B, samples) float32 at 16 kHz, one row per candidate, the best first.
         seeds: the seed that gives each row.
-        curve: (P,) the loudness signal that was asked for, as far as the model can follow it, or None.
-        notices: sentences about what was asked beyond what the model knows; empty where there is nothing to say.
+        curve: (P,) the loudness signal of the instructions, as far as the model can follow it, or None.
+        notices: sentences about instructions that go beyond the model's training; empty without any.
         scores: (B,) what the rows are ranked by: the mean of the two below, of those that are known; None without.
         curve_scores: (B,) how well each row follows the curve (Pearson correlation), or None without a curve.
         clap_scores: (B,) how well each row fits the text (cosine of CLAP's embeddings), or None without a text or for a

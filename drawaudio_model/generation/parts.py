@@ -1,4 +1,4 @@
-"""Whether the parts of a pipeline belong together: sizes that two of them share."""
+"""The check that the parts of a pipeline belong together, by the sizes that two of them share."""
 
 from diffusers import DiffusionPipeline
 

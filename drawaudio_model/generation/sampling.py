@@ -1,8 +1,8 @@
-"""The guided noise of a sampling: which branches are evaluated together, in which windows, and what is done once for all steps.
+"""The guided noise of a sampling: the work that is done once for all steps, and the work of one step.
 
-While sampling, text, video and curve stay the same. `prepare_windows` makes once what depends on them alone: video tokens,
-the attention's keys and values, the curve's share of the latent. `guided_step` is what is left for each step: the UNet on
-each branch, and Eq. (12) of what it predicts.
+While sampling, text, video and curve stay the same. `prepare_windows` computes everything that depends on them alone: video
+tokens, the attention's keys and values, the curve's share of the latent. `guided_step` does the rest in each step: it
+evaluates the UNet on each branch and combines the predictions by Eq. (12).
 
 Legend: B sets of conditions, C latent channels, F latent frames of a window, N of the whole sound, K latent mel bins.
 
@@ -21,14 +21,14 @@ from drawaudio_model.guidance import BRANCHES, Guidance, guided_noise
 from drawaudio_model.layers.cross_attention import FoldedSets
 
 FOLDED_WINDOWS = 8
-"""The video's tokens of more windows are not folded: what it saves of time would cost more memory than their frames."""
+"""With more windows the video's tokens are not folded, for they would take more memory than the frames."""
 MEMORY_OF_A_ROW = 2**29
-"""Bytes that one row of the published UNet needs in a forward pass of 8 s, generously: decides "by memory"."""
+"""Bytes, rounded up, that one row of the published UNet takes in a forward pass of 8 s; see `room_for_all_branches`."""
 
 
 @dataclass(frozen=True, eq=False)
 class BranchGroup:
-    """Branches that one forward pass evaluates, and what the UNet is given on them."""
+    """Branches that one forward pass evaluates, and the UNet's inputs on them."""
 
     names: tuple[str, ...]
     inputs: PreparedInputs
@@ -36,12 +36,12 @@ class BranchGroup:
 
 @dataclass(frozen=True, eq=False)
 class PreparedWindow:
-    """All that the steps of one window of B sets of conditions have in common."""
+    """The inputs that all steps of one window of B sets of conditions share."""
 
     groups: tuple[BranchGroup, ...]
-    """Of all branches with a weight."""
+    """All branches with a weight."""
     fullest: BranchGroup
-    """The one branch with the most instructions, which is taken alone outside the interval."""
+    """The branch with the most conditions, which is evaluated alone outside the guidance interval."""
     guidance: Guidance
 
 
@@ -53,7 +53,7 @@ def prepare_windows(
     guidance: Guidance,
     branches_together: bool | None = None,
 ) -> list[PreparedWindow]:
-    """The work that is done once for all steps, of each 8 s window of a sound.
+    """Do the work that all steps share, for each 8 s window of a sound.
 
     Args:
         denoiser: reads the conditions.
@@ -64,10 +64,10 @@ def prepare_windows(
             memory); None: by what memory is free.
     """
     if not _any(denoiser.visible(conditions).loudness):
-        # The branch without the signal is then the one with it.
+        # Without a signal the branches with and without it are the same.
         guidance = replace(guidance, loudness=0.0)
     if branches_together is None:
-        # Those without the signal go alone.
+        # Branches without the signal are evaluated apart.
         rows = len(conditions.loudness) * sum(bool(BRANCHES[name].loudness) for name in guidance.branches)
         branches_together = room_for_all_branches(conditions.loudness.device, rows)
     groups = _groups(guidance.branches, denoiser.loudness_branches, branches_together)
@@ -75,8 +75,8 @@ def prepare_windows(
     folded: FoldedSets = {}
     windows = []
     for start in starts:
-        read = denoiser.inputs(conditions.window(start), [BRANCHES[name] for name in guidance.branches])
-        inputs = dict(zip(guidance.branches, read, strict=True))
+        branch_inputs = denoiser.inputs(conditions.window(start), [BRANCHES[name] for name in guidance.branches])
+        inputs = dict(zip(guidance.branches, branch_inputs, strict=True))
         prepared = [
             BranchGroup(
                 names,
@@ -94,11 +94,11 @@ def prepare_windows(
 
 
 def guided_step(denoiser: Denoiser, window: PreparedWindow, latents: Tensor, timestep: Tensor, level: float) -> Tensor:
-    """(B, C, F, K) noise of Eq. (12) in a window's latents (B, C, F, K), in the latents' type: the work of one step.
+    """(B, C, F, K) guided noise, Eq. (12), in a window's latents (B, C, F, K), in the latents' type: the work of one step.
 
     Args:
         denoiser: as in `prepare_windows`.
-        window: what it prepared.
+        window: prepared by `prepare_windows`.
         latents: noisy latents.
         timestep: diffusion step of training.
         level: the step's place in the noise schedule, 0 to 1.
@@ -106,10 +106,10 @@ def guided_step(denoiser: Denoiser, window: PreparedWindow, latents: Tensor, tim
     low, high = window.guidance.interval
     if not low <= level <= high:
         return denoiser.predict(latents, timestep, window.fullest.inputs)[0]
-    found: dict[str, Tensor] = {}
+    predictions: dict[str, Tensor] = {}
     for group in window.groups:
-        found |= zip(group.names, denoiser.predict(latents, timestep, group.inputs), strict=True)
-    return guided_noise(found, window.guidance)
+        predictions |= zip(group.names, denoiser.predict(latents, timestep, group.inputs), strict=True)
+    return guided_noise(predictions, window.guidance)
 
 
 def _groups(branches: tuple[str, ...], loudness_branches: str, together: bool) -> list[tuple[str, ...]]:
@@ -118,7 +118,8 @@ def _groups(branches: tuple[str, ...], loudness_branches: str, together: bool) -
         return [(name,) for name in branches]
     if loudness_branches != "all":
         return [branches]
-    # What has another signal starts from another latent, and would cost the others what they share.
+    # Branches with the signal share one latent, which the UNet reads once. Those without it have another latent, and in the
+    # same pass they would undo that.
     alike = [tuple(name for name in branches if BRANCHES[name].loudness == signal) for signal in (True, False)]
     return [names for names in alike if names]
 
@@ -128,7 +129,7 @@ def _any(visible: bool | Tensor) -> bool:
 
 
 def room_for_all_branches(device: torch.device, rows: int) -> bool:
-    """Whether `rows` rows of the UNet fit a GPU's free memory together; on a CPU always."""
+    """Whether `rows` rows of the UNet fit into a GPU's free memory together; True on a CPU."""
     if device.type != "cuda":
         return True
     return torch.cuda.mem_get_info(device)[0] > rows * MEMORY_OF_A_ROW
@@ -137,8 +138,8 @@ def room_for_all_branches(device: torch.device, rows: int) -> bool:
 def sampling_solver(trained: SchedulerMixin, steps: int, device: torch.device) -> DPMSolverMultistepScheduler:
     """DPM-Solver++ on the schedule of training.
 
-    Every setting is handed over: diffusers would leave out those that the DDIM scheduler took by default, and so sample
-    otherwise before a pipeline was saved than after.
+    Every setting is passed on explicitly. diffusers leaves out those that the DDIM scheduler has by default, so a pipeline
+    would sample differently before and after it is saved.
     """
     settings = {name: value for name, value in trained.config.items() if not name.startswith("_")}
     solver = DPMSolverMultistepScheduler.from_config(settings)

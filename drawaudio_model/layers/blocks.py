@@ -1,9 +1,9 @@
 """The blocks of the denoiser: residual layers, each followed by the four attention stacks of one position.
 
 Legend: B batch, C channels, F latent frames, K latent mel bins, H attention heads, N tokens, D feature width; G rows of
-instructions, B times a whole number (the branches of guidance).
+conditions, B times a whole number (the branches of guidance).
 
-What the cross attention reads is either tokens or what was prepared of them (cross_attention.py).
+The cross attention reads either tokens or prepared tokens (cross_attention.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ STACKS = 3
 
 @dataclass(frozen=True, eq=False)
 class Instructions:
-    """The instructions of one forward pass, as the attention stacks read them; each in G rows."""
+    """The conditions of one forward pass, as the attention stacks read them; each in G rows."""
 
     gpt: Tensor | PreparedTokens  # (G, 8, D_gpt)
     t5: Tensor | PreparedTokens  # (G, L, D_t5)

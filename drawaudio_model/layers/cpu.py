@@ -1,7 +1,7 @@
 """Layers of the denoiser that are faster on a CPU; weights, keys and results are those of torch's and diffusers' layers.
 
-On another device, and where something stands in for a layer or hooks into its call, they do as the original; with gradients,
-all but the feed-forward layer.
+The faster computations are used on a CPU, for layers that nothing replaces or hooks into, and, but for the feed-forward
+layer, without gradients. Otherwise each layer computes as the original does.
 
 Legend: G rows, C channels, F latent frames, K latent mel bins.
 """
@@ -14,19 +14,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PRODUCT_POSITIONS = 400
-"""With fewer positions BLAS is as fast as oneDNN."""
+"""Below this number of positions BLAS is as fast as oneDNN."""
 
 
 def may_skip_calls(layers: Sequence[nn.Module], states: Tensor) -> bool:
-    """Whether the layers' weights say all, and a CPU's faster ways to their results may be taken."""
+    """Whether the results may be computed from the layers' weights directly, without calling the layers: see `_are_plain`."""
     return not torch.is_grad_enabled() and _are_plain(layers, states)
 
 
 def _are_plain(layers: Sequence[nn.Module], states: Tensor) -> bool:
-    """Whether the layers are torch's own and compute on a CPU.
+    """Whether the layers are torch's own classes, with plain weights and without hooks, and the states lie on a CPU.
 
-    What stands in for a layer or its weight (LoRA's, quantised ones), and what hooks into its call (offloading), must be
-    called.
+    A replaced layer or weight (LoRA, quantisation) and a hook (offloading) take effect only when the layer is called.
     """
     return states.device.type == "cpu" and all(
         type(layer) in (nn.Linear, NarrowConvolution)
@@ -37,7 +36,7 @@ def _are_plain(layers: Sequence[nn.Module], states: Tensor) -> bool:
 
 
 def product(layer: nn.Linear, states: Tensor) -> Tensor:
-    """The layer's output (..., C') of states (..., C); of many by oneDNN, which is a tenth faster than BLAS."""
+    """The layer's output (..., C') of states (..., C); for many positions by oneDNN, a tenth faster than BLAS."""
     if not may_skip_calls((layer,), states):
         return layer(states)
     return _linear(states, layer.weight, layer.bias)
@@ -46,13 +45,13 @@ def product(layer: nn.Linear, states: Tensor) -> Tensor:
 class GatedFeedForward(FeedForward):
     """A stack's feed-forward layer.
 
-    Values and gates come from two products with the halves of the first weight, so that the activation acts on memory
-    without gaps. Without gradients it acts in place, and as many positions go at a time as their inner states stay in the
-    processor's cache.
+    Values and gates come from two products with the halves of the first weight, so that the activation works on contiguous
+    memory. Without gradients it works in place, on as many positions at a time as the processor's cache holds inner states
+    of.
     """
 
     CACHED = 2**21
-    """Values and gates at a time: 8 MiB."""
+    """Values and gates that are computed at a time: 8 MiB."""
 
     def __init__(self, layer: FeedForward) -> None:
         """The layer's weights in this class."""
@@ -77,7 +76,7 @@ class GatedFeedForward(FeedForward):
 
 
 class NarrowConvolution(nn.Conv2d):
-    """A 3 x 3 convolution; of at most two columns as one product with all neighbours.
+    """A 3 x 3 convolution, computed as one matrix product with all neighbours where there are at most two columns.
 
     oneDNN's convolution reaches half of its speed on the coarsest level, which is 2 mel bins wide.
     """
@@ -96,7 +95,7 @@ class NarrowConvolution(nn.Conv2d):
             return super().forward(hidden)
         padded = functional.pad(hidden.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()  # (G, F + 2, K + 2, C)
         row, frame = padded.stride()[:2]
-        # Windows of 3 x 3 over it, each of whose rows is whole in memory.
+        # 3 x 3 windows over it, each row of which is contiguous in memory.
         windows = padded.as_strided((rows, frames, bins, 3, 3 * channels), (row, frame, channels, frame, 1))
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # (C', 9 C): no copy where channels are last
         return functional.linear(windows.flatten(3), weight, self.bias).permute(0, 3, 1, 2)

@@ -1,9 +1,9 @@
-"""Attention of the stacks: to themselves, to the instructions' tokens, or to what was prepared of these.
+"""Attention of the stacks: to themselves, to the tokens of text and video, or to prepared tokens.
 
-While sampling, text and video stay the same, so that a layer's keys and values are made once. On a CPU they are folded
-into the layer's own projections where that is cheaper: the scores of a head are (x Wq) K^T = x (Wq K^T), and what the
-layer gives is sum_h softmax_h V_h Wo_h; both products in brackets depend on the instructions only. A text of 20 tokens
-with 8 heads then costs C x 160 products twice instead of C x C twice. Nothing is approximated.
+While sampling, text and video stay the same, so each layer's keys and values are computed once. On a CPU they are folded
+into the layer's own projections where that is cheaper: the scores of a head are (x Wq) K^T = x (Wq K^T), and the layer's
+output is sum_h softmax_h (V_h Wo_h); both products in brackets depend on the tokens only. A text of 20 tokens with 8 heads
+then costs C x 160 products twice instead of C x C twice. Nothing is approximated.
 
 Legend: G rows, S distinct sets of tokens among them, N tokens of a set, H heads, C channels, D width of the tokens.
 """
@@ -22,19 +22,19 @@ from drawaudio_model.layers.cpu import may_skip_calls, product
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """A layer's projections with the keys and values of one set of tokens in them."""
+    """A layer's projections, multiplied by the keys and values of one set of tokens."""
 
     to_scores: Tensor  # (C, H * N)
     to_output: Tensor  # (H * N, C)
 
 
 FoldedSets = dict[bytes, dict[nn.Module, Folded]]
-"""What was folded so far, by the set of tokens: windows and branches that read the same share it."""
+"""Cache of folded layers by the hash of their tokens: windows and branches with the same tokens share an entry."""
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedTokens:
-    """What every layer that attends to one kind of token makes of these tokens, once for rows that have the same."""
+    """Keys and values, or folded projections, of every layer that attends to one kind of token; equal rows share theirs."""
 
     of_layer: dict[nn.Module, list[Folded] | tuple[Tensor, Tensor]]
     """Attention -> one Folded per set, or keys and values of all, (S, H, N, C / H) each."""
@@ -42,12 +42,12 @@ class PreparedTokens:
     sets: tuple[int, ...]  # (G,) number of each row's set
 
     def of_rows(self, rows: Sequence[int]) -> "PreparedTokens":
-        """Those of some rows."""
+        """The same for some of the rows."""
         return replace(self, sets=tuple(self.sets[row] for row in rows))
 
 
 class StackAttention:
-    """Attention of a stack's layers: to themselves, to tokens or to what was prepared of them; as AttnProcessor2_0."""
+    """Attention of a stack's layers to themselves, to tokens or to prepared tokens; a processor like AttnProcessor2_0."""
 
     def __call__(
         self,
@@ -75,14 +75,18 @@ def prepare(
     bias: Tensor | None = None,
     *,
     folds: bool = True,
-    known: FoldedSets | None = None,
+    cache: FoldedSets | None = None,
 ) -> PreparedTokens:
-    """What the layers make of tokens (G, N, D), whose bias is (G, 1, N): 0 keeps, a large negative number masks.
+    """Prepare tokens (G, N, D) for the layers that attend to them.
 
-    Folded, a set takes H times the memory of its keys and values, so that `folds` may be False; `known` has those that were
-    folded before, and gets those that are.
+    Args:
+        layers: that attend to the tokens.
+        tokens: one set a row; equal rows are prepared once.
+        bias: (G, 1, N) on the scores: 0 keeps a token, a large negative number masks it.
+        folds: False keeps keys and values instead: a folded set takes H times their memory.
+        cache: sets that were folded before; those that are folded now are added.
     """
-    known = {} if known is None else known
+    cache = {} if cache is None else cache
     masks = torch.zeros(tokens.shape[:2], dtype=tokens.dtype, device=tokens.device) if bias is None else bias[:, 0]
     first: list[int] = []  # of each set, the first row that has it
     sets: list[int] = []
@@ -107,7 +111,7 @@ def prepare(
             continue
         sets_of_layer: list[Folded] = []
         for states in kept:
-            folded = known.setdefault(_name(states), {})
+            folded = cache.setdefault(_name(states), {})
             if layer not in folded:
                 folded[layer] = _fold(layer, states)
             sets_of_layer.append(folded[layer])
@@ -144,7 +148,7 @@ def _name(states: Tensor) -> bytes:
 
 
 def _fold(attn: Attention, tokens: Tensor) -> Folded:
-    """Of one set of tokens (N, D)."""
+    """The layer with one set of tokens (N, D) folded in."""
     key, value = (states[0] for states in keys_and_values(attn, tokens[None]))  # (H, N, C / H)
     to_query = attn.to_q.weight.unflatten(0, (attn.heads, -1))  # (H, C / H, C)
     to_output = attn.to_out[0].weight.T.unflatten(0, (attn.heads, -1))  # (H, C / H, C)

@@ -32,16 +32,16 @@ class FittedSound(NamedTuple):
     peak_db: float
     """True peak before, in dB of full scale."""
     reduction_db: float
-    """How far the limiter turned it down where it was loudest; 0 where it fitted."""
+    """Decibels by which the limiter turned down the loudest part; 0 where the sound fitted."""
 
     @property
     def limited(self) -> bool:
-        """Whether the limiter had anything to do."""
+        """Whether the sound was limited."""
         return self.reduction_db > 0
 
     @property
     def words(self) -> str:
-        """What was done to a limited sound, for people."""
+        """A sentence for people about a limited sound."""
         return (
             f"the sound peaks at {self.peak_db:+.1f} dB; limited by {self.reduction_db:.1f} dB to {CEILING_DB:g} dBTP"
         )
@@ -67,7 +67,7 @@ def fit_full_scale(waveform: np.ndarray, *, lossy: bool = False) -> FittedSound:
 
 
 def fit_sounds(sounds: Mapping[str, np.ndarray], tell: Callable[[str], None]) -> dict[str, np.ndarray]:
-    """Key -> the sound as a fixed-point file can hold it; each that had to be limited is told of."""
+    """Key -> the sound as a fixed-point file can hold it; each that had to be limited is reported."""
     fitted = {key: fit_full_scale(waveform) for key, waveform in sounds.items()}
     for key, sound in fitted.items():
         if sound.limited:
@@ -86,7 +86,7 @@ def note_limited(path: Path, sound: FittedSound) -> None:
 
 
 def count_limited(paths: Iterable[Path]) -> dict[str, Any]:
-    """How many of how many sounds at `paths` were limited, and the largest of their true peaks before; null where none was."""
+    """The numbers of limited and of all sounds at `paths`, and the largest true peak before limiting; null where none was."""
     notes = [path.with_suffix(LIMITED_SUFFIX) for path in paths]
     peaks = [json.loads(note.read_text())["peak_db"] for note in notes if note.is_file()]
     return {"count": len(peaks), "of": len(notes), "largest_peak_db": max(peaks, default=None)}

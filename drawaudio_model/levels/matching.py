@@ -26,10 +26,11 @@ ROUNDS = 4
 CEILING = 0.97
 """Largest magnitude up to which a sound is turned up."""
 DRIVE_DB = 12.0
-"""How far beyond the ceiling a sound may be driven into the limiter, for the loudness that its curve asks for: with lower peaks
-it can be louder. Our choice: 1.9 dB of level error under drawn curves on the demo's val clips, 3.8 without a limiter."""
+"""Decibels beyond the ceiling up to which a sound may be driven into the limiter, for the loudness that its curve asks for:
+with lower peaks it can be louder. Our choice: 1.9 dB of level error under drawn curves on the demo's val clips, 3.8 without
+a limiter."""
 SHORTFALL_DB = 4.0
-"""How far a sound may stay below the loudest part of its curve before that is said."""
+"""Decibels below the loudest part of its curve from which on a sound gets a notice."""
 _AUDIBLE = 1e-5
 """A level below is silence, for the ratio of two levels."""
 _MEASURING_LAG_SECONDS = (WINDOW_LENGTH - SAMPLE_RATE // 100) / 2 / SAMPLE_RATE

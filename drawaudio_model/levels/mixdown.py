@@ -19,7 +19,7 @@ class Mix(NamedTuple):
     peak_db: float
     """True peak of the plain sum, in dB of full scale."""
     reduction_db: float
-    """How far the limiter turned it down where it was loudest; 0 where it had nothing to do."""
+    """Decibels by which the limiter turned down the loudest part; 0 where nothing was limited."""
 
 
 def mix(stems: Sequence[np.ndarray], gains_db: Sequence[float], *, ceiling_db: float = CEILING_DB) -> Mix:

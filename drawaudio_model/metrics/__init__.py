@@ -1,4 +1,4 @@
-"""How well a sound obeys and how real it is: one metric a file.
+"""Metrics of how well a sound follows its instructions and how real it is; one metric a file.
 
 The Frechet distance, the inception score, the KL divergence and the CLIP score take what an extractor gave (features or
 class posteriors), so their value means something only together with the extractor's name. The control metrics take

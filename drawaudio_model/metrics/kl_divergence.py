@@ -1,4 +1,4 @@
-"""KL divergence between what a classifier hears in the real and in the generated sound of the same clip."""
+"""KL divergence between a classifier's probabilities for the real and for the generated sound of the same clip."""
 
 import numpy as np
 

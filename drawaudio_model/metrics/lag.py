@@ -14,7 +14,7 @@ def lag_seconds(
     At each shift the Pearson correlation of the overlapping parts is taken; of equal ones the smallest shift wins.
 
     Args:
-        commanded: (P,) curve that was asked for.
+        commanded: (P,) curve of the instructions.
         measured: (P,) curve of the sound.
         rate_hz: points a second; the lag's resolution is one point.
         max_lag_seconds: the largest shift tried, either way.

@@ -1,11 +1,11 @@
-"""How many decibels the sound is too loud or too soft where the curve asks for sound."""
+"""Decibels by which a sound is too loud or too soft where the curve is not silent."""
 
 import numpy as np
 
 from drawaudio_model.metrics.loudness_correlation import check_levels
 
 ASKED_DB = -30.0
-"""Where the curve lies at least this near to its peak it asks for sound; below, `silence_db` judges. Our choice."""
+"""Level relative to the curve's peak from which a point counts; below, `silence_db` judges. Our choice."""
 
 
 def level_error_db(commanded: np.ndarray, measured: np.ndarray, *, asked_db: float = ASKED_DB) -> float:
@@ -29,6 +29,6 @@ def level_error_db(commanded: np.ndarray, measured: np.ndarray, *, asked_db: flo
     if not commanded.max() > 0:
         return float("nan")
     limit = commanded.max() * 10 ** (asked_db / 20)
-    asked = commanded >= limit
-    heard = np.maximum(measured[asked], limit)
-    return float(np.abs(20 * np.log10(heard / commanded[asked])).mean())
+    sounding = commanded >= limit
+    levels = np.maximum(measured[sounding], limit)
+    return float(np.abs(20 * np.log10(levels / commanded[sounding])).mean())

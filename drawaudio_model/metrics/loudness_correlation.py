@@ -1,4 +1,4 @@
-"""Does the loudness go up and down when the curve says so?"""
+"""Correlation of the measured and the commanded loudness over time."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""How many decibels the loudness is off, whatever the overall level."""
+"""Error of the loudness in decibels, apart from the overall level."""
 
 import numpy as np
 

@@ -11,7 +11,7 @@ from drawaudio_model.clip_format import HOP_LENGTH, SAMPLE_RATE
 WINDOW_SECONDS = 0.1
 """A generated onset hits a real one within this time (CondFoleyGen; MMAudio's script uses 0.3 s, so its numbers differ)."""
 PEAK_DELTA = 0.3
-"""How far a peak of the normalised onset strength must stand out (CondFoleyGen, SyncFusion)."""
+"""Least prominence of a peak of the normalised onset strength (CondFoleyGen, SyncFusion)."""
 _APART_SECONDS = 0.05
 """Onsets nearer than this are one (CondFoleyGen's suppression window)."""
 
@@ -30,7 +30,7 @@ class OnsetScore(NamedTuple):
 def onset_f1(
     reference: np.ndarray, generated: np.ndarray, *, window_seconds: float = WINDOW_SECONDS, delta: float = PEAK_DELTA
 ) -> OnsetScore:
-    """How well the onsets of a generated waveform hit those of the real one, each matched to at most one other.
+    """Agreement of a generated waveform's onsets with the real one's, each matched to at most one other.
 
     All onsets of both count, unlike CondFoleyGen's script, which stops when the predictions run out.
 

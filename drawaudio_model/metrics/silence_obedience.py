@@ -1,4 +1,4 @@
-"""Is it quiet where the curve says silence?"""
+"""Level of a sound where its curve is silent."""
 
 import numpy as np
 from scipy.ndimage import binary_erosion
@@ -9,8 +9,8 @@ from drawaudio_model.metrics.loudness_error_db import FLOOR_DB
 FEWEST_POINTS = 3
 """Silent points a curve needs, and loud ones: fewer say nothing about silence."""
 REACH_POINTS = 2
-"""Points beside a loud one that are not asked: the loudness signal itself reaches over them (windows of 64 ms, three taps),
-so that the most sudden of silences is heard there."""
+"""Points beside a loud one that are left out: the loudness signal itself reaches over them (windows of 64 ms, three taps),
+so that even a sudden silence has a level there."""
 _FARTHEST_DB = 80.0
 """Levels that lie farther apart count as this far."""
 

@@ -15,7 +15,7 @@ EXAMPLE = """example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What a training of a backbone is asked for."""
+    """The options of `drawaudio pretrain`."""
     add = parser.add_argument
     add("backbone", choices=(*BACKBONES, *ALIASES))
     add("--data", type=Path, required=True, help="data root with the shards of the train partitions")

@@ -101,11 +101,11 @@ def reconstruct(model: PatchAutoencoder | AutoencoderKL, mels: torch.Tensor) -> 
 
 
 def level_error_db(rebuilt: torch.Tensor, mels: torch.Tensor) -> float:
-    """By how many decibels the rebuilt log-mels (N, T, M) are too loud in the mean, over the frames within 30 dB of each
-    clip's loudest."""
-    wanted, found = frame_levels(mels), frame_levels(rebuilt)  # (N, T)
-    heard = wanted > wanted.amax(dim=1, keepdim=True) - 30 / NATS_DB
-    return float((found - wanted)[heard].mean() * NATS_DB)
+    """Decibels by which the rebuilt log-mels (N, T, M) are too loud in the mean, over the frames within 30 dB of each clip's
+    loudest."""
+    wanted, measured = frame_levels(mels), frame_levels(rebuilt)  # (N, T)
+    audible = wanted > wanted.amax(dim=1, keepdim=True) - 30 / NATS_DB
+    return float((measured - wanted)[audible].mean() * NATS_DB)
 
 
 NATS_DB = 20 / np.log(10)
@@ -133,7 +133,7 @@ def draw_reconstructions(mels: torch.Tensor, rebuilt: torch.Tensor, path: Path, 
 
 
 def draw_patterns(model: PatchAutoencoder, path: Path) -> None:
-    """What each latent channel adds to a patch, time to the right, the most important first, as PNG."""
+    """The patch that each latent channel adds, time to the right, the most important first, as PNG."""
     from matplotlib.figure import Figure
 
     basis = model.basis.detach().reshape(-1, model.config.patch, model.config.patch)

@@ -1,14 +1,14 @@
 """Trains the small CAVP: frames and sound of the same moments get similar vectors.
 
 Two stages, as Diff-Foley's. Its encoders first learnt from labels (Kinetics, AudioSet); from nothing the contrast first
-makes all vectors equal and stays there for hundreds of steps. Here both encoders first say, for many short stretches,
+makes all vectors equal and stays there for hundreds of steps. Here both encoders first predict, for many short stretches,
 what kinds of things are in sight or sound (where the truth names them) and how loud each of a few bands is, through heads
-that they share. Then comes the contrast, Diff-Foley's semantic and temporal terms (`drawaudio_model.cavp`), with the first
-questions still asked. Measured here: without them, or with the temporal term at full weight, a few dozen steps of contrast make
+that they share. Then the contrast is added, Diff-Foley's semantic and temporal terms (`drawaudio_model.cavp`); the first
+losses stay. Measured here: without them, or with the temporal term at full weight, a few dozen steps of contrast make
 the vectors of all clips nearly equal (cosine 0.86 to 0.97 between clips, 0.2 to 0.45 with both).
 
 Features are also computed of masked frames, so most views show only one thing, under a mask as someone may draw it, with
-its own sound. A thing that makes none still teaches sight its kind.
+its own sound. A silent thing still teaches the picture encoder its kind.
 
 A thing under a mask fills a twentieth of an otherwise black picture, and SlowOnly averages over the picture: what it says
 of the thing is a small part of features that all pictures share. So the first stage asks of features standardised over
@@ -49,7 +49,7 @@ COARSE_BANDS = 16
 SOUND_EVERY = 6
 """The sound encoder takes every sixth step of the first stage: it learns its part in a fraction of the steps."""
 STANDARD_VIEWS = 128
-"""Views whose features tell the mean and the deviation between the stages."""
+"""Views from which the features' mean and deviation are measured between the stages."""
 RECALL_WINDOWS = 3
 """Windows of TRAINING_FRAMES frames of each view among which the right one is looked for."""
 
@@ -117,7 +117,7 @@ class CavpConfig:
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a clip, and what is heard then."""
+    """One way to look at a clip, with the sound that belongs to it."""
 
     clip: int
     boxes: np.ndarray | None
@@ -164,8 +164,8 @@ class Corpus:
             sound = self.views[number].sound
             for start in own:
                 first, last = (edge * SPECTROGRAM_FRAMES_PER_STEP for edge in (start, start + length))
-                heard = self.spectrograms[sound or 0, :, first:last]
-                sounds.append(torch.zeros_like(heard) if sound is None else heard)
+                stretch = self.spectrograms[sound or 0, :, first:last]
+                sounds.append(torch.zeros_like(stretch) if sound is None else stretch)
         return torch.stack(sounds)
 
     def whole_frame_views(self) -> list[int]:
@@ -240,13 +240,13 @@ def coarse_spectrum(spectrograms: Tensor) -> Tensor:
 
 
 class Questions(nn.Module):
-    """What the encoders are asked besides the contrast: which kinds of things, and how loud each band is.
+    """The encoders' losses besides the contrast: the kinds of things, and the loudness of each band.
 
     The same two heads read both encoders' outputs, which brings the two feature spaces together.
 
     Args:
         width: D.
-        corpus: what is learnt from; its mean and deviation become the unit of the bands.
+        corpus: the training clips, whose mean and deviation are the unit of the bands.
     """
 
     mean: Tensor
@@ -266,32 +266,32 @@ class Questions(nn.Module):
         return self.sight_loss(views, video, sounds) + self.sound_loss(views, sound, sounds)
 
     def sight_loss(self, views: list[View], video: Tensor, sounds: Tensor) -> Tensor:
-        """Scalar, of features (B N, V, D) of the frames; a thing without sound is asked for its kind only."""
+        """Scalar, of features (B N, V, D) of the frames; a thing without sound counts with its kind only."""
         sounding = torch.tensor([view.sound is not None for view in views], device=video.device)
-        known = torch.tensor([bool(view.seen) for view in views], device=video.device)
+        has_truth = torch.tensor([bool(view.seen) for view in views], device=video.device)
         off = (self.spectrum(video) - self._bands(sounds)).square().mean(dim=(1, 2))
         total = (off * sounding).sum() / sounding.sum().clamp(min=1)
-        if not known.any():
+        if not has_truth.any():
             return total
         seen = torch.zeros(len(views), self.kind.out_features, device=video.device)
         for row, view in zip(seen, views, strict=True):
             row[list(view.seen)] = 1
-        scores = self.kind(video[known].mean(dim=1))
-        # Several things may be in sight: each kind is a question of its own, and all count as much as one choice.
-        answers = functional.binary_cross_entropy_with_logits(scores, seen[known], reduction="none").sum(dim=1)
+        scores = self.kind(video[has_truth].mean(dim=1))
+        # Several things may be in sight: each kind is a binary choice of its own, and their sum counts as one choice of many.
+        answers = functional.binary_cross_entropy_with_logits(scores, seen[has_truth], reduction="none").sum(dim=1)
         return total + answers.mean()
 
     def sound_loss(self, views: list[View], sound: Tensor, sounds: Tensor) -> Tensor:
         """Scalar, of features (B N, V, D) of the sound; all views have one."""
         total = functional.mse_loss(self.spectrum(sound), self._bands(sounds))
-        heard = torch.tensor([view.heard for view in views], device=sound.device)
-        known = heard >= 0
-        if not known.any():
+        kinds = torch.tensor([view.heard for view in views], device=sound.device)
+        has_truth = kinds >= 0
+        if not has_truth.any():
             return total
-        return total + functional.cross_entropy(self.kind(sound[known].mean(dim=1)), heard[known])
+        return total + functional.cross_entropy(self.kind(sound[has_truth].mean(dim=1)), kinds[has_truth])
 
     def _bands(self, sounds: Tensor) -> Tensor:
-        """(B N, V, COARSE_BANDS): what the bands' levels are, in their own unit."""
+        """(B N, V, COARSE_BANDS): the bands' levels, in their own unit."""
         return (coarse_spectrum(sounds) - self.mean) / self.deviation
 
 
@@ -402,11 +402,11 @@ def _second_stage(
         sounds = sounds.to(device)
         video = model.encode_video(frames.to(device), normalize=False)  # (B N, V, D)
         sound = model.encode_spectrogram(sounds, normalize=False)
-        seen, heard = (
+        pooled_video, pooled_sound = (
             functional.normalize(part.amax(dim=1), dim=-1).unflatten(0, (config.views, config.windows))
             for part in (video, sound)
         )
-        contrast = contrastive_loss(seen, heard, model.logit_scale, config.temporal_weight).total
+        contrast = contrastive_loss(pooled_video, pooled_sound, model.logit_scale, config.temporal_weight).total
         return contrast + config.label_weight * questions.loss(views, video, sound, sounds)
 
     return loss_of_step
@@ -477,7 +477,7 @@ def _spectrogram(flac: bytes) -> Tensor:
 
 @torch.no_grad()
 def _kind_accuracy(model: CAVP, head: nn.Module, corpus: Corpus, device: torch.device) -> dict[str, float]:
-    """Share of things whose kind is told right: by sight with the true boxes, under a mask of each kind, and by sound."""
+    """Accuracy of the kinds of single things: from frames under the true boxes, under each kind of drawn mask, and from sound."""
     model.eval()
     random, stretch = np.random.default_rng(0), slice(0, TRAINING_FRAMES)
     right: dict[str, list[bool]] = {"seen": [], "drawn": [], "heard": []}
@@ -494,7 +494,7 @@ def _kind_accuracy(model: CAVP, head: nn.Module, corpus: Corpus, device: torch.d
         if view.sound is not None:
             sound = model.encode_spectrogram(corpus.spectrograms[view.sound][None].to(device), normalize=False)
             right["heard"].append(int(head(sound).mean(dim=1).argmax()) == view.heard)
-    return {f"kind_{name}_right": float(np.mean(told)) for name, told in right.items() if told}
+    return {f"kind_{name}_right": float(np.mean(answers)) for name, answers in right.items() if answers}
 
 
 def measure(model: CAVP, corpus: Corpus, config: CavpConfig, device: torch.device) -> dict[str, float]:
@@ -507,7 +507,7 @@ def measure(model: CAVP, corpus: Corpus, config: CavpConfig, device: torch.devic
 
 @torch.no_grad()
 def measure_recall(model: CAVP, corpus: Corpus, views: list[int], device: torch.device) -> dict[str, float]:
-    """How often the right sound is the most similar one, for RECALL_WINDOWS fixed windows of each of the views.
+    """Share of windows whose most similar sound is the right one, over RECALL_WINDOWS fixed windows of each of the views.
 
     Returns:
         recall_at_1 among all windows of all views, video_recall_at_1 (any window of the right view), the chance of

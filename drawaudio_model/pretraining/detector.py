@@ -2,7 +2,7 @@
 
 The boxes and names come from the rendered clips' ground truth, of the training split only.
 
-Legend: B batch, K objects, N phrases asked in one picture, D width of CLIP's features, H/W pixels.
+Legend: B batch, K objects, N phrases for one picture, D width of CLIP's features, H/W pixels.
 """
 
 import json
@@ -80,9 +80,9 @@ class Thing:
     """One object in sight in one frame."""
 
     phrase: str
-    """What its clip's caption would call it."""
+    """Its name in its clip's caption."""
     names: tuple[str, ...]
-    """All that it may be called: what the truth says, or each noun of its kind, alone and after its colour."""
+    """All its names: those of the truth, or each noun of its kind, alone and after its colour."""
     box: tuple[float, float, float, float]
     """x0 y0 x1 y1 in [0, 1]."""
 
@@ -103,7 +103,7 @@ class Scenes:
 
 
 def read_nouns(clips: TrainClips, keys: list[str]) -> dict[str, list[str]]:
-    """Kind of object -> the nouns it goes by ("rubber ball"): the truth's phrases without their colour."""
+    """Kind of object -> its nouns ("rubber ball"): the truth's phrases without their colour."""
     nouns: dict[str, set[str]] = {}
     for key in keys:
         for thing in _true_objects(clips, key):
@@ -143,7 +143,7 @@ def _true_objects(clips: TrainClips, key: str) -> tuple[TrueObject, ...]:
 
 
 def names_of_thing(thing: TrueObject, nouns: dict[str, list[str]]) -> list[str]:
-    """What one of the truth's objects may be called: its `names`, else each noun of its kind alone and after its colour."""
+    """The names of one of the truth's objects: its `names`, else each noun of its kind alone and after its colour."""
     return list(thing.names) or [
         f"{colour}{noun}" for noun in nouns.get(thing.kind, []) for colour in ("", f"{thing.colour} ")
     ]
@@ -257,7 +257,7 @@ def train_clip(
 
 
 def choose_name(thing: Thing, random: np.random.Generator) -> str:
-    """What its caption calls the thing half of the time, else any of its names."""
+    """A name for the thing: half of the time the one in its caption, else any."""
     return thing.phrase if random.random() < 0.5 else str(random.choice(thing.names))
 
 
@@ -343,7 +343,7 @@ def make_batch(
 ) -> dict[str, Tensor]:
     """ultralytics' batch: img (B, 3, H, W), batch_idx (K,), cls (K, 1), bboxes (K, 4) centre and size, txt_feats (B, N, D).
 
-    Pictures are mirrored half of the time. Of an object's names one is asked at random; the rest of the N phrases are
+    Pictures are mirrored half of the time. Of an object's names one is chosen at random; the rest of the N phrases are
     names of things that are not in the picture. A name that fits two
     objects in sight is a hit for both.
     """
@@ -374,12 +374,12 @@ def ask_for(things: list[Thing], vocabulary: list[str], count: int, random: np.r
 
     Where the vocabulary has too few others, phrases repeat; a repeat changes no feature and gets no box.
     """
-    asked = list(dict.fromkeys(choose_name(thing, random) for thing in things))[:count]
+    chosen = list(dict.fromkeys(choose_name(thing, random) for thing in things))[:count]
     present = {name for thing in things for name in thing.names}
     others = [name for name in vocabulary if name not in present]
-    missing = count - len(asked)
+    missing = count - len(chosen)
     random.shuffle(others)
-    names = asked + others[:missing]
+    names = chosen + others[:missing]
     random.shuffle(names)
     return names + names[:1] * (count - len(names))
 

@@ -1,4 +1,4 @@
-"""What the small backbones' trainings share: the clips they read, one optimiser loop, the folder they leave.
+"""Parts that the small backbones' trainings share: the clips, the optimiser loop, the pictures of a loss.
 
 Legend: N clips, V video frames, H/W pixels.
 """
@@ -88,7 +88,7 @@ class TrainClips:
         return read_caption(self._readers["captions", key], key)
 
     def truth(self, key: str) -> SceneTruth | None:
-        """The truth of the clip; None where its source knows none, or raw_clips was not asked for."""
+        """The truth of the clip; None where its source has none, or raw_clips was not opened."""
         reader = self._readers.get(("raw_clips", key))
         return None if reader is None else read_truth(reader, key)
 
@@ -125,7 +125,7 @@ def read_jpeg(content: bytes, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fit:
-    """What an optimiser loop did."""
+    """The result of an optimiser loop."""
 
     steps: int
     losses: list[float]

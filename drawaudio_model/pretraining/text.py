@@ -4,8 +4,8 @@ The classes and the order are AudioLDM2's: CLAP and T5 first, then, on top of bo
 learns to continue a caption by eight tokens of its sound. AudioLDM2 takes those tokens from AudioMAE; here they are the
 states of CLAP's audio branch, averaged over two bands times four stretches of time and scaled to mean 0, deviation 1.
 
-Where a clip's truth tells other wordings of its caption, all three learn on those too, so that what nobody wrote lands near
-what means the same; where it tells the kind of the thing, CLAP takes every sound of that kind as an answer to the text.
+Where a clip's truth has other wordings of its caption, all three learn on those too, so that new wordings land near known
+ones of the same meaning. Where it has the kind of the thing, every sound of that kind counts as right for the text in CLAP.
 
 Legend: B batch, T mel frames, M mel bins, L text tokens, D feature width.
 """
@@ -61,11 +61,11 @@ class TextConfig:
     caption_share: float = 0.2
     """Share of texts that are the clip's own caption where there are other wordings."""
     dropped_share: float = 0.2
-    """Share of tokens that neither CLAP nor T5 sees when it tells the sound, so that no single word is all that it goes by."""
+    """Share of tokens hidden from CLAP and from T5 while they learn the sound, so that they do not rely on a single word."""
     told_per_text: int = 6
-    """Texts of which T5's encoder alone tells the sound, for each that it writes: a rare word needs many."""
+    """Texts whose sound T5's encoder predicts, for each that the decoder writes: a rare word needs many."""
     sound_weight: float = 10.0
-    """Of what T5's mean state tells of the sound, beside the mean loss of a token."""
+    """Weight of predicting the sound from T5's mean state, beside the mean loss of a token."""
     null_share: float = 0.1
     """Share of captions that GPT-2 sees empty, so that the null text means the average sound."""
 
@@ -187,12 +187,12 @@ def train_clap(
 
     def loss_of_step(step: int) -> Tensor:
         chosen = random.integers(len(pairs.captions), size=config.batch_size).tolist()
-        asked = chosen * repeats
-        tokens = conditioner.tokenize([pairs.text(clip, config.caption_share, random) for clip in asked])
+        repeated = chosen * repeats
+        tokens = conditioner.tokenize([pairs.text(clip, config.caption_share, random) for clip in repeated])
         ids = drop_tokens(conditioner, tokens.clap_ids, config.dropped_share if repeats > 1 else 0.0, random)
         text = conditioner.clap_embedding(ids, tokens.clap_mask)  # (texts, D)
         logits = clap.logit_scale_t.exp().clamp(max=100) * text @ embed_sounds(clap, pairs.mels[chosen].to(device)).T
-        same = pairs.same(asked, chosen).to(device)  # (texts, B)
+        same = pairs.same(repeated, chosen).to(device)  # (texts, B)
         by_text = functional.cross_entropy(logits, same / same.sum(dim=1, keepdim=True))
         return (by_text + functional.cross_entropy(logits.T, (same / same.sum(dim=0)).T)) / 2
 
@@ -235,9 +235,9 @@ def train_t5(
 ) -> tuple[Fit, float]:
     """T5 as a denoiser of captions: some tokens become <unk>, the decoder writes the caption; the encoder is kept.
 
-    Where there are other wordings, half of the texts are rewritten as another one of their clip, and a linear layer learns to
-    tell CLAP's embedding of the clip's sound from the mean state of many more: the states say what it sounds like, whatever
-    the words.
+    Where there are other wordings, half of the texts are rewritten as another wording of their clip. From the mean state of
+    many more texts a linear layer learns to predict CLAP's embedding of the clip's sound, so that the states describe the
+    sound, whatever the words.
 
     Returns:
         The run, and the share of hidden tokens of held-out captions that the decoder gets right, given the ones before.
@@ -258,7 +258,7 @@ def train_t5(
     sounds = torch.cat(
         [embed_sounds(conditioner.text_encoder, part.to(device)).detach() for part in pairs.mels.split(32)]
     )
-    tell_sound = nn.Linear(encoder.config.d_model, sounds.shape[1]).to(device)
+    predict_sound = nn.Linear(encoder.config.d_model, sounds.shape[1]).to(device)
 
     def predict(captions: list[str], written: list[str]) -> tuple[Any, Tensor, Tensor]:
         tokens = conditioner.tokenize(captions)
@@ -270,27 +270,27 @@ def train_t5(
         output = model(input_ids=inputs, attention_mask=tokens.t5_mask.long(), labels=labels)
         return output, labels, hidden
 
-    def loss_of_telling() -> Tensor:
+    def sound_loss() -> Tensor:
         chosen = random.integers(len(pairs.captions), size=config.batch_size * config.told_per_text).tolist()
         tokens = conditioner.tokenize([pairs.text(clip, config.caption_share, random) for clip in chosen])
         draw = torch.from_numpy(random.random(tuple(tokens.t5_ids.shape))).to(device)
         inputs = tokens.t5_ids.masked_fill((draw < config.dropped_share) & tokens.t5_mask, unknown)
         states = model.encoder(input_ids=inputs, attention_mask=tokens.t5_mask.long()).last_hidden_state
-        told = functional.cosine_similarity(tell_sound(mean_states(states, tokens.t5_mask)), sounds[chosen])
-        return (1 - told).mean()
+        predicted = predict_sound(mean_states(states, tokens.t5_mask))
+        return (1 - functional.cosine_similarity(predicted, sounds[chosen])).mean()
 
     def loss_of_step(step: int) -> Tensor:
         chosen = random.integers(len(pairs.captions), size=config.batch_size).tolist()
-        given = [pairs.text(clip, config.caption_share, random) for clip in chosen]
+        texts = [pairs.text(clip, config.caption_share, random) for clip in chosen]
         if not several:
-            return predict(given, given)[0].loss
+            return predict(texts, texts)[0].loss
         others = [pairs.text(clip, config.caption_share, random) for clip in chosen]
-        written = [one if random.random() < 0.5 else other for one, other in zip(given, others, strict=True)]
-        return predict(given, written)[0].loss + config.sound_weight * loss_of_telling()
+        written = [one if random.random() < 0.5 else other for one, other in zip(texts, others, strict=True)]
+        return predict(texts, written)[0].loss + config.sound_weight * sound_loss()
 
     run = fit(
         "T5",
-        [*model.parameters(), *tell_sound.parameters()],
+        [*model.parameters(), *predict_sound.parameters()],
         loss_of_step,
         steps=config.t5_steps,
         learning_rate=config.learning_rate,
@@ -324,7 +324,7 @@ def train_gpt(
     """Projection and GPT-2: from a caption to the eight tokens of its sound, each fed back as in use.
 
     Returns:
-        The run, and the mean squared error on held-out clips; 1 is what the average sound would get.
+        The run, and the mean squared error on held-out clips; 1 is the error of the average sound.
     """
     tokens = sound_tokens(conditioner.text_encoder, torch.cat([pairs.mels, held_out.mels]))
     learnt = tokens[: len(pairs.mels)]
@@ -393,29 +393,29 @@ def kinds_told(conditioner: TextConditioner, train: Pairs, held_out: Pairs) -> d
     """Share of the held-out clips' wordings whose nearest centroid, over the training wordings, is their kind's.
 
     Returns:
-        clap (CLAP's text embedding), t5 (mean state) and gpt (its tokens) -> the share, by cosine after what all training
-        wordings share is taken away; empty where the truth tells no kinds or no wordings.
+        clap (CLAP's text embedding), t5 (mean state) and gpt (its tokens) -> the share, by cosine after the mean of all
+        training wordings is subtracted; empty where the truth has no kinds or no wordings.
     """
-    known, asked = (
+    training, tested = (
         [(kind, text) for kind, own in zip(pairs.kinds, pairs.wordings, strict=True) if kind for text in own]
         for pairs in (train, held_out)
     )
-    if not known or not asked:
+    if not training or not tested:
         return {}
-    kinds = sorted({kind for kind, _ in known})
-    told = {}
+    kinds = sorted({kind for kind, _ in training})
+    shares = {}
     for name, learnt, vectors in zip(
         ("clap", "t5", "gpt"),
-        text_vectors(conditioner, [text for _, text in known]),
-        text_vectors(conditioner, [text for _, text in asked]),
+        text_vectors(conditioner, [text for _, text in training]),
+        text_vectors(conditioner, [text for _, text in tested]),
         strict=True,
     ):
-        rows = [[i for i, (kind, _) in enumerate(known) if kind == one] for one in kinds]
+        rows = [[i for i, (kind, _) in enumerate(training) if kind == one] for one in kinds]
         mean = learnt.mean(dim=0)
         centroids = functional.normalize(torch.stack([learnt[own].mean(dim=0) for own in rows]) - mean, dim=1)
         nearest = ((vectors - mean) @ centroids.T).argmax(dim=1).tolist()
-        told[name] = float(np.mean([kinds[i] == kind for i, (kind, _) in zip(nearest, asked, strict=True)]))
-    return told
+        shares[name] = float(np.mean([kinds[i] == kind for i, (kind, _) in zip(nearest, tested, strict=True)]))
+    return shares
 
 
 @torch.no_grad()

@@ -173,12 +173,12 @@ def spectral_loss(log_magnitudes: Tensor, magnitudes: Tensor) -> Tensor:
 
     Mean absolute log difference of bins and of the mel, spectral convergence, and the difference of the levels.
     """
-    found = log_magnitudes.exp()
-    floor = torch.full_like(found, MAGNITUDE_FLOOR)
-    bins = (found.maximum(floor).log() - magnitudes.maximum(floor).log()).abs().mean()
-    mels = (mel_of(found) - mel_of(magnitudes)).abs().mean()
-    energy, wanted = (x.square().sum(dim=(1, 2)) + _QUIET_ENERGY for x in (found, magnitudes))
-    difference = (found - magnitudes).square().sum(dim=(1, 2))
+    predicted = log_magnitudes.exp()
+    floor = torch.full_like(predicted, MAGNITUDE_FLOOR)
+    bins = (predicted.maximum(floor).log() - magnitudes.maximum(floor).log()).abs().mean()
+    mels = (mel_of(predicted) - mel_of(magnitudes)).abs().mean()
+    energy, wanted = (x.square().sum(dim=(1, 2)) + _QUIET_ENERGY for x in (predicted, magnitudes))
+    difference = (predicted - magnitudes).square().sum(dim=(1, 2))
     convergence = (difference / wanted + 1e-8).sqrt().mean()
     level = (energy.log() - wanted.log()).abs().mean()
     return bins + mels + convergence + 0.2 * level
@@ -195,7 +195,7 @@ def compare(
     Args:
         vocoder: the one to compare.
         waveforms: real sounds (N, samples).
-        autoencoder: what rebuilds their mels; None compares on true mels only.
+        autoencoder: rebuilds their mels; None compares on true mels only.
         picture: PNG of the first clip's mels to draw.
     """
     mels = {"true": log_mel(waveforms)}
@@ -203,10 +203,10 @@ def compare(
         mels["rebuilt"] = reconstruct(autoencoder, mels["true"])
     rows = {"real sound": mels["true"][0]}
     figures: dict[str, Any] = {}
-    for kind, given in mels.items():
-        rows |= {"rebuilt by the autoencoder": given[0]} if kind == "rebuilt" else {}
+    for kind, mel in mels.items():
+        rows |= {"rebuilt by the autoencoder": mel[0]} if kind == "rebuilt" else {}
         for name, method in (("vocoder", vocoder), ("griffin_lim", GriffinLimVocoder())):
-            rendering = render(method, given, waveforms)
+            rendering = render(method, mel, waveforms)
             figures |= {f"{name}_{kind}_{figure}": value for figure, value in rendering.figures.items()}
             rows[f"{name.replace('_', '-')} from the {kind} mel"] = log_mel(rendering.waveforms[0])
     if picture is not None:

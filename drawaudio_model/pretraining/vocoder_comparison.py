@@ -1,4 +1,4 @@
-"""How near a vocoder's sound comes to the real one, and in what time, beside Griffin-Lim's.
+"""The distance of a vocoder's sound from the real one, and its time, beside Griffin-Lim's.
 
 Legend: B clips, T mel frames, M mel bins, K frequency bins of an STFT.
 """
@@ -33,12 +33,14 @@ class Rendering:
 
 
 def render(vocoder: Vocoder, mels: Tensor, real: Tensor) -> Rendering:
-    """What a vocoder makes of log-mels (B, T, M), compared with the real waveforms (B, samples)."""
+    """A vocoder's waveforms for log-mels (B, T, M), compared with the real waveforms (B, samples)."""
     start = time.perf_counter()
     waveforms = vocode(vocoder, mels)
     seconds = time.perf_counter() - start
-    sounded = real.numel() / SAMPLE_RATE
-    return Rendering(waveforms, {**sound_distances(waveforms, real), "seconds": seconds / sounded * CLIP_SECONDS})
+    seconds_of_sound = real.numel() / SAMPLE_RATE
+    return Rendering(
+        waveforms, {**sound_distances(waveforms, real), "seconds": seconds / seconds_of_sound * CLIP_SECONDS}
+    )
 
 
 def sound_distances(waveforms: Tensor, real: Tensor) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a finished dataset says about itself: card, index, Croissant, shard list, checksums, pictures and notices.
+"""The files that describe a finished dataset: card, index, Croissant, shard list, checksums, pictures and notices.
 
 A card's folder is laid out like the dataset's repository: beside README.md and croissant.json stands `data`, the training
 shards or a link to them, so the same relative paths hold here and after publishing. Everything in it but the pictures is
@@ -25,7 +25,7 @@ from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_facts
 
 TEMPLATE = Path(__file__).with_name("template.md")
 FACTS_FILE = "card.json"
-"""What the card was told and the shards do not say: name, About, captions of the pictures."""
+"""File of the card's facts that the shards do not hold: name, About, captions of the pictures."""
 CARD_LINK = "dataset_card"
 """Link to the card's folder, beside the folder of training shards."""
 INDEX_COLUMNS = (
@@ -66,7 +66,7 @@ _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "
 
 @dataclass(frozen=True)
 class About:
-    """What a dataset's files do not say themselves."""
+    """Facts about a dataset that its files do not hold."""
 
     pretty_name: str
     description: str
@@ -75,12 +75,12 @@ class About:
     licence_place: str
     """Address of the licence's text, or the file beside the card that says what holds: "NOTICE"."""
     provenance: str
-    """Where clips and captions come from, in sentences."""
+    """Origin of clips and captions, in sentences."""
     notices: tuple[tuple[str, str], ...]
     """(what, its licence and what that asks for), one line each."""
     citation: str = ""
     url: str | None = None
-    """Where the dataset is published, if anywhere."""
+    """Address of the published dataset, if there is one."""
     published: str = "2026-01-01"
     """Date of this version, ISO 8601."""
     version: str = "1.0.0"
@@ -335,7 +335,7 @@ def _texts(
             continue
         hours, megabytes = count * SOURCE_SECONDS / 3600, sum(row.bytes for row in rows) / 1e6
         splits.append(f"| {split} | {count} | {hours:.2f} | {len(rows)} | {megabytes:.1f} |")
-    asked = len(dropped) + statistics.clips
+    listed = len(dropped) + statistics.clips
     has_sound = _has_sound(shards_folder, manifests)
     losses = [{"where and why": reason, "clips": count} for reason, count in statistics.dropped_per_reason.items()]
     return {
@@ -350,7 +350,7 @@ def _texts(
         "video_fps": str(VIDEO_FPS),
         "loudness_fps": str(LOUDNESS_FPS),
         "member_rows": "\n".join(_member_rows(shards_folder, manifests)),
-        "loss_text": f"{len(dropped)} of {asked} clips ({len(dropped) / asked:.1%}) did not make it.",
+        "loss_text": f"{len(dropped)} of {listed} clips ({len(dropped) / listed:.1%}) did not make it.",
         "loss_table": table(losses) if losses else "",
         "label_table": _count_table("label", clips),
         "caption_table": _count_table("caption_source", clips),
@@ -362,9 +362,9 @@ def _texts(
 def _has_sound(shards_folder: Path, manifests: Sequence[ShardManifest]) -> bool:
     """Whether the samples hold the sound itself."""
     reader = ShardReader(shards_folder, next(manifest.shard for manifest in manifests if manifest.count))
-    found = "flac" in reader.members(reader.keys[0])
+    has_sound = "flac" in reader.members(reader.keys[0])
     reader.close()
-    return found
+    return has_sound
 
 
 def _count_table(column: str, clips: Sequence[Mapping[str, Any]], most: int = 20) -> str:

@@ -22,14 +22,14 @@ from drawaudio_model.shard import (
 )
 
 HUB = "hf://datasets/"
-"""How a destination on the Hugging Face Hub begins."""
+"""Prefix of a destination on the Hugging Face Hub."""
 LEFT_OUT = ("flac",)
 """Members that are not published."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What was written where."""
+    """The place of a published dataset and what was written there."""
 
     place: str
     shards: int

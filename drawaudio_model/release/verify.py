@@ -1,4 +1,4 @@
-"""A folder of training shards against its own manifests: every damage by shard and, where it can be told, by clip."""
+"""A folder of training shards against its own manifests: every damage by shard and, where possible, by clip."""
 
 import tarfile
 import zlib
@@ -14,7 +14,7 @@ from drawaudio_model.training_sample import SAMPLE_MEMBERS, SCHEMA_VERSION, deco
 
 @dataclass(frozen=True)
 class Damage:
-    """Something that is not as the manifest says."""
+    """A difference from the manifest."""
 
     shard: str
     key: str
@@ -27,7 +27,7 @@ class Damage:
 
 @dataclass
 class Verified:
-    """What was looked at and what was wrong."""
+    """The numbers of verified shards and clips, and the damages."""
 
     shards: int = 0
     clips: int = 0
@@ -134,7 +134,7 @@ def _verify_members(tar: Path, shard: str, places: Places) -> Iterator[Damage]:
     All arrays are decoded; the FLAC of the first, the middle and the last clip only, as their bytes were compared.
     """
     keys = list(places)
-    heard = {keys[0], keys[len(keys) // 2], keys[-1]} if keys else set()
+    decoded = {keys[0], keys[len(keys) // 2], keys[-1]} if keys else set()
     with tar.open("rb") as file:
         for key, own in places.items():
             contents: dict[str, bytes] = {}
@@ -145,7 +145,7 @@ def _verify_members(tar: Path, shard: str, places: Places) -> Iterator[Damage]:
                 contents[member] = block[tarfile.BLOCKSIZE :]
                 fault = fault or _member_fault(f"{key}.{member}", block, size, crc32)
             if _is_sample(own):
-                fault = fault or _sample_fault(shard, key, contents, hear=key in heard)
+                fault = fault or _sample_fault(shard, key, contents, hear=key in decoded)
             if fault:
                 yield Damage(shard, key, f"{fault}; make the shard again")
 
@@ -156,7 +156,7 @@ def _is_sample(members: Collection[str]) -> bool:
 
 
 def _member_fault(name: str, block: bytes, size: int, crc32: int | None) -> str:
-    """What is wrong with one file of the tar, header and content."""
+    """The fault of one file of the tar, header and content; "" where there is none."""
     if len(block) != tarfile.BLOCKSIZE + size:
         return f"the tar ends inside {name}"
     try:
@@ -171,7 +171,7 @@ def _member_fault(name: str, block: bytes, size: int, crc32: int | None) -> str:
 
 
 def _sample_fault(shard: str, key: str, contents: Mapping[str, bytes], *, hear: bool) -> str:
-    """What is wrong with a sample's content."""
+    """The fault of a sample's content; "" where there is none."""
     from drawaudio_model.media import decode_flac
 
     strange = [name for name in contents if name not in SAMPLE_MEMBERS]

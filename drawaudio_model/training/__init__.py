@@ -1,1 +1,1 @@
-"""What the training of the denoiser is made of."""
+"""Parts of the denoiser's training."""

@@ -16,7 +16,7 @@ EXAMPLE = """example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What a training is asked for."""
+    """The options of `drawaudio train`."""
     add = parser.add_argument
     add("--shards", type=Path, help="folder of training shards; its train-* are learnt from")
     add("--val-shards", type=Path, help="folder whose val-* shards validate (default: --shards)")

@@ -23,7 +23,7 @@ _NAME = re.compile(r"step-(\d{8})")
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What was saved after `step` optimiser steps."""
+    """The state of a run after `step` optimiser steps."""
 
     step: int
     state: dict[str, Any]

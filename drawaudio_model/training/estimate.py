@@ -1,4 +1,4 @@
-"""What a training run will take: steps, samples, disk and hours, from a few measured steps of this very run.
+"""An estimate of a training run: steps, samples, disk and hours, from a few measured steps of this very run.
 
 The steps are measured on real samples where there are shards, else on random ones of the published backbones' shapes; a
 run that starts from AudioLDM2 takes its UNet's shapes where the folder is missing. Nothing is written.

@@ -1,4 +1,4 @@
-"""What a run writes down step by step, for the curves and for TensorBoard."""
+"""The log of a run, step by step, for the curves and for TensorBoard."""
 
 import json
 from pathlib import Path

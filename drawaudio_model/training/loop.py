@@ -115,7 +115,7 @@ class Training:
 
     @property
     def identity(self) -> dict[str, object]:
-        """What a checkpoint says of the run it belongs to; see `conflict`."""
+        """The facts in a checkpoint that say which run it belongs to; see `train.conflict`."""
         return {"config": json.loads(self.config.to_json()), "shards": self.shards.fingerprint}
 
     def run(self) -> None:

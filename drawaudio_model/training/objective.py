@@ -1,4 +1,4 @@
-"""The objective of a training: what the denoiser is shown, with which noise, and how wrong it is.
+"""The objective of a training: the denoiser's conditions, the noise, and the loss.
 
 Legend: B batch, C latent channels, F latent frames, K latent mel bins.
 """
@@ -27,7 +27,7 @@ NOISE_SCHEDULE: dict[str, Any] = {
 
 
 def shown_conditions(batch: TrainingBatch, null_text: TextConditions) -> Conditions:
-    """What the denoiser is shown of a batch, without the instructions that are withheld from a sample."""
+    """The conditions of a batch, without those that are withheld from a sample."""
     return Conditions(
         text=TextConditions(t5=batch.t5, t5_mask=batch.t5_mask, gpt=batch.gpt),
         null_text=null_text,

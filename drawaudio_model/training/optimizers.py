@@ -1,4 +1,4 @@
-"""What turns gradients into steps, as a run asks for it: AdamW as in the paper, or Muon."""
+"""The optimiser of a run: AdamW as in the paper, or Muon."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -26,7 +26,7 @@ from drawaudio_model.vocoder import load_vocoder
 
 @dataclass(frozen=True)
 class Shapes:
-    """What `build_denoiser` asks of the shards, where there are none."""
+    """The shapes that `build_denoiser` reads off the shards, for use without shards."""
 
     latent_shape: tuple[int, int, int]
     widths: dict[str, int]
@@ -56,7 +56,7 @@ def load_null_text(backbones: Path) -> TextConditions:
 
 
 def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards | Shapes) -> Denoiser:
-    """What learns in a run: its networks, seeded, with the weights selected that shall learn.
+    """The networks that a run trains, seeded, with its trainable weights selected.
 
     Raises:
         ValueError: when a run that starts from AudioLDM2 finds no `unet` folder among the backbones.
