@@ -1,5 +1,6 @@
 # install  the environment in .venv, with the tested versions
 # demo     everything, from rendered clips to a trained model and a page to listen to
+# studio   the drawing studio, with a clip of the demo where it was made
 # test     the test suite
 # lint     the formatter, the linter and the type checker, which change nothing
 # docs     README, the pages of docs/ and the reference of the code as HTML, in build/docs
@@ -25,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export YOLO_OFFLINE := true
 export YOLO_AUTOINSTALL := false
 
-.PHONY: install demo test lint docs mutations check-demo dev bench clean
+.PHONY: install demo studio test lint docs mutations check-demo dev bench clean
 
 install: $(STAMP)
 
@@ -57,6 +58,15 @@ demo: install
 	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines range)" $(CALM)
 	$(DAGSTER) asset materialize -m pipelines --select 'dataset_card,evaluation_report' $(CALM)
 	@$(BIN)/python -m pipelines layout
+
+# The clip of the README's examples; without it the page asks for a video.
+DEMO_CLIP := data/demo/clip.mp4
+$(DEMO_CLIP): data/demo/raw_clips/test-000000.tar
+	tar -xOf $< demo900002_000000.mp4 > $@
+
+studio: export HF_HUB_OFFLINE := 1
+studio: install $(if $(wildcard data/demo/raw_clips/test-000000.tar),$(DEMO_CLIP))
+	$(BIN)/drawaudio studio $(filter $(DEMO_CLIP),$^)
 
 test: export HF_HUB_OFFLINE := 1
 # Small tensors: a second thread costs more than it gives.

@@ -118,3 +118,9 @@ def check_frame(box: Box, frames: int) -> None:
     """Raises ValueError when a box lies beyond the clip's last frame."""
     if box.frame >= frames:
         raise ValueError(f"box lies in frame {box.frame}, the clip has frames 0 to {frames - 1}")
+
+
+def covered_pixels(low: float, high: float, size: int) -> slice:
+    """The pixels of a row of `size` that an interval of [0, 1] touches; a millionth of a pixel is rounding, not touching."""
+    first = min(math.floor(low * size + 1e-6), size - 1)
+    return slice(first, max(math.ceil(high * size - 1e-6), first + 1))

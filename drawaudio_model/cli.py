@@ -12,6 +12,7 @@ from typing import Any
 
 from drawaudio_model.command_line import Parser, add_command, exit_code
 from drawaudio_model.commands import batch, completion, dataset, draw, generate, programs, regenerate
+from drawaudio_model.studio import command as studio
 from drawaudio_model.thread_waiting import wait_briefly
 
 _INFO_EXAMPLE = """example:
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     regenerate.add_commands(commands)
     batch.add_commands(commands)
     draw.add_commands(commands)
+    studio.add_commands(commands)
     info = add_command(commands, "info", "say what a model folder holds", _INFO_EXAMPLE, run_info)
     info.add_argument("model", type=Path, metavar="MODEL")
     programs.add_commands(commands)

@@ -11,7 +11,6 @@ Legend: V video frames, H/W pixels.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 # boxes_to_json and select_boxes lay in this file before; code outside may still import them from here.
-from drawaudio_model.boxes import Box, boxes_from_json, check_frame, decode_boxes
+from drawaudio_model.boxes import Box, boxes_from_json, check_frame, covered_pixels, decode_boxes
 from drawaudio_model.boxes import boxes_to_json as boxes_to_json
 from drawaudio_model.boxes import select_boxes as select_boxes
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
@@ -62,15 +61,9 @@ def rasterize(
     mask = np.zeros((frames, height, width), dtype=bool)
     for box in boxes:
         check_frame(box, frames)
-        rows, columns = _covered(box.y0, box.y1, height), _covered(box.x0, box.x1, width)
+        rows, columns = covered_pixels(box.y0, box.y1, height), covered_pixels(box.x0, box.x1, width)
         mask[box.frame, rows, columns] = True
     return mask
-
-
-def _covered(low: float, high: float, size: int) -> slice:
-    """The pixels that an interval of [0, 1] touches; a millionth of a pixel is rounding, not touching."""
-    first = min(math.floor(low * size + 1e-6), size - 1)
-    return slice(first, max(math.ceil(high * size - 1e-6), first + 1))
 
 
 def apply_mask(frames: np.ndarray | Tensor, mask: np.ndarray | Tensor) -> np.ndarray | Tensor:

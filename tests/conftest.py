@@ -24,6 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "test_overflow_shards",
         "test_unet",
         "test_pipeline",
+        "test_studio_page",
+        "test_studio_jobs",
         "test_dagster_page",
     ]
     order = {name: place for place, name in enumerate(longest)}

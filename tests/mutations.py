@@ -270,7 +270,7 @@ MUTATIONS = (
         "tests/test_mel.py -k normalised",
     ),
     Mutation(
-        MASKS,
+        "drawaudio_model/boxes.py",
         "first = min(math.floor(low * size + 1e-6), size - 1)",
         "first = min(math.ceil(low * size - 1e-6), size - 1)",
         "a mask cuts the pixels at an object's edge",
@@ -894,14 +894,14 @@ MUTATIONS = (
     ),
     # Mixing
     Mutation(
-        "drawaudio_model/generation/mixing.py",
+        "drawaudio_model/levels/mixdown.py",
         "stem.astype(np.float64) * 10 ** (gain / 20)",
         "stem.astype(np.float64) * 10 ** (gain / 10)",
         "a gain acts twice",
         "tests/test_mixing.py",
     ),
     Mutation(
-        "drawaudio_model/generation/mixing.py",
+        "drawaudio_model/levels/mixdown.py",
         "limited, gain = limit(total, ceiling_db=ceiling_db)",
         "limited, gain = total, 1.0",
         "a mix is not limited",
@@ -942,6 +942,70 @@ MUTATIONS = (
         "passed",
         "drop frame leaves labels out in the tenth minutes, too",
         "tests/test_wave_file.py -k 'label or drop'",
+    ),
+    # The studio
+    Mutation(
+        "drawaudio_model/studio/guard.py",
+        "if host not in self.hosts:",
+        "if not host:",
+        "a name of the web that points here reaches the studio",
+        "tests/test_studio_guard.py -k name_of_the_web",
+    ),
+    Mutation(
+        "drawaudio_model/studio/guard.py",
+        'if site != "same-origin" and not',
+        'if site not in ("same-origin", "same-site") and not',
+        "a page on another port of this machine may draw",
+        "tests/test_studio_guard.py -k ask_for_itself",
+    ),
+    Mutation(
+        "drawaudio_model/studio/guard.py",
+        "        if seen > limit:",
+        "        if False:",
+        "a body that states no length has no end",
+        "tests/test_studio_guard.py -k without_a_length",
+    ),
+    Mutation(
+        "drawaudio_model/studio/project.py",
+        'if revision != self.document["revision"]:',
+        "if revision < 0:",
+        "a second tab overwrites the first",
+        "tests/test_studio_project.py -k second_tab",
+    ),
+    Mutation(
+        "drawaudio_model/studio/project.py",
+        'write_atomically(self.folder / "project.json", _encoded(new))',
+        '(self.folder / "project.json").write_bytes(_encoded(new))',
+        "a save that is killed leaves half a document",
+        "tests/test_studio_project.py -k killed_save",
+    ),
+    Mutation(
+        "drawaudio_model/studio/drawing.py",
+        "rows = covered_pixels(min(y0, y1), max(y0, y1), height)",
+        "rows = slice(round(min(y0, y1) * height), round(max(y0, y1) * height))",
+        "a box of the studio is not the box of the commands",
+        "tests/test_studio_drawing.py",
+    ),
+    Mutation(
+        "drawaudio_model/studio/drawing.py",
+        "levels = np.where(decibels <= SILENCE_DB, 0.0, 10 ** (decibels / 20))",
+        "levels = 10 ** (decibels / 20)",
+        "the lowest line of a curve is heard",
+        "tests/test_studio_drawing.py",
+    ),
+    Mutation(
+        "drawaudio_model/studio/media_view.py",
+        "tick = max(round(time * TICKS), last + 1)",
+        "tick = len(times) * TICKS // 25",
+        "a proxy shows frames at a steady rate that the video does not have",
+        "tests/test_studio_media_view.py",
+    ),
+    Mutation(
+        "drawaudio_model/studio/export.py",
+        'if track["take"] is not None and (track["solo"] if solos else not track["mute"])',
+        'if track["take"] is not None and not track["mute"]',
+        "a solo is exported with all the others",
+        "tests/test_studio_jobs.py -k what_is_heard",
     ),
     # The command line
     Mutation(

@@ -62,6 +62,7 @@ ROOMS = (
     "evaluation",
     "training",
     "commands",
+    "studio",
 )
 """The model's folders, the lower first: what lies in one uses only those before it, itself or through files in between."""
 PIPELINE_ROOMS = ("sources.demo", "sources.youtube", "annotation", "assets")

@@ -13,7 +13,7 @@ import torch
 from drawaudio_model.clip_format import CLIP_SAMPLES, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.evaluate import DRAWN_ROWS, PER_CLIP, ROWS, main
 from drawaudio_model.evaluation.sample_sounds import clip_seed, read_samples
-from drawaudio_model.generation.mixing import CEILING_DB, true_peak
+from drawaudio_model.levels.limiter import CEILING_DB, true_peak
 from drawaudio_model.media import decode_flac, encode_flac, encode_jpeg
 from drawaudio_model.shard import ShardWriter
 from drawaudio_model.training_sample import TrainingSample, encode_sample

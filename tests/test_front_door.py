@@ -22,7 +22,7 @@ from pipelines import __main__ as pipelines
 ROOT = Path(__file__).parent.parent
 HEAVY = {
     *("torch", "diffusers", "transformers", "accelerate", "numpy", "scipy", "pyarrow", "librosa", "matplotlib", "av"),
-    *("PIL", "tqdm", "dagster", "shtab", "pipelines"),
+    *("PIL", "tqdm", "dagster", "shtab", "pipelines", "starlette", "uvicorn"),
 }
 """What no `--help` may wait for."""
 PROGRAMS = {"train": train, "evaluate": evaluate, "control": control, "pretrain": pretrain}
@@ -44,7 +44,7 @@ COMMANDS = list(leaves(build_parser()))
 
 def test_the_commands_are_these() -> None:
     dataset = {("dataset", name) for name in ("plan", "layout", "range", "command", "card", "verify", "publish")}
-    drawing = {("generate",), ("mix",), ("curve",), ("mask",), ("info",), ("completion",)}
+    drawing = {("generate",), ("mix",), ("curve",), ("mask",), ("info",), ("completion",), ("studio",)}
     drawing |= {("regenerate",), ("batch",)}
     assert {*COMMANDS} == dataset | drawing | {(name,) for name in PROGRAMS}
 

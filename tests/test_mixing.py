@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.generation.mixing import CEILING_DB, Track, limit, mix, read_tracks, true_peak
+from drawaudio_model.generation.mixing import CEILING_DB, Track, mix, read_tracks
+from drawaudio_model.levels.limiter import limit, true_peak
 from drawaudio_model.loudness import loudness_signal
 
 CEILING = 10 ** (CEILING_DB / 20)

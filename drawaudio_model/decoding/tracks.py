@@ -56,7 +56,7 @@ class PictureTrack:
         self._held: av.VideoFrame | None = None
         self._held_rgb: np.ndarray | None = None
         self._reformatter = VideoReformatter()
-        self._clock = _FrameClock(stream)
+        self._clock = FrameClock(stream)
         self._skipping: FrameSkipping | None = None
         if skipping and can_skip(stream):
             moments = [moment for moment, _, _ in self._targets]
@@ -132,7 +132,7 @@ class PictureTrack:
 
     def _lay_out(self, frame: av.VideoFrame) -> None:
         """Fixes the size of all frames by the first one: pixel shape, rotation, scale."""
-        self._transpose, self._flip_x, self._flip_y = _orientation(frame)
+        self._transpose, self._flip_x, self._flip_y = orientation(frame)
         ratio = self._stream.sample_aspect_ratio or self._stream.codec_context.sample_aspect_ratio or 1
         width, height = frame.width * float(ratio), float(frame.height)
         if self._transpose:
@@ -156,7 +156,7 @@ class PictureTrack:
         return picture[:: -1 if self._flip_y else 1, :: -1 if self._flip_x else 1]
 
 
-class _FrameClock:
+class FrameClock:
     """Presentation times in seconds that never run backwards."""
 
     def __init__(self, stream: av.VideoStream) -> None:
@@ -201,7 +201,7 @@ class _FrameClock:
         return seconds if 0 < seconds < LONGEST_PACKET_SECONDS else self._interval
 
 
-def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """(transpose, flip_x, flip_y) that turn the stored picture upright, from its display matrix.
 
     The matrix is 3 x 3 int32; x' = a x + c y, y' = b x + d y. Angles between right ones go to the nearest.

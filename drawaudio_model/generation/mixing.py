@@ -1,21 +1,18 @@
 """Several sounds of one video: tracks with instructions of their own, their stems, and the mix below a true peak.
 
 The paper makes mixed sound so: "generate each track with its own caption, mask and curve, then add". What it does not
-say is what happens to peaks: here the sum goes through a limiter that looks ahead, to -1 dBTP, and nothing else changes.
-
-Legend: n samples, at 16 kHz.
+say is what happens to peaks: here the sum goes through a limiter that looks ahead, to -1 dBTP (levels/mixdown.py).
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from drawaudio_model.generation.instructions import check_seed, parse_loudness, parse_mask
-from drawaudio_model.levels.limiter import CEILING_DB, decibels, limit, true_peak
+from drawaudio_model.levels.limiter import CEILING_DB as CEILING_DB
+from drawaudio_model.levels.mixdown import Mix as Mix
+from drawaudio_model.levels.mixdown import mix as mix
 from drawaudio_model.text_files import read_json
 
 MAX_GAIN_DB = 120
@@ -104,32 +101,3 @@ def _from_json(value: Any, folder: Path) -> Any:
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
         return [tuple(item) for item in value]
     return tuple(value) if isinstance(value, list) else value
-
-
-class Mix(NamedTuple):
-    """A mix and what was done to it."""
-
-    waveform: np.ndarray
-    """(n,) float32."""
-    peak_db: float
-    """True peak of the plain sum, in dB of full scale."""
-    reduction_db: float
-    """Decibels by which the limiter turned down the loudest part; 0 where nothing was limited."""
-
-
-def mix(stems: Sequence[np.ndarray], gains_db: Sequence[float], *, ceiling_db: float = CEILING_DB) -> Mix:
-    """The sum of the stems (n,) with their gains, limited to a true peak; shorter stems end in silence.
-
-    Raises:
-        ValueError: when there is no stem, or not one gain each.
-    """
-    if not stems or len(stems) != len(gains_db):
-        raise ValueError(
-            f"{len(stems)} stems and {len(gains_db)} gains, expected one gain for each of at least one stem"
-        )
-    total = np.zeros(max(len(stem) for stem in stems), np.float64)
-    for stem, gain in zip(stems, gains_db, strict=True):
-        total[: len(stem)] += stem.astype(np.float64) * 10 ** (gain / 20)
-    peak = true_peak(total)
-    limited, gain = limit(total, ceiling_db=ceiling_db)
-    return Mix(limited.astype(np.float32), decibels(peak), -decibels(gain))

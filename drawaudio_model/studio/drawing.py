@@ -1,0 +1,113 @@
+"""What is drawn in the studio, as what the model takes: shapes as the pictures of a mask, decibels as a loudness curve.
+
+A mask is kept as shapes in fractions of the picture, so that undoing a stroke costs a stroke and not a picture, and is
+turned into pictures for a generation. They lie in a folder that `drawaudio generate --mask` reads, and the studio gives
+the pipeline this very folder.
+
+Legend: V video frames at 4 fps, H/W pixels of the picture that the model sees.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from drawaudio_model.atomic_files import fingerprint, replaced_folder
+from drawaudio_model.boxes import covered_pixels
+from drawaudio_model.clip_format import LOUDNESS_FPS
+
+SILENCE_DB = -60.0
+"""The lowest line of a curve; what lies there is silence."""
+
+
+def draw_regions(mask: Mapping[str, Any], frames: int, height: int, width: int) -> list[np.ndarray]:
+    """The (H, W) bool region of each of V frames: what was drawn, before it is inverted.
+
+    A keyframe holds until the next one; the first holds backwards, too.
+
+    Args:
+        mask: {"keyframes": [{"frame", "shapes"}, ...]}, as `project.check_document` lets it through.
+        frames: V.
+        height: H.
+        width: W.
+    """
+    keyframes = sorted(mask["keyframes"], key=lambda keyframe: keyframe["frame"])
+    drawn = [draw_shapes(keyframe["shapes"], height, width) for keyframe in keyframes]
+    regions = []
+    for frame in range(frames):
+        passed = sum(keyframe["frame"] <= frame for keyframe in keyframes)
+        regions.append(drawn[max(passed - 1, 0)])
+    return regions
+
+
+def draw_shapes(shapes: Sequence[Mapping[str, Any]], height: int, width: int) -> np.ndarray:
+    """(H, W) bool of shapes, one after the other: each adds what it covers, or cuts it out."""
+    region = np.zeros((height, width), bool)
+    for shape in shapes:
+        region[_covered_by(shape, height, width)] = not shape["cut"]
+    return region
+
+
+def _covered_by(shape: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    """(H, W) bool of one shape; a box has every pixel that it touches, as boxes have them everywhere."""
+    if shape["kind"] == "box":
+        covered = np.zeros((height, width), bool)
+        (x0, y0), (x1, y1) = shape["points"]
+        rows = covered_pixels(min(y0, y1), max(y0, y1), height)
+        covered[rows, covered_pixels(min(x0, x1), max(x0, x1), width)] = True
+        return covered
+    picture = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(picture)
+    places = [(x * width, y * height) for x, y in shape["points"]]
+    if shape["kind"] == "lasso":
+        draw.polygon(places, fill=255)
+    else:
+        radius = shape["size"] * height / 2
+        if len(places) > 1:
+            draw.line(places, fill=255, width=max(round(2 * radius), 1), joint="curve")
+        for x, y in places:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    return np.asarray(picture) > 0
+
+
+def write_mask_folder(parent: Path, mask: Mapping[str, Any], frames: int, height: int, width: int) -> Path:
+    """The folder of a mask's pictures, named after what is drawn in it; made where it is not there yet.
+
+    It holds a picture for each frame, or one alone where nothing changes, white on black.
+    """
+    name = fingerprint(mask["keyframes"], frames, height, width)[:16]
+    folder = parent / name
+    if folder.is_dir():
+        return folder
+    regions = draw_regions(mask, frames, height, width)
+    changes = any(region is not regions[0] for region in regions)
+    with replaced_folder(folder) as partial:
+        for number, region in enumerate(regions if changes else regions[:1], start=1):
+            (partial / f"{number:05d}.png").write_bytes(png(region))
+    return folder
+
+
+def png(region: np.ndarray) -> bytes:
+    """A region (H, W) bool as a picture, white on black."""
+    buffer = io.BytesIO()
+    Image.fromarray(region.astype(np.uint8) * 255).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def curve_levels(curve: Sequence[Sequence[float]], seconds: float) -> list[tuple[float, float]]:
+    """The (time, level) points that the model receives of a curve in decibels: ten a second, and nothing between them.
+
+    Between its points a curve is straight in decibels, as it is drawn; its lowest line is silence.
+
+    Args:
+        curve: (time in seconds, decibels) points, times rising; two at one time are a jump to the second.
+        seconds: length of the sound.
+    """
+    times = (np.arange(math.ceil(round(seconds * LOUDNESS_FPS, 6))) + 0.5) / LOUDNESS_FPS
+    decibels = np.interp(times, [point[0] for point in curve], [point[1] for point in curve])
+    levels = np.where(decibels <= SILENCE_DB, 0.0, 10 ** (decibels / 20))
+    return list(zip(times.tolist(), levels.tolist(), strict=True))

@@ -1,0 +1,306 @@
+// The page as a whole: what is loaded first, the keys, jobs as they go on, and exports.
+
+import { Problem, ask, getJson, sendJson, upload } from './api.js';
+import { chooseTake, generate, stageWords } from './inspector.js';
+import * as store from './store.js';
+import { on, state, tell } from './store.js';
+import { readTime, timecode } from './timecode.js';
+import * as timeline from './timeline.js';
+import * as transport from './transport.js';
+import * as viewer from './viewer.js';
+
+const $ = (id) => document.getElementById(id);
+const video = $('video');
+const live = $('live');
+let singleKeys = localStorage.getItem('single-keys') !== 'off';
+
+async function start() {
+  const project = await getJson('/api/project');
+  state.model = project.model;
+  state.hasModel = project.has_model;
+  if (!project.document) {
+    $('empty').hidden = false;
+    return;
+  }
+  $('studio').hidden = false;
+  $('name').textContent = project.name;
+  $('name').title = project.folder;
+  document.title = `${project.name} – Draw an Audio`;
+  state.takes = new Map(project.takes.map((take) => [take.id, take]));
+  state.jobs = new Map(project.jobs.map((job) => [job.id, job]));
+  store.load(project.document);
+  if (project.notice) showProblem(project.notice);
+  tell('document');
+  tell('chosen');
+  listen(project.event);
+  await showMedia(await getJson('/api/media'));
+}
+
+// The video
+
+async function showMedia(media) {
+  const was = state.media.state;
+  state.media = media;
+  const making = $('making');
+  making.hidden = media.state === 'ready';
+  if (media.state === 'making') {
+    const what = media.stage === 'sound' ? 'Looking at its sound' : 'Preparing the picture';
+    making.textContent = `${what}… ${Math.round(100 * (media.share ?? 0))} %`;
+  } else if (media.state === 'failed') {
+    making.textContent = media.sentence;
+    showProblem(media.sentence);
+  } else if (media.state === 'none') {
+    making.textContent = 'Opening the video…';
+  }
+  if (media.state === 'ready' && was !== 'ready') {
+    if (!media.times) state.media = await getJson('/api/media');
+    video.src = `/media/proxy.mp4?${encodeURIComponent(state.media.mark.join())}`;
+    video.addEventListener('loadeddata', () => transport.seekFrame(0), { once: true });
+    tell('media');
+    tell('moved');
+  }
+}
+
+// Events of the server
+
+function listen(after) {
+  const source = new EventSource(`/api/events?after=${after}`);
+  source.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    if (event.kind === 'media') showMedia(event);
+    else if (event.kind === 'notice') showProblem(event.sentence);
+    else if (event.kind === 'job') showJob(event);
+  };
+}
+
+async function showJob(job) {
+  const before = state.jobs.get(job.id);
+  state.jobs.set(job.id, job);
+  if (job.state !== before?.state || job.stage !== before?.stage) say(job);
+  if (job.state === 'done' && before?.state !== 'done') {
+    const project = await getJson('/api/project');
+    state.takes = new Map(project.takes.map((take) => [take.id, take]));
+    if (job.keyframes) findsMask(job);
+    if (job.takes?.length && state.document.tracks.some((track) => track.id === job.track)) {
+      store.changeTrack(job.track, { take: job.takes[0] });
+      transport.refreshMix();
+    }
+    tell('takes');
+  }
+  if (job.state === 'failed') showProblem(job.sentence);
+  tell('jobs');
+}
+
+function findsMask(job) {
+  if (!state.document.tracks.some((track) => track.id === job.track)) return;
+  store.changeTrack(job.track, { mask: { invert: false, keyframes: job.keyframes } });
+}
+
+$('find').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  if (!state.track) return;
+  await store.save();
+  await attempt(() => sendJson('POST', '/api/jobs', { track: state.track, do: 'detect', words: $('find-words').value }));
+});
+
+function say(job) {
+  const words = { done: job.do === 'detect' ? 'The mask is there' : 'The takes are there', cancelled: 'Cancelled', failed: job.sentence, waiting: 'Waiting for its turn' };
+  live.textContent = words[job.state] ?? job.stage;
+}
+
+function drawJob() {
+  const all = [...state.jobs.values()];
+  const job = all.find((one) => one.state === 'running') ?? all.find((one) => one.state === 'waiting');
+  $('job').hidden = !job;
+  if (!job) return;
+  $('job-words').textContent = stageWords(job);
+  if (job.total) $('job-bar').value = job.step / job.total;
+  else $('job-bar').removeAttribute('value');
+  $('job-cancel').dataset.job = job.id;
+}
+on('jobs', drawJob);
+
+export async function cancel() {
+  const id = $('job-cancel').dataset.job;
+  if (!$('job').hidden) await attempt(() => sendJson('DELETE', `/api/jobs/${id}`));
+}
+
+async function attempt(action) {
+  try {
+    return await action();
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    showProblem(problem.message);
+    return null;
+  }
+}
+
+function showProblem(sentence) {
+  $('notice').hidden = false;
+  $('notice').firstElementChild.textContent = sentence;
+}
+on('problem', showProblem);
+$('notice').lastElementChild.addEventListener('click', () => { $('notice').hidden = true; });
+on('saved', (words) => { $('saved').textContent = words; });
+on('say', (words) => { live.textContent = words; });
+
+// The bar
+
+let shown = -1;
+on('moved', () => {
+  if (state.media.state !== 'ready') return;
+  const number = transport.frame();
+  if (number === shown) return;
+  shown = number;
+  if (document.activeElement !== $('timecode')) $('timecode').value = timecode(number, state.media);
+  $('frame').textContent = `f${number}`;
+});
+on('playing', () => {
+  const going = transport.playing();
+  $('play').classList.toggle('going', going);
+  $('play').setAttribute('aria-label', going ? 'Pause' : 'Play');
+  const speed = transport.speed();
+  $('speed').textContent = Math.abs(speed) > 1 || speed < 0 ? `${speed}×` : '';
+});
+on('document', () => {
+  $('undo').disabled = !store.canUndo();
+  $('redo').disabled = !store.canRedo();
+});
+$('to-start').addEventListener('click', () => transport.seekFrame(0));
+$('back').addEventListener('click', () => transport.step(-1));
+$('on').addEventListener('click', () => transport.step(1));
+$('play').addEventListener('click', transport.toggle);
+$('undo').addEventListener('click', store.undo);
+$('redo').addEventListener('click', store.redo);
+$('add-track').addEventListener('click', store.newTrack);
+$('zoom-in').addEventListener('click', () => timeline.zoom(0.5));
+$('zoom-out').addEventListener('click', () => timeline.zoom(2));
+$('zoom-all').addEventListener('click', timeline.showAll);
+$('job-cancel').addEventListener('click', cancel);
+$('timecode').addEventListener('keydown', (event) => {
+  if (event.key === 'Enter') {
+    const frame = readTime($('timecode').value, state.media);
+    if (frame === null) showProblem(`“${$('timecode').value}” is no time; type 00:00:01:12, 1.5 or f36.`);
+    else transport.seekFrame(frame);
+    $('timecode').blur();
+  } else if (event.key === 'Escape') $('timecode').blur();
+});
+$('timecode').addEventListener('blur', () => {
+  if (state.media.state === 'ready') $('timecode').value = timecode(transport.frame(), state.media);
+});
+$('timecode').addEventListener('focus', () => $('timecode').select());
+
+// Dropping a video
+
+async function take(file) {
+  if (!file || $('empty').hidden) return;
+  const bar = $('upload');
+  bar.hidden = false;
+  if (await attempt(() => upload(file, (share) => { bar.value = share; }))) location.reload();
+  bar.hidden = true;
+}
+$('file').addEventListener('change', (event) => take(event.target.files[0]));
+for (const name of ['dragover', 'drop']) {
+  addEventListener(name, (event) => {
+    event.preventDefault();
+    $('drop').classList.toggle('over', name === 'dragover');
+    if (name === 'drop') take(event.dataTransfer.files[0]);
+  });
+}
+addEventListener('dragleave', () => $('drop').classList.remove('over'));
+
+// Exporting
+
+function openExport() {
+  const heard = state.document.tracks.filter((track) => track.take).length;
+  $('export-words').textContent = 'Writes the mix and its stems (.wav, 16 kHz, as the model makes them: their content ends at 8 kHz), the picture '
+    + 'with the mix (.mp4), and what renders it again with “drawaudio mix”: tracks.json, masks, curves. '
+    + `${heard} of ${state.document.tracks.length} tracks have a take. What the model’s weights may be used for stands in manifest.json.`;
+  $('export-done').replaceChildren();
+  $('export').showModal();
+}
+$('export-open').addEventListener('click', openExport);
+$('export-close').addEventListener('click', () => $('export').close());
+$('export-go').addEventListener('click', async () => {
+  $('export-go').disabled = true;
+  const paragraph = (words, className = '') => Object.assign(document.createElement('p'), { textContent: words, className });
+  $('export-done').replaceChildren(paragraph('Writing…'));
+  try {
+    await store.save();
+    const made = await sendJson('POST', '/api/exports');
+    const list = document.createElement('ul');
+    const names = made.files.filter((name) => !name.startsWith('masks/'));
+    list.append(...names.map((name) => Object.assign(document.createElement('li'), { textContent: name })));
+    $('export-done').replaceChildren(paragraph('Everything lies in'), paragraph(made.folder, 'path'), list);
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    $('export-done').replaceChildren(paragraph(problem.message, 'bad'));
+  }
+  $('export-go').disabled = false;
+});
+
+// Keys
+
+const KEYS = [
+  ['Space', 'play, pause'], ['J K L', 'back, pause, on; again for faster'], ['← →', 'one frame; with Shift ten'], ['Home End', 'first, last frame'],
+  ['M', 'marker here, or none'], [', .', 'marker before, after'], ['V B O P E', 'select, box, lasso, brush, eraser; Alt cuts out'],
+  ['[ ]', 'size of the brush'], ['Shift+K', 'keyframe of the mask here'], ['D', 'curve: points or freehand'], ['G', 'generate'], ['Esc', 'cancel the job'],
+  ['1–9', 'use that take'], ['N', 'next track'], ['+ − 0', 'zoom, whole video'], ['Ctrl+Z, Shift+Ctrl+Z', 'undo, redo'], ['Ctrl+S', 'save at once'],
+  ['on a curve', 'A adds a point, Ctrl+← → chooses one, arrows move it by a frame or 0.5 dB, Enter shows numbers, Delete removes; Ctrl and drag moves a line'],
+  ['on the picture', 'N adds a box, . chooses a shape, arrows move it, with Ctrl its corner, Delete removes'],
+];
+for (const [key, words] of KEYS) {
+  $('keys').append(Object.assign(document.createElement('dt'), { textContent: key }), Object.assign(document.createElement('dd'), { textContent: words }));
+}
+$('single-keys').checked = singleKeys;
+$('single-keys').addEventListener('change', () => {
+  singleKeys = $('single-keys').checked;
+  localStorage.setItem('single-keys', singleKeys ? 'on' : 'off');
+});
+const help = () => $('help').showModal();
+$('help-open').addEventListener('click', help);
+
+function nextTrack() {
+  const { tracks } = state.document;
+  const place = tracks.findIndex((track) => track.id === state.track);
+  if (tracks.length) store.choose(tracks[(place + 1) % tracks.length].id);
+}
+
+const single = {
+  ' ': transport.toggle, j: () => transport.shuttle(-1), k: () => transport.stop(), l: () => transport.shuttle(1), m: timeline.toggleMarker,
+  ',': () => timeline.toMarker(-1), '.': () => timeline.toMarker(1), v: () => viewer.choose('select'), b: () => viewer.choose('box'),
+  o: () => viewer.choose('lasso'), p: () => viewer.choose('brush'), e: () => viewer.choose('erase'), '[': () => viewer.grow(-2), ']': () => viewer.grow(2),
+  K: viewer.addKeyframe, d: () => timeline.setPencil(!timeline.isPencil()), g: generate, n: nextTrack, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
+  '-': () => timeline.zoom(2), 0: timeline.showAll, '?': help, t: () => $('find-words').focus(),
+  r: (event) => event.repeat || timeline.ride(true),
+};
+const always = {
+  ArrowLeft: (event) => transport.step(event.shiftKey ? -10 : -1), ArrowRight: (event) => transport.step(event.shiftKey ? 10 : 1),
+  Home: () => transport.seekFrame(0), End: () => transport.seekFrame(Infinity), Escape: cancel,
+};
+
+addEventListener('keydown', (event) => {
+  if (document.querySelector('dialog[open]') || !state.document) return;
+  const target = event.target;
+  const typing = target.matches('textarea, input:not([type=range]):not([type=checkbox])');
+  const key = event.key.length === 1 && event.key !== 'K' ? event.key.toLowerCase() : event.key;
+  if ((event.ctrlKey || event.metaKey) && key === 's') store.save();
+  else if ((event.ctrlKey || event.metaKey) && key === 'z' && !typing) (event.shiftKey ? store.redo : store.undo)();
+  else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (key === ' ' && target.matches('button, summary, input[type=checkbox]')) return;
+  else if (always[key] && !target.matches('input')) always[key](event);
+  else if (singleKeys && single[key]) single[key](event);
+  else if (singleKeys && /^[1-9]$/.test(key)) chooseTake(Number(key) - 1);
+  else return;
+  event.preventDefault();
+});
+
+addEventListener('keyup', (event) => {
+  if (event.key.toLowerCase() === 'r') timeline.ride(false);
+});
+
+addEventListener('pagehide', store.saveAtOnce);
+start().catch((problem) => showProblem(problem.message));
+
+// For tests, and for the curious: nothing here that the page does not show.
+window.studio = { state, store, transport, ask, timeline };

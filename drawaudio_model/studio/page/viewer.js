@@ -1,0 +1,357 @@
+// The picture with the mask of the chosen track over it, and the tools that draw the mask.
+
+import { ask } from './api.js';
+import * as masks from './masks.js';
+import { changeTrack, chosenTrack, on, state, tell } from './store.js';
+import { frame, playing, seconds } from './transport.js';
+
+const stage = document.getElementById('stage');
+const video = document.getElementById('video');
+const overlay = document.getElementById('overlay');
+const strip = document.getElementById('keyframes');
+const context = overlay.getContext('2d');
+const painted = document.createElement('canvas');
+const size = document.getElementById('brush-size');
+let tool = 'box';
+let drawn = null; // the shape under the hand
+let selected = -1;
+let drag = null;
+let asModel = false;
+let modelPicture = null; // { mark, unseen }
+let drawnMark = null;
+
+export const selectedShape = () => selected;
+const frames = () => state.media.model_frames ?? 1;
+const now = () => masks.maskFrame(seconds(), frames());
+const shapes = () => {
+  const mask = chosenTrack()?.mask;
+  return mask ? masks.keyframeAt(mask, now()).shapes : [];
+};
+
+export function setShapes(list, key = null) {
+  const track = chosenTrack();
+  if (track) changeTrack(track.id, { mask: masks.withShapes(track.mask, now(), list) }, key);
+}
+
+export function select(number) {
+  selected = number;
+  tell('shape');
+  draw(true);
+}
+
+export function choose(name) {
+  tool = name;
+  for (const button of document.querySelectorAll('[data-tool]')) {
+    button.setAttribute('aria-pressed', String(button.dataset.tool === name));
+  }
+  stage.dataset.cursor = name;
+  if (name !== 'select') select(-1);
+}
+
+// The picture lies in the middle of the stage, as large as it fits.
+function layOut() {
+  const [width, height] = state.media.size ?? [16, 9];
+  const scale = Math.min(stage.clientWidth / width, stage.clientHeight / height);
+  const [w, h] = [Math.round(width * scale), Math.round(height * scale)];
+  for (const part of [video, overlay]) {
+    part.style.width = `${w}px`;
+    part.style.height = `${h}px`;
+    part.style.left = `${Math.round((stage.clientWidth - w) / 2)}px`;
+    part.style.top = `${Math.round((stage.clientHeight - h) / 2)}px`;
+  }
+  const ratio = Math.min(window.devicePixelRatio, 2);
+  overlay.width = painted.width = Math.max(Math.round(w * ratio), 1);
+  overlay.height = painted.height = Math.max(Math.round(h * ratio), 1);
+  draw(true);
+}
+
+export function draw(force = false) {
+  const track = chosenTrack();
+  const list = shapes();
+  const mark = [track?.id, list, track?.mask?.invert, drawn, selected, asModel ? frame() : 0];
+  if (!force && drawnMark && mark.every((value, number) => value === drawnMark[number])) return;
+  drawnMark = mark;
+  const [width, height] = [overlay.width, overlay.height];
+  context.clearRect(0, 0, width, height);
+  const all = drawn ? [...list, drawn] : list;
+  if (!track || (!track.mask && !drawn)) return;
+  if (asModel) {
+    drawAsModel(track.mask, width, height);
+    return;
+  }
+  const brush = painted.getContext('2d');
+  masks.paint(brush, all, track.mask?.invert ?? false, width, height);
+  context.fillStyle = 'rgba(4, 8, 16, 0.62)';
+  context.fillRect(0, 0, width, height);
+  context.globalCompositeOperation = 'destination-out';
+  context.drawImage(painted, 0, 0);
+  context.globalCompositeOperation = 'source-over';
+  outline(all, width, height);
+}
+
+function outline(list, width, height) {
+  const ratio = Math.min(window.devicePixelRatio, 2);
+  list.forEach((shape, number) => {
+    if (shape.kind === 'brush' && number !== selected) return;
+    masks.trace(context, shape, width, height);
+    context.setLineDash(shape.cut ? [3 * ratio, 4 * ratio] : []);
+    // Dark under light: seen on any picture.
+    context.lineWidth = (number === selected ? 5 : 3) * ratio;
+    context.strokeStyle = 'rgba(0, 0, 0, 0.7)';
+    context.stroke();
+    context.lineWidth = (number === selected ? 2.5 : 1.5) * ratio;
+    context.strokeStyle = number === selected ? '#ffd166' : '#fff';
+    context.stroke();
+    context.setLineDash([]);
+    if (number === selected && shape.kind === 'box') {
+      for (const [x, y] of corners(shape)) {
+        context.fillStyle = '#ffd166';
+        context.fillRect(x * width - 5 * ratio, y * height - 5 * ratio, 10 * ratio, 10 * ratio);
+      }
+    }
+  });
+}
+
+const corners = ({ points: [[x0, y0], [x1, y1]] }) => [[x0, y0], [x1, y0], [x0, y1], [x1, y1]];
+
+// The server's own picture of the mask, in the model's pixels: black is what the model does not see.
+async function drawAsModel(mask, width, height) {
+  const number = now();
+  const mark = JSON.stringify([mask, number]);
+  if (modelPicture?.mark !== mark) {
+    modelPicture = { mark, unseen: null };
+    try {
+      const answer = await ask('POST', '/api/mask', { body: { mask, frame: number } });
+      const unseen = darkened(await createImageBitmap(await answer.blob()));
+      if (modelPicture.mark !== mark) return;
+      modelPicture = { mark, unseen };
+    } catch (problem) {
+      tell('problem', problem.message);
+      return;
+    }
+    draw(true);
+    return;
+  }
+  if (!modelPicture.unseen) return;
+  context.imageSmoothingEnabled = false;
+  context.drawImage(modelPicture.unseen, 0, 0, width, height);
+}
+
+// Black where the mask is black, and clear where it is white.
+function darkened(bitmap) {
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+  const brush = canvas.getContext('2d');
+  brush.drawImage(bitmap, 0, 0);
+  const pixels = brush.getImageData(0, 0, bitmap.width, bitmap.height);
+  for (let place = 0; place < pixels.data.length; place += 4) {
+    pixels.data[place + 3] = 255 - pixels.data[place];
+    pixels.data[place] = pixels.data[place + 1] = pixels.data[place + 2] = 0;
+  }
+  brush.putImageData(pixels, 0, 0);
+  return canvas;
+}
+
+function placeOf(event) {
+  const box = overlay.getBoundingClientRect();
+  return masks.place((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+}
+
+function hit([x, y]) {
+  const [width, height] = [overlay.width, overlay.height];
+  const list = shapes();
+  for (let number = list.length - 1; number >= 0; number -= 1) {
+    masks.trace(context, list[number], width, height);
+    context.lineWidth = Math.max(list[number].size * height, 8);
+    const inside = list[number].kind === 'brush' ? 'isPointInStroke' : 'isPointInPath';
+    if (context[inside](x * width, y * height)) return number;
+  }
+  return -1;
+}
+
+function cornerAt(shape, [x, y]) {
+  const box = overlay.getBoundingClientRect();
+  return corners(shape).findIndex(([cx, cy]) => Math.hypot((cx - x) * box.width, (cy - y) * box.height) < 12);
+}
+
+stage.addEventListener('pointerdown', (event) => {
+  if (event.button !== 0 || !chosenTrack() || state.media.state !== 'ready') return;
+  stage.focus({ preventScroll: true });
+  stage.setPointerCapture(event.pointerId);
+  const at = placeOf(event);
+  if (tool === 'select') {
+    const there = shapes()[selected];
+    const corner = there?.kind === 'box' ? cornerAt(there, at) : -1;
+    if (corner < 0) select(hit(at));
+    if (selected >= 0) drag = { at, corner, shape: shapes()[selected] };
+    return;
+  }
+  const kind = tool === 'erase' ? 'brush' : tool;
+  const cut = tool === 'erase' || event.altKey;
+  const points = kind === 'box' ? [at, at] : [at];
+  drawn = { kind, cut, points, size: kind === 'brush' ? Number(size.value) / 100 : 0 };
+  draw();
+});
+
+stage.addEventListener('pointermove', (event) => {
+  const at = placeOf(event);
+  if (drag) {
+    const { shape, corner } = drag;
+    const next = corner < 0
+      ? masks.moveShape(shape, at[0] - drag.at[0], at[1] - drag.at[1])
+      : { ...shape, points: [corners(shape)[3 - corner], at] };
+    setShapes(shapes().map((one, number) => (number === selected ? next : one)), `shape ${selected}`);
+  } else if (drawn) {
+    const more = event.getCoalescedEvents?.().map(placeOf) ?? [];
+    if (drawn.kind === 'box') drawn = { ...drawn, points: [drawn.points[0], at] };
+    else drawn = { ...drawn, points: [...drawn.points, ...(more.length ? more : [at])] };
+    draw();
+  }
+});
+
+stage.addEventListener('pointerup', () => {
+  drag = null;
+  if (!drawn) return;
+  const shape = { ...drawn, points: drawn.kind === 'box' ? drawn.points : masks.thinned(drawn.points) };
+  drawn = null;
+  const [from, to] = shape.points;
+  const tiny = shape.kind === 'box' && (Math.abs(from[0] - to[0]) < 0.004 || Math.abs(from[1] - to[1]) < 0.004);
+  if (!tiny && (shape.kind !== 'lasso' || shape.points.length > 2)) setShapes([...shapes(), shape]);
+  else draw(true);
+});
+
+stage.addEventListener('pointercancel', () => {
+  drag = drawn = null;
+  draw(true);
+});
+
+// With the keyboard: Tab chooses a shape, arrows move it, with Ctrl they move its far corner; Delete takes it away.
+stage.addEventListener('keydown', (event) => {
+  const list = shapes();
+  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  if (event.key === 'n' && chosenTrack()) {
+    setShapes([...list, { kind: 'box', cut: event.altKey, points: [[0.35, 0.35], [0.65, 0.65]], size: 0 }]);
+    choose('select');
+    select(list.length);
+  } else if (event.key === '.' && list.length) {
+    choose('select');
+    select((selected + 1) % list.length);
+  } else if (selected >= 0 && list[selected] && (event.key === 'Delete' || event.key === 'Backspace')) {
+    const rest = list.filter((_, number) => number !== selected);
+    select(-1);
+    setShapes(rest);
+  } else if (selected >= 0 && list[selected] && arrows[event.key]) {
+    const [dx, dy] = arrows[event.key].map((value) => value * (event.shiftKey ? 0.05 : 0.005));
+    const shape = list[selected];
+    const next = event.ctrlKey && shape.kind === 'box'
+      ? { ...shape, points: [shape.points[0], masks.place(shape.points[1][0] + dx, shape.points[1][1] + dy)] }
+      : masks.moveShape(shape, dx, dy);
+    setShapes(list.map((one, number) => (number === selected ? next : one)), `shape ${selected}`);
+  } else {
+    return;
+  }
+  event.preventDefault();
+  event.stopPropagation();
+});
+
+export function addKeyframe() {
+  const track = chosenTrack();
+  if (!track) return;
+  const mask = track.mask ? masks.withKeyframe(track.mask, now()) : { invert: false, keyframes: [{ frame: now(), shapes: [] }] };
+  if (mask !== track.mask) changeTrack(track.id, { mask });
+}
+
+function drawKeyframes() {
+  const track = chosenTrack();
+  strip.replaceChildren();
+  const last = Math.max(frames() - 1, 1);
+  const line = document.createElement('span');
+  line.className = 'now';
+  line.style.left = `${(100 * now()) / last}%`;
+  strip.append(line);
+  for (const keyframe of track?.mask?.keyframes ?? []) {
+    const button = document.createElement('button');
+    button.className = 'keyframe';
+    button.style.left = `${(100 * keyframe.frame) / last}%`;
+    const when = `${(keyframe.frame / masks.MASK_FPS).toFixed(2)} s`;
+    button.title = `Keyframe at ${when}: drag or ←/→ to move, Delete to remove`;
+    button.setAttribute('aria-label', `Keyframe at ${when}, ${keyframe.shapes.length} shapes`);
+    button.addEventListener('pointerdown', (event) => dragKeyframe(event, button, keyframe.frame));
+    button.addEventListener('keydown', (event) => {
+      const to = { ArrowLeft: keyframe.frame - 1, ArrowRight: keyframe.frame + 1 }[event.key];
+      let mask = track.mask;
+      if (to !== undefined) mask = to >= 0 && to < frames() ? masks.movedKeyframe(mask, keyframe.frame, to) : mask;
+      else if (event.key === 'Delete' || event.key === 'Backspace') mask = masks.withoutKeyframe(mask, keyframe.frame);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (mask !== track.mask) changeTrack(track.id, { mask });
+      [...strip.querySelectorAll('.keyframe')][track.mask.keyframes.indexOf(keyframe)]?.focus();
+    });
+    strip.append(button);
+  }
+}
+
+function dragKeyframe(event, button, from) {
+  const track = chosenTrack();
+  const box = strip.getBoundingClientRect();
+  const at = (moved) => Math.min(Math.max(Math.round(((moved.clientX - box.left) / box.width) * (frames() - 1)), 0), frames() - 1);
+  const move = (moved) => { button.style.left = `${(100 * at(moved)) / Math.max(frames() - 1, 1)}%`; };
+  const end = (moved) => {
+    removeEventListener('pointermove', move);
+    const mask = masks.movedKeyframe(track.mask, from, at(moved));
+    if (mask !== track.mask) changeTrack(track.id, { mask });
+    else drawKeyframes();
+  };
+  addEventListener('pointermove', move);
+  addEventListener('pointerup', end, { once: true });
+}
+
+for (const button of document.querySelectorAll('[data-tool]')) button.addEventListener('click', () => choose(button.dataset.tool));
+document.getElementById('add-keyframe').addEventListener('click', addKeyframe);
+document.getElementById('clear-mask').addEventListener('click', () => {
+  select(-1);
+  if (chosenTrack()?.mask) changeTrack(state.track, { mask: null });
+});
+document.getElementById('invert').addEventListener('click', () => {
+  const mask = chosenTrack()?.mask;
+  if (mask) changeTrack(state.track, { mask: { ...mask, invert: !mask.invert } });
+});
+document.getElementById('as-model').addEventListener('click', (event) => {
+  asModel = !asModel;
+  event.currentTarget.setAttribute('aria-pressed', String(asModel));
+  draw(true);
+});
+
+export function grow(steps) {
+  size.value = Number(size.value) + steps;
+}
+
+function refresh() {
+  const mask = chosenTrack()?.mask;
+  if (selected >= shapes().length) selected = -1;
+  document.getElementById('invert').setAttribute('aria-pressed', String(mask?.invert ?? false));
+  for (const id of ['invert', 'clear-mask', 'as-model']) document.getElementById(id).disabled = !mask;
+  if (!strip.contains(document.activeElement) || !document.activeElement.classList.contains('keyframe')) drawKeyframes();
+  else queueMicrotask(drawKeyframes);
+  draw(true);
+}
+
+let shownFrame = -1;
+on('document', refresh);
+on('chosen', () => {
+  selected = -1;
+  refresh();
+});
+on('moved', () => {
+  if (now() !== shownFrame) {
+    shownFrame = now();
+    const line = strip.querySelector('.now');
+    if (line) line.style.left = `${(100 * shownFrame) / Math.max(frames() - 1, 1)}%`;
+    if (!playing()) tell('shape');
+  }
+  draw();
+});
+on('media', layOut);
+new ResizeObserver(layOut).observe(stage);
+choose('box');

@@ -1,0 +1,365 @@
+"""The studio's server: the page, the project, what is shown of the video, jobs and exports, for one browser on this machine.
+
+Every request has passed the gates of guard.py before it comes here. A request names things by their ids; which file that
+is, is decided here. Nothing that is loaded here is slow: the model and the decoder have processes of their own.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from drawaudio_model.studio.guard import Refused
+from drawaudio_model.studio.jobs import Events, Jobs, Views
+from drawaudio_model.studio.project import (
+    MOST_TEXT,
+    SUFFIX,
+    Conflict,
+    Project,
+    check_id,
+    check_instructions,
+    check_mask,
+)
+
+PAGE = Path(__file__).parent / "page"
+VIEWS = {"proxy.mp4": "video/mp4", "strip.jpg": "image/jpeg", "sound.wav": "audio/wav"}
+VIEWS |= {"sound.png": "image/png", "sound.peaks": "application/octet-stream"}
+TAKE_FILES = {"wav": "audio/wav", "png": "image/png", "peaks": "application/octet-stream"}
+KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+SECONDS_BETWEEN_SIGNS = 15.0
+"""Of life, on the stream of events: a connection that is gone is noticed then."""
+
+
+class Studio:
+    """What is open: a project, or none yet; its views and its jobs.
+
+    Args:
+        project: the open project, or None until a video is dropped on the page.
+        model: the model's folder.
+        home: where the project of a dropped video is made.
+    """
+
+    def __init__(self, project: Project | None, model: Path, home: Path) -> None:
+        self.project, self.model, self.home = project, model, home
+        self.events = Events()
+        self.jobs = Jobs(model, self.events)
+        self.views = Views(self.events)
+        self.notice: str | None = None
+        self._views_task: asyncio.Task[None] | None = None
+
+    def opened(self) -> Project:
+        """The project.
+
+        Raises:
+            ValueError: while there is none.
+        """
+        if self.project is None:
+            raise ValueError("no project is open yet; drop a video on the page")
+        return self.project
+
+    def show(self) -> None:
+        """Makes the views of the project's video, in the background."""
+        project = self.opened()
+        self._views_task = asyncio.get_running_loop().create_task(self._show(project))
+
+    async def _show(self, project: Project) -> None:
+        try:
+            await self.views.make(project.video, project.folder / "cache")
+            self.notice = await run_in_threadpool(project.video_changed)
+            if self.notice:
+                self.events.add("notice", sentence=self.notice)
+            if self.model.is_dir():
+                await self.jobs.warm()
+        except (ValueError, OSError) as error:
+            self.views.state = {"state": "failed", "sentence": str(error)}
+            self.events.add("media", **self.views.state)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Runs the jobs while the server runs."""
+        running = asyncio.get_running_loop().create_task(self.jobs.run())
+        if self.project is not None:
+            self.show()
+        try:
+            yield
+        finally:
+            running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await running
+            await self.views.stop()
+            if self.project is not None:
+                self.project.close()
+
+    # The page
+
+    async def index(self, _: Request) -> Response:
+        return Response((PAGE / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+    async def page(self, request: Request) -> Response:
+        # Only what lies there is there: a name is looked up, not joined to a path.
+        files = {path.name: path for path in PAGE.iterdir() if path.suffix in KINDS}
+        path = files.get(request.path_params["name"])
+        if path is None:
+            raise HTTPException(404, "the page has no such file")
+        return Response(path.read_bytes(), media_type=f"{KINDS[path.suffix]}; charset=utf-8")
+
+    # The project
+
+    async def read_project(self, _: Request) -> Response:
+        facts: dict[str, Any] = {"model": str(self.model), "has_model": self.model.is_dir(), "notice": self.notice}
+        if self.project is None:
+            return JSONResponse(facts | {"document": None})
+        takes = await run_in_threadpool(self.project.takes)
+        document = self.project.document
+        facts |= {
+            "name": self.project.folder.stem,
+            "folder": str(self.project.folder),
+            "jobs": [*self.jobs.jobs.values()],
+        }
+        return JSONResponse(facts | {"document": document, "takes": takes, "event": self.events.number})
+
+    async def write_project(self, request: Request) -> Response:
+        project = self.opened()
+        revision = request.headers.get("if-match", "")
+        if not revision.isdecimal():
+            raise ValueError("the header If-Match names no revision; reload the page")
+        document = await _json(request)
+        if not isinstance(document, dict) or document.get("video") != project.document["video"]:
+            raise ValueError("the video of a project is not changed by the page; open it with --video PATH")
+        try:
+            # In turn: two writers of one file in two threads would overwrite each other.
+            return JSONResponse({"revision": project.save(document, int(revision))})
+        except Conflict as error:
+            return JSONResponse({"error": str(error)}, 409)
+
+    async def upload(self, request: Request) -> Response:
+        if self.project is not None:
+            raise ValueError(f"{self.project.folder.name} is open; start another studio for another video")
+        name = re.sub(r"[^\w.-]+", "_", Path(request.query_params.get("name", "")).name)[-80:].lstrip(".")
+        if not Path(name).stem or not Path(name).suffix:
+            raise ValueError(f"the file's name is {name!r}, expected one such as clip.mp4")
+        folder = _free(self.home / f"{Path(name).stem}{SUFFIX}")
+        video = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.upload")
+        try:
+            with video.open("wb") as file:
+                async for part in request.stream():
+                    await run_in_threadpool(file.write, part)
+            await run_in_threadpool(self._create, folder, video, name)
+        except ClientDisconnect:
+            raise ValueError("the upload was broken off; drop the video again") from None
+        finally:
+            video.unlink(missing_ok=True)
+        self.show()
+        return JSONResponse({"folder": str(folder)}, 201)
+
+    def _create(self, folder: Path, uploaded: Path, name: str) -> None:
+        project = Project.create(folder, uploaded)
+        kept = folder / "media" / name
+        kept.parent.mkdir()
+        shutil.move(uploaded, kept)
+        project.move_video(kept)
+        self.project = project
+
+    # The video
+
+    async def media(self, _: Request) -> Response:
+        return JSONResponse(self.views.state)
+
+    async def media_file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in VIEWS or self.views.state["state"] != "ready":
+            raise HTTPException(404, "the video has no such view, or it is not made yet")
+        return _file(self.opened().folder / "cache" / name, VIEWS[name])
+
+    async def mask_picture(self, request: Request) -> Response:
+        """What the model sees of a drawn mask in one frame, as a picture: white sounds."""
+        from drawaudio_model.studio.drawing import draw_regions, png
+
+        asked = await _json(request)
+        if not isinstance(asked, dict) or not isinstance(asked.get("frame"), int):
+            raise ValueError("the request names no frame")
+        check_mask(asked.get("mask"), "the mask")
+        media = self._ready()
+        if not 0 <= asked["frame"] < media["model_frames"]:
+            raise ValueError(f"frame is {asked['frame']}, expected 0 to {media['model_frames'] - 1}")
+        width, height = media["model_size"]
+        frames = await run_in_threadpool(draw_regions, asked["mask"], asked["frame"] + 1, height, width)
+        region = ~frames[-1] if asked["mask"]["invert"] else frames[-1]
+        return Response(png(region), media_type="image/png")
+
+    def _ready(self) -> dict[str, Any]:
+        if self.views.state["state"] != "ready":
+            raise ValueError("the video is still being prepared; wait until its picture is there")
+        return self.views.state
+
+    # Sounds
+
+    async def take_file(self, request: Request) -> Response:
+        kind = request.path_params["kind"]
+        if kind not in TAKE_FILES:
+            raise HTTPException(404, "a take has no such file")
+        try:
+            path = self.opened().take_file(request.path_params["take"], f".{kind}")
+        except ValueError as error:
+            raise HTTPException(404, str(error)) from None
+        return _file(path, TAKE_FILES[kind])
+
+    async def mix(self, request: Request) -> Response:
+        """The mix of a document that need not be saved: what is heard is what would be exported."""
+        from drawaudio_model.studio import export
+        from drawaudio_model.studio.project import check_document
+
+        document = await _json(request)
+        check_document(document)
+        project = self.opened()
+
+        def made() -> tuple[bytes, dict[str, str]]:
+            found = export.mixed(project, export.heard_tracks(project, document))
+            facts = {"x-peak-db": f"{found.peak_db:.2f}", "x-limited-db": f"{found.reduction_db:.2f}"}
+            return export.wav_of(found.waveform), facts
+
+        sound, facts = await run_in_threadpool(made)
+        return Response(sound, media_type="audio/wav", headers=facts)
+
+    async def add_job(self, request: Request) -> Response:
+        project, media = self.opened(), self._ready()
+        asked = await _json(request)
+        named = asked.get("track") if isinstance(asked, dict) else None
+        track = next((track for track in project.document["tracks"] if track["id"] == named), None)
+        if track is None:
+            raise ValueError(f"there is no track {str(named)[:40]!r}; save the project first")
+        check_instructions(track, "the track")
+        if not self.model.is_dir():
+            raise ValueError(f"the model {self.model} does not exist; run make demo, or start with --model FOLDER")
+        from drawaudio_model.clip_format import SAMPLE_RATE
+
+        do, words = asked.get("do", "generate"), asked.get("words", "")
+        if do not in ("generate", "detect"):
+            raise ValueError(f"a job is to do {str(do)[:40]!r}, expected generate or detect")
+        if do == "detect" and not (isinstance(words, str) and 0 < len(words.strip()) <= MOST_TEXT):
+            raise ValueError("no thing is named; type what is to be looked for, such as bell")
+        job = self.jobs.add(
+            {
+                "do": do,
+                "words": words.strip(),
+                "track": track,
+                "project": str(project.folder.resolve()),
+                "video": str(project.video),
+                "steps": project.document["steps"],
+                "seconds": media["seconds"],
+                "model_size": media["model_size"],
+                "model_frames": media["model_frames"],
+                "rate": SAMPLE_RATE,
+            }
+        )
+        return JSONResponse(job, 202)
+
+    async def cancel_job(self, request: Request) -> Response:
+        self.jobs.cancel(check_id(request.path_params["job"], "job"))
+        return Response(status_code=204)
+
+    async def events_stream(self, request: Request) -> Response:
+        """Server-sent events, from the one after that which the page saw last."""
+        seen = request.headers.get("last-event-id") or request.query_params.get("after", "0")
+        number = int(seen) if seen.isdecimal() else 0
+
+        async def lines() -> AsyncIterator[str]:
+            source = self.events.after(number)
+            following: asyncio.Task[tuple[int, dict[str, Any]]] | None = None
+            try:
+                while True:
+                    following = following or asyncio.ensure_future(anext(source))
+                    done, _ = await asyncio.wait({following}, timeout=SECONDS_BETWEEN_SIGNS)
+                    if not done:
+                        yield ": here\n\n"
+                        continue
+                    given, event = following.result()
+                    following = None
+                    yield f"id: {given}\ndata: {json.dumps(event)}\n\n"
+            finally:
+                if following is not None:
+                    following.cancel()
+
+        return StreamingResponse(lines(), media_type="text/event-stream")
+
+    # Exports
+
+    async def export(self, _: Request) -> Response:
+        project = self.opened()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "drawaudio_model.studio.export", str(project.folder), str(self.model)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        told, _errors = await process.communicate()
+        answer = json.loads(told) if told.strip() else {"error": f"the export ended with {process.returncode}"}
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        folder = project.folder / "exports" / answer["folder"]
+        files = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
+        return JSONResponse({"folder": str(folder), "files": files}, 201)
+
+
+def _free(folder: Path) -> Path:
+    """The folder, or the first of its names with a number that is not taken."""
+    names = (folder.with_stem(f"{folder.stem}-{number}") for number in range(2, 10_000))
+    return folder if not folder.exists() else next(name for name in names if not name.exists())
+
+
+def _file(path: Path, kind: str) -> Response:
+    if not path.is_file():
+        raise HTTPException(404, "it is not there")
+    return FileResponse(path, media_type=kind)
+
+
+async def _json(request: Request) -> Any:
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no number of JSON")
+
+    try:
+        return json.loads(await request.body(), parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("the request is nested too deep") from None
+
+
+async def _sentence(_: Request, error: Exception) -> Response:
+    """What a person, or a program, got wrong, in one sentence."""
+    status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status", 400)
+    words = error.detail if isinstance(error, HTTPException) else str(error)
+    return JSONResponse({"error": " ".join(words.split())}, status)
+
+
+def application(studio: Studio) -> Starlette:
+    """The routes."""
+    rows: list[tuple[str, str, Callable[[Request], Any]]] = [
+        ("GET", "/", studio.index),
+        ("GET", "/page/{name}", studio.page),
+        ("GET", "/api/project", studio.read_project),
+        ("PUT", "/api/project", studio.write_project),
+        ("PUT", "/api/uploads", studio.upload),
+        ("GET", "/api/media", studio.media),
+        ("GET", "/media/{name}", studio.media_file),
+        ("POST", "/api/mask", studio.mask_picture),
+        ("GET", "/api/takes/{take}/{kind}", studio.take_file),
+        ("POST", "/api/mix", studio.mix),
+        ("POST", "/api/jobs", studio.add_job),
+        ("DELETE", "/api/jobs/{job}", studio.cancel_job),
+        ("GET", "/api/events", studio.events_stream),
+        ("POST", "/api/exports", studio.export),
+    ]
+    handlers: dict[Any, Any] = {ValueError: _sentence, OSError: _sentence, HTTPException: _sentence, Refused: _sentence}
+    routes = [Route(path, endpoint, methods=[method]) for method, path, endpoint in rows]
+    return Starlette(routes=routes, exception_handlers=handlers, lifespan=studio.lifespan)

@@ -1,0 +1,270 @@
+"""Takes by the worker: the pipeline's own sounds, mixed and exported as they are heard, and a dead worker costs one job."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from drawaudio_model import media
+from drawaudio_model.cli import main
+from drawaudio_model.generation.mixing import mix
+from drawaudio_model.studio.project import empty_track
+from tests.studio_page import Running, studio, wait, write_clip
+from tests.tiny_pipeline import saved_pipeline
+
+pytestmark = pytest.mark.slow
+
+BOX = {"kind": "box", "cut": False, "points": [[0.1, 0.2], [0.61, 0.7]], "size": 0}
+STROKE = {"kind": "brush", "cut": True, "points": [[0.3, 0.3], [0.5, 0.6]], "size": 0.1}
+MASK = {"invert": True, "keyframes": [{"frame": 0, "shapes": [BOX]}, {"frame": 5, "shapes": [BOX, STROKE]}]}
+CURVE = [[0.0, -40.0], [1.0, -14.5], [2.9, -60.0]]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    write_clip(folder / "clip.mp4")
+    saved_pipeline(folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(home: Path) -> Iterator[Running]:
+    with studio(home, "clip.mp4", "--model", "model") as found:
+        found.wait_for_media()
+        yield found
+
+
+def save(running: Running, *tracks: dict, steps: int = 2) -> dict:
+    """The project with these tracks."""
+    document = running.json("GET", "/api/project")["document"]
+    document |= {"tracks": [*tracks], "steps": steps}
+    running.json("PUT", "/api/project", document, If_Match=str(document["revision"]))
+    return document
+
+
+def track(identity: str, **fields: object) -> dict:
+    return empty_track(identity) | fields
+
+
+def generate(running: Running, identity: str) -> dict:
+    job = running.json("POST", "/api/jobs", {"track": identity})
+    return running.wait_for_job(job["id"])
+
+
+def worker_of(running: Running) -> psutil.Process:
+    """The process that holds the model."""
+    children = psutil.Process(running.process.pid).children()
+    return next(child for child in children if "drawaudio_model.studio.worker" in child.cmdline())
+
+
+def test_the_server_itself_loads_no_torch(running: Running) -> None:
+    """What is slow and large is in the worker, whose end is no end of the server."""
+    assert "libtorch" not in Path(f"/proc/{running.process.pid}/maps").read_text()
+    worker = wait(
+        lambda: [c for c in psutil.Process(running.process.pid).children() if "worker" in str(c.cmdline())], 30
+    )[0]
+    wait(lambda: "libtorch" in Path(f"/proc/{worker.pid}/maps").read_text(), 60)
+
+
+def test_a_take_is_the_sound_that_generate_makes_of_the_same_drawing(running: Running, home: Path) -> None:
+    save(running, track("track1", text="a bell rings", negative_text="rain", mask=MASK, curve=CURVE, seed=7))
+    job = generate(running, "track1")
+    assert job["state"] == "done", job
+    (identity,) = job["takes"]
+    project = home / "clip.drawaudio"
+    take = json.loads((project / "takes" / f"{identity}.json").read_bytes())
+    assert (take["seed"], take["steps"], take["place"]) == (7, 2, 0)
+    assert take["instructions"]["mask"] == MASK and -1 <= take["curve_score"] <= 1
+
+    from drawaudio_model.curve_files import write_points
+    from drawaudio_model.studio.drawing import curve_levels
+
+    write_points(home / "curve.csv", curve_levels(CURVE, 3.0))
+    words = ["generate", str(home / "clip.mp4"), "--text", "a bell rings", "--negative-text", "rain", "--mask-invert"]
+    words += [
+        "--mask",
+        str(project / "masks" / take["mask_folder"]),
+        "--loudness",
+        str(home / "curve.csv"),
+        "--seed",
+        "7",
+    ]
+    assert main([*words, "--steps", "2", "--model", str(home / "model"), "-o", str(home / "typed.wav")]) == 0
+    made = soundfile.read(project / "takes" / f"{identity}.wav", dtype="float32")[0]
+    typed = soundfile.read(home / "typed.wav", dtype="int16")[0]
+    assert (np.round(made.astype(np.float64) * 32768).clip(-32768, 32767) == typed).all()
+
+
+def test_several_takes_are_ranked_and_have_neighbouring_seeds(running: Running, home: Path) -> None:
+    save(running, track("track1", text="a bell rings", curve=CURVE, seed=40, count=3))
+    job = generate(running, "track1")
+    takes = {take["id"]: take for take in running.json("GET", "/api/project")["takes"]}
+    made = [takes[identity] for identity in job["takes"]]
+    assert sorted(take["seed"] for take in made) == [40, 41, 42]
+    scores = [(take["curve_score"] + take["clap_score"]) / 2 for take in made]
+    assert scores == sorted(scores, reverse=True) and len({*scores}) == 3
+
+
+def test_what_is_heard_is_what_is_exported_and_what_mix_renders_again(running: Running, home: Path) -> None:
+    tracks = [
+        track("track1", text="a bell rings", mask=MASK, curve=CURVE, seed=1, gain_db=3.0),
+        track("track2", text="a bird sings", seed=2, gain_db=-4.5),
+        track("track3", text="rain falls", seed=3, mute=True),
+    ]
+    save(running, *tracks)
+    for row in tracks:
+        row["take"] = generate(running, row["id"])["takes"][0]
+    document = save(running, *tracks)
+    heard = soundfile.read(_bytes(running.ask("POST", "/api/mix", document)[2]), dtype="float32")[0]
+    stems = [
+        soundfile.read(home / "clip.drawaudio" / "takes" / f"{row['take']}.wav", dtype="float32")[0]
+        for row in tracks[:2]
+    ]
+    assert (heard == mix(stems, [3.0, -4.5]).waveform).all()
+
+    made = running.json("POST", "/api/exports")
+    folder = Path(made["folder"])
+    exported, rate = soundfile.read(folder / "mix.wav", dtype="int16")
+    assert rate == 16000 and (np.round(heard.astype(np.float64) * 32768).clip(-32768, 32767) == exported).all()
+    written = [soundfile.read(path, dtype="float32")[0] for path in sorted((folder / "stems").iterdir())]
+    assert [path.name for path in sorted((folder / "stems").iterdir())] == [
+        "01-a-bell-rings.wav",
+        "02-a-bird-sings.wav",
+    ]
+    assert written[0] == pytest.approx(stems[0] * 10 ** (3 / 20), abs=1e-6)
+    assert media.probe(folder / "preview.mp4").video_seconds == pytest.approx(3.0)
+
+    words = ["mix", str(home / "clip.mp4"), "--tracks", str(folder / "tracks.json"), "--model", str(home / "model")]
+    assert main([*words, "--steps", "2", "-o", str(home / "again.wav")]) == 0
+    assert (home / "again.wav").read_bytes() == (folder / "mix.wav").read_bytes()
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    assert manifest["render_again"].startswith("drawaudio mix ") and "--steps 2" in manifest["render_again"]
+    assert [row["seed"] for row in manifest["takes"]] == [1, 2]
+
+    # A solo silences the others, mute or not.
+    tracks[2] |= {"solo": True}
+    alone = soundfile.read(_bytes(running.ask("POST", "/api/mix", document | {"tracks": tracks})[2]), dtype="float32")[
+        0
+    ]
+    third = soundfile.read(home / "clip.drawaudio" / "takes" / f"{tracks[2]['take']}.wav", dtype="float32")[0]
+    assert (alone == mix([third], [0.0]).waveform).all()
+
+
+def _bytes(content: bytes) -> "object":
+    import io
+
+    return io.BytesIO(content)
+
+
+def test_an_export_renders_the_take_and_not_what_was_drawn_since(running: Running) -> None:
+    row = track("track1", text="a bell rings", seed=5)
+    save(running, row)
+    row["take"] = generate(running, "track1")["takes"][0]
+    save(running, row | {"text": "something else", "curve": CURVE, "seed": 99})
+    folder = Path(running.json("POST", "/api/exports")["folder"])
+    (rendered,) = json.loads((folder / "tracks.json").read_bytes())
+    assert (rendered["text"], rendered["seed"]) == ("a bell rings", 5) and "loudness" not in rendered
+
+
+def test_nothing_heard_is_a_sentence(running: Running) -> None:
+    document = save(running, track("track1"))
+    for method, path, body in (("POST", "/api/mix", document), ("POST", "/api/exports", None)):
+        status, _, content = running.ask(method, path, body)
+        assert status == 400 and "no track is heard" in json.loads(content)["error"]
+
+
+def test_a_cancel_ends_a_job_within_two_steps_and_the_model_stays(running: Running) -> None:
+    save(running, track("track1", text="a bell rings"), steps=1000)
+    job = running.json("POST", "/api/jobs", {"track": "track1"})
+    seen = wait(lambda: (now := find(running, job["id"])).get("step", 0) >= 2 and now, 60)
+    pid = worker_of(running).pid
+    assert running.ask("DELETE", f"/api/jobs/{job['id']}")[0] == 204
+    ended = running.wait_for_job(job["id"], 10)
+    assert ended["state"] == "cancelled" and ended["step"] < 1000 and seen["total"] == 1000
+    save(running, track("track1", text="a bell rings"))
+    assert generate(running, "track1")["state"] == "done"
+    assert worker_of(running).pid == pid
+
+
+def find(running: Running, identity: str) -> dict:
+    return next(job for job in running.json("GET", "/api/project")["jobs"] if job["id"] == identity)
+
+
+def test_a_job_that_waits_is_cancelled_at_once(running: Running) -> None:
+    save(running, track("track1", text="a bell rings"), steps=1000)
+    first, second = (running.json("POST", "/api/jobs", {"track": "track1"})["id"] for _ in range(2))
+    assert running.ask("DELETE", f"/api/jobs/{second}")[0] == 204
+    assert find(running, second)["state"] == "cancelled"
+    running.ask("DELETE", f"/api/jobs/{first}")
+    assert running.wait_for_job(first, 15)["state"] == "cancelled"
+
+
+def test_a_worker_that_is_killed_costs_its_job_and_a_sentence(running: Running, home: Path) -> None:
+    save(running, track("track1", text="a bell rings"), steps=1000)
+    takes = running.json("GET", "/api/project")["takes"]
+    before = (home / "clip.drawaudio" / "project.json").read_bytes()
+    job = running.json("POST", "/api/jobs", {"track": "track1"})
+    wait(lambda: find(running, job["id"]).get("step", 0) >= 2, 60)
+    os.kill(worker_of(running).pid, signal.SIGKILL)
+    ended = running.wait_for_job(job["id"], 10)
+    assert ended["state"] == "failed"
+    assert ended["sentence"] == (
+        "the model's process was ended by SIGKILL, probably for want of memory; nothing in the project was lost: generate again"
+    )
+    assert (home / "clip.drawaudio" / "project.json").read_bytes() == before
+    assert running.json("GET", "/api/project")["takes"] == takes
+    save(running, track("track1", text="a bell rings"))
+    assert generate(running, "track1")["state"] == "done"
+
+
+def test_a_worker_that_does_not_stop_is_ended(running: Running) -> None:
+    save(running, track("track1", text="a bell rings"), steps=1000)
+    job = running.json("POST", "/api/jobs", {"track": "track1"})
+    wait(lambda: find(running, job["id"]).get("step", 0) >= 1, 60)
+    stuck = worker_of(running)
+    stuck.suspend()
+    began = time.monotonic()
+    running.ask("DELETE", f"/api/jobs/{job['id']}")
+    assert running.wait_for_job(job["id"], 15)["state"] == "cancelled"
+    assert 4 < time.monotonic() - began < 9
+    wait(lambda: not stuck.is_running() or stuck.status() == psutil.STATUS_ZOMBIE, 5)
+
+
+def test_what_the_pipeline_refuses_is_its_sentence(running: Running) -> None:
+    everything = {"kind": "box", "cut": False, "points": [[0, 0], [1, 1]], "size": 0}
+    save(running, track("track1", mask={"invert": True, "keyframes": [{"frame": 0, "shapes": [everything]}]}))
+    job = generate(running, "track1")
+    assert job["state"] == "failed" and "leaves nothing to sound" in job["sentence"]
+
+
+def test_without_a_detector_nothing_is_looked_for_and_no_name_is_a_sentence(running: Running) -> None:
+    save(running, track("track1"))
+    job = running.json("POST", "/api/jobs", {"track": "track1", "do": "detect", "words": "bell"})
+    assert "there is no detector in" in running.wait_for_job(job["id"])["sentence"]
+    for body in ({"do": "detect", "words": " "}, {"do": "detect"}, {"do": "detect", "words": 5}, {"do": "os.system"}):
+        assert running.ask("POST", "/api/jobs", {"track": "track1"} | body)[0] == 400
+
+
+def test_a_track_that_is_not_there_is_a_sentence(running: Running) -> None:
+    for body in ({"track": "nothing"}, {}, {"track": None}):
+        status, _, content = running.ask("POST", "/api/jobs", body)
+        assert status == 400 and "there is no track" in json.loads(content)["error"]
+
+
+def test_when_the_server_is_killed_the_worker_ends_too(home: Path) -> None:
+    write_clip(home / "other.mp4")
+    with studio(home, "other.mp4", "--model", "model") as running:
+        running.wait_for_media()
+        child = wait(
+            lambda: [c for c in psutil.Process(running.process.pid).children() if "worker" in str(c.cmdline())], 30
+        )[0]
+        running.process.kill()
+        wait(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 15)
