@@ -16,6 +16,7 @@ import soxr
 from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE
 from drawaudio_model.generation import windows
 from drawaudio_model.generation.output import Take
+from drawaudio_model.levels.limiter import limit
 
 FADE_SECONDS = 0.1
 """Of each fade between the kept and the new sound."""
@@ -122,6 +123,8 @@ def pasted(take: Take, made: np.ndarray, span_start: int, section: Section) -> n
         new[:fade] = _faded(old[:fade], new[:fade], rising)
     if end < len(whole):
         new[end - start - fade :] = _faded(old[end - start - fade :], new[end - start - fade :], rising[::-1])
+    if len(new) and np.abs(new).max() > 1.0:  # where the fade swells
+        new = limit(new)[0]
     out = whole.copy()
     out[start:end] = new.astype(whole.dtype)
     return out
