@@ -252,3 +252,13 @@ def test_what_does_not_belong_together_is_named(pipe: DrawAudioPipeline, long_ta
         pipe.regenerate(Take(long_take.waveform, long_take.latents, 2), prepared, 9.0, 10.0)
     with pytest.raises(ValueError, match=r"strength is 2, expected 0"):
         pipe.regenerate(long_take, prepared, 9.0, 10.0, strength=2)
+
+
+def test_a_fade_that_swells_beyond_full_scale_is_limited() -> None:
+    rng = np.random.default_rng(0)
+    old, new = (np.sign(rng.standard_normal(8 * SAMPLE_RATE)).astype(np.float32) * 0.99 for _ in range(2))
+    section = Section(2.0, 4.0, 8.0, 100)
+    out = pasted(Take(old), new, 0, section)
+    assert np.abs(out).max() <= 1.0
+    np.testing.assert_array_equal(out[: 2 * SAMPLE_RATE], old[: 2 * SAMPLE_RATE])
+    np.testing.assert_array_equal(out[4 * SAMPLE_RATE :], old[4 * SAMPLE_RATE :])
