@@ -521,12 +521,6 @@ def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
     return summary
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    given = {field.name: getattr(options, field.name) for field in fields(Settings) if field.name != "guidance"}
-    guidance = Guidance(options.guidance_text, options.guidance_video, loudness=options.guidance_loudness)
-    return Settings(**given, guidance=guidance)
-
-
 def _named_folder(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
