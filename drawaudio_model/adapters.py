@@ -176,12 +176,7 @@ def from_audioldm2(
     video_encoder = CAVP.from_checkpoint(cavp).video_only()
     pipe = DrawAudioPipeline(
         vae=vae.eval(),
-        text_encoder=text.text_encoder,
-        tokenizer=text.tokenizer,
-        text_encoder_2=text.text_encoder_2,
-        tokenizer_2=text.tokenizer_2,
-        projection_model=text.projection_model,
-        language_model=text.language_model,
+        **text.components(),
         unet=unet,
         mask_attention=(mask_attention or MaskAttention(video_encoder.config.embed_dim, video_width)).eval(),
         loudness_control=(loudness_control or LoudnessControl(latent_channels=vae.config.latent_channels)).eval(),

@@ -29,7 +29,7 @@ import torch
 from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS
-from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.command_line import run_program
 from drawaudio_model.device_choice import named_device
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.evaluation import control_page, sound_classifier
@@ -214,10 +214,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code: 2 with one sentence on bad input."""
-    parser = program("control", CONTROL_PURPOSE, CONTROL_EXAMPLE)
-    add_control_arguments(parser)
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: run(options))
+    return run_program("control", CONTROL_PURPOSE, CONTROL_EXAMPLE, add_control_arguments, run, arguments)
 
 
 def run_benchmark(

@@ -64,6 +64,7 @@ from drawaudio_model.mel import GriffinLimVocoder, check_vocoder
 from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder, detector_beside
 from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
+from drawaudio_model.text import COMPONENTS as TEXT_COMPONENTS
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.training_domain import TrainingDomain
 from drawaudio_model.unet import DrawAudioUNet
@@ -543,14 +544,7 @@ class DrawAudioPipeline(DiffusionPipeline):
     @property
     def text(self) -> TextConditioner:
         """Texts to embeddings, with the pipeline's own encoders."""
-        return TextConditioner(
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            text_encoder_2=self.text_encoder_2,
-            tokenizer_2=self.tokenizer_2,
-            projection_model=self.projection_model,
-            language_model=self.language_model,
-        )
+        return TextConditioner(**{name: getattr(self, name) for name in TEXT_COMPONENTS})
 
     @property
     def latent_frames(self) -> int:

@@ -21,7 +21,7 @@ import torch
 
 from drawaudio_model.atomic_files import replaced_folder
 from drawaudio_model.backbone_config import backbone_config
-from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.command_line import run_program
 from drawaudio_model.pretraining.arguments import ALIASES, BACKBONES, EXAMPLE, PURPOSE, add_arguments
 from drawaudio_model.pretraining.loop import pick_device
 from drawaudio_model.progress import Reporter
@@ -156,10 +156,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 2 with one sentence on bad input."""
-    parser = program("pretrain", PURPOSE, EXAMPLE)
-    add_arguments(parser)
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: run(options))
+    return run_program("pretrain", PURPOSE, EXAMPLE, add_arguments, run, arguments)
 
 
 if __name__ == "__main__":
