@@ -187,7 +187,7 @@ def test_questions_have_no_loss_for_an_encoder_that_knows_the_answers():
     views, _, sounds = corpus.draw(np.random.default_rng(1), 3, 2, 4)
     assert [view.sound_kind for view in views].count(-1) == 2
     bands = (coarse_spectrum(sounds) - questions.mean) / questions.deviation
-    seen = torch.tensor([[40.0 if kind in view.seen else -40.0 for kind in range(2)] for view in views])
+    seen = torch.tensor([[40.0 if kind in view.visible_kinds else -40.0 for kind in range(2)] for view in views])
     heard = torch.tensor([[40.0 if kind == view.sound_kind else -40.0 for kind in range(2)] for view in views])
     video, sound = (torch.cat([kinds[:, None].expand(-1, 4, -1), bands], dim=2) for kinds in (seen, heard))
     assert questions.loss(views, video, sound, sounds).item() == pytest.approx(0, abs=1e-4)
