@@ -288,7 +288,7 @@ def test_the_page_stands_alone(report: Path) -> None:
     files = [link for link in links if not link.startswith("data:image/png;base64,")]
     assert len(links) == len(files) + 1
     assert all(link.startswith("page/") and (report / link).stat().st_size > 100 for link in files)
-    assert page.count("<article") == 2 and "heard as" in page and "missed" in page
+    assert page.count("<article") == 2 and "classified as" in page and "missed" in page
 
 
 def test_a_second_run_keeps_what_is_there(root: Path, report: Path) -> None:

@@ -71,7 +71,7 @@ def _page_clip(scene: Scene, tables: Mapping[str, RowSounds], real: np.ndarray) 
     for name in HEARD_ROWS:
         table = tables[name]
         if scene.key in table.sounds:
-            sounds[f"{table.title}: taken for {table.clips[scene.key]['predicted_kind']}"] = table.sounds[scene.key]
+            sounds[f"{table.title}: classified as {table.clips[scene.key]['predicted_kind']}"] = table.sounds[scene.key]
     judged = tables["all"].clips[scene.key]
     figures = {name: value for name, value in judged.items() if isinstance(value, float)}
     things = scene.kind if scene.other_kind is None else f"{scene.kind}; moves too: {scene.other_kind}"
