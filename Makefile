@@ -8,6 +8,7 @@
 # check-demo  whether the README's sounds are what they say: thing, peak, level, curve (minutes)
 # dev      Dagster's page on the data of the profile
 # bench    the figures of docs/results.md, each measured again beside its baseline
+# librosa  what librosa compiles in a new environment, which would else be done in the middle of something
 # clean    what the above made, except data
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -26,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export YOLO_OFFLINE := true
 export YOLO_AUTOINSTALL := false
 
-.PHONY: install demo studio test lint docs mutations check-demo dev bench clean
+.PHONY: install librosa demo studio test lint docs mutations check-demo dev bench clean
 
 install: $(STAMP)
 
@@ -51,10 +52,16 @@ LIBROSA_CALLS := import librosa, numpy; \
   librosa.onset.onset_detect(y=numpy.tile(sound, 4), sr=16000); \
   librosa.feature.rms(y=sound)
 
+# librosa compiles functions at their first call, once in an environment: half a minute on one core.
+COMPILE_LIBROSA = nice -n 19 $(BIN)/python -c '$(LIBROSA_CALLS)' </dev/null >/dev/null 2>&1 || true
+
+librosa: install
+	@$(COMPILE_LIBROSA)
+
 demo: export HF_HUB_OFFLINE := 1
 demo: install
-# librosa compiles functions at their first call, once in an environment: half a minute on one core, while the other is idle.
-	@(nice -n 19 $(BIN)/python -c '$(LIBROSA_CALLS)' </dev/null >/dev/null 2>&1 || true) &
+# While the other core is idle.
+	@($(COMPILE_LIBROSA)) &
 	$(DAGSTER) asset materialize -m pipelines --select '*train_model' --partition-range "$$($(BIN)/python -m pipelines range)" $(CALM)
 	$(DAGSTER) asset materialize -m pipelines --select 'dataset_card,evaluation_report' $(CALM)
 	@$(BIN)/python -m pipelines layout

@@ -107,10 +107,10 @@ def judge(case: Case, folder: Path, data: Path, seeds: range, classifier: object
         drawaudio(f"{case.command} --model {data.absolute() / 'model'} --seed {seed} -o out.wav", folder)
         sounds.append(soundfile.read(folder / "out.wav", dtype="float32")[0])
         shutil.copy(folder / "out.wav", folder / f"{case.name.replace(' ', '_')}-{seed}.wav")
-    heard = classifier.classify(sounds)
+    predicted = classifier.classify(sounds)
     figures = {
-        "right": float(np.mean([kind == KIND for kind in heard])),
-        "heard": ",".join(heard),
+        "right": float(np.mean([kind == KIND for kind in predicted])),
+        "predicted_kinds": ",".join(predicted),
         "peak": max(float(np.abs(sound).max()) for sound in sounds),
         "rms": float(np.median([np.sqrt(np.square(sound).mean()) for sound in sounds])),
     }

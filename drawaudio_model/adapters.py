@@ -173,19 +173,14 @@ def from_audioldm2(
     unet = DrawAudioUNet.from_audioldm2(
         folder / "unet", video_attention_dim=video_width, attention_head_dim=attention_head_dim
     )
-    eyes = CAVP.from_checkpoint(cavp).video_only()
+    video_encoder = CAVP.from_checkpoint(cavp).video_only()
     pipe = DrawAudioPipeline(
         vae=vae.eval(),
-        text_encoder=text.text_encoder,
-        tokenizer=text.tokenizer,
-        text_encoder_2=text.text_encoder_2,
-        tokenizer_2=text.tokenizer_2,
-        projection_model=text.projection_model,
-        language_model=text.language_model,
+        **text.components(),
         unet=unet,
-        mask_attention=(mask_attention or MaskAttention(eyes.config.embed_dim, video_width)).eval(),
+        mask_attention=(mask_attention or MaskAttention(video_encoder.config.embed_dim, video_width)).eval(),
         loudness_control=(loudness_control or LoudnessControl(latent_channels=vae.config.latent_channels)).eval(),
-        cavp=eyes,
+        cavp=video_encoder,
         vocoder=SpeechT5HifiGan.from_pretrained(folder / "vocoder").eval(),
         scheduler=DDIMScheduler.from_pretrained(folder / "scheduler"),
         feature_extractor=published_front_end(folder / "feature_extractor"),

@@ -6,7 +6,7 @@ library: the parsers are built for every `--help`, and must be there at once.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 
@@ -27,9 +27,28 @@ def add_command(
     return parser
 
 
-def program(name: str, purpose: str, example: str) -> argparse.ArgumentParser:
-    """The parser of a command that is started as a module of its own; it calls itself `drawaudio <name>`."""
-    return Parser(prog=f"drawaudio {name}", **_texts(purpose, example))
+def run_program(
+    name: str,
+    purpose: str,
+    example: str,
+    add_arguments: Callable[[argparse.ArgumentParser], object],
+    run: Callable[[argparse.Namespace], object],
+    arguments: Sequence[str] | None,
+) -> int:
+    """Runs a command that is started as a module of its own and calls itself `drawaudio <name>`; returns its exit code.
+
+    Args:
+        name: of the command, without "drawaudio".
+        purpose: one sentence for its help.
+        example: that its help shows.
+        add_arguments: declares its options.
+        run: does what the parsed options ask for.
+        arguments: the words of the command line; None: those of this process.
+    """
+    parser = Parser(prog=f"drawaudio {name}", **_texts(purpose, example))
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+    return exit_code(lambda: run(options))
 
 
 def count(text: str) -> int:

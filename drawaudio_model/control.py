@@ -29,7 +29,7 @@ import torch
 from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS
-from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.command_line import run_program
 from drawaudio_model.device_choice import named_device
 from drawaudio_model.drawn.curves import draw_signal
 from drawaudio_model.evaluation import control_page, sound_classifier
@@ -174,7 +174,7 @@ class Judge:
             "right_kind_of_two": float(right) if scene.other_kind is not None else float("nan"),
             "right_in_all": float("nan") if row.signal is None else float(obeys),
             "peak": float(np.abs(sound).max()),
-            "heard": verdict.kind,
+            "predicted_kind": verdict.kind,
             "unanimous": verdict.unanimous,
             "expected": scene.expected_kind(row),
         }
@@ -185,7 +185,7 @@ class Table:
     """The sounds and figures of one row of one model."""
 
     row: Row
-    words: str
+    title: str
     sounds: dict[str, np.ndarray]
     """Key -> waveform."""
     clips: dict[str, dict[str, Any]]
@@ -214,10 +214,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code: 2 with one sentence on bad input."""
-    parser = program("control", CONTROL_PURPOSE, CONTROL_EXAMPLE)
-    add_control_arguments(parser)
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: run(options))
+    return run_program("control", CONTROL_PURPOSE, CONTROL_EXAMPLE, add_control_arguments, run, arguments)
 
 
 def run_benchmark(
@@ -299,7 +296,7 @@ def run_benchmark(
                     )
                     for number, scenes_of_round in enumerate(rounds if row.drawn else rounds[:1])
                 ]
-                shown = f"{model_name}: {row.words}" if model_name else row.words
+                shown = f"{model_name}: {row.title}" if model_name else row.title
                 tables[name] = merged(row, shown, repetitions)
             if not model_name:
                 report.note("bounds")
@@ -309,9 +306,9 @@ def run_benchmark(
                 bounds = bound_sounds(pipe, scenes, real, batch=settings.batch, report=report)
                 guidance = settings.guidance.resolved(pipe.own_guidance)
         for name, sounds in bounds.items():
-            tables[name] = Table(BOUNDS[name], BOUNDS[name].words, sounds, judge.measure(BOUNDS[name], sounds, scenes))
+            tables[name] = Table(BOUNDS[name], BOUNDS[name].title, sounds, judge.measure(BOUNDS[name], sounds, scenes))
         rows = {
-            name: {"name": table.words, "metrics": summarise(table, settings.seed)} for name, table in tables.items()
+            name: {"name": table.title, "metrics": summarise(table, settings.seed)} for name, table in tables.items()
         }
         judged = {name: table.clips for name, table in tables.items()}
         swaps = mask_swaps(judged, settings.seed)
@@ -500,10 +497,10 @@ def row_folder(output: Path, name: str, repetition: int) -> Path:
     return output / "clips" / (f"{name}.{repetition}" if repetition else name)
 
 
-def merged(row: Row, words: str, parts: Sequence[tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]]) -> Table:
+def merged(row: Row, title: str, parts: Sequence[tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]]) -> Table:
     """One table of all repetitions; the first one's sounds stand for it on the page."""
     clips = {key: clip for _, figures in parts for key, clip in figures.items()}
-    return Table(row, words, parts[0][0], clips)
+    return Table(row, title, parts[0][0], clips)
 
 
 def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from drawaudio_model.clip_format import LOUDNESS_FPS, LOUDNESS_POINTS, VIDEO_FPS, VIDEO_FRAMES
 from drawaudio_model.guidance import Visible
-from drawaudio_model.layers.blocks import Instructions
+from drawaudio_model.layers.blocks import AttentionContext
 from drawaudio_model.layers.cross_attention import FoldedSets
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
@@ -92,7 +92,7 @@ class UNetInputs:
 class PreparedInputs:
     """The UNet's inputs on branches that are evaluated together, computed once for all steps."""
 
-    instructions: Instructions
+    context: AttentionContext
     """Prepared tokens of its attention layers, in G rows."""
     signals: tuple[Tensor | None, ...]
     """Of each branch; one where all have the same: the UNet repeats their one latent where they part."""
@@ -179,7 +179,7 @@ class Denoiser(nn.Module):
             for one in branches
         ]
         sees_video = torch.cat(acts)
-        instructions = self.unet.prepare(
+        context = self.unet.prepare(
             gpt=text.gpt,
             t5=text.t5,
             t5_mask=text.t5_mask,
@@ -189,12 +189,12 @@ class Denoiser(nn.Module):
             folds_video=folds_video,
         )
         signals = tuple(one.signal for one in branches)
-        return PreparedInputs(instructions, signals[:1] if one_latent else signals)
+        return PreparedInputs(context, signals[:1] if one_latent else signals)
 
     def predict(self, latents: Tensor, timestep: Tensor, prepared: PreparedInputs) -> Sequence[Tensor]:
         """(B, C, F, K) prediction of each prepared branch for latents (B, C, F, K), in the latents' type."""
         noisy = torch.cat([_with_signal(latents, signal) for signal in prepared.signals]).to(self.unet.dtype)
-        predicted = self.unet(noisy, timestep, instructions=prepared.instructions).sample.to(latents.dtype)
+        predicted = self.unet(noisy, timestep, context=prepared.context).sample.to(latents.dtype)
         return predicted.split(len(latents))
 
     def _video(self, conditions: Conditions, visible: Visible) -> tuple[Tensor, Tensor | None]:

@@ -34,7 +34,7 @@ from drawaudio_model import metrics
 from drawaudio_model.atomic_files import fingerprint, write_atomically
 from drawaudio_model.cavp import diff_foley_log_mel
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_POINTS, SOURCE_SECONDS
-from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.command_line import run_program
 from drawaudio_model.defaults import SAMPLING_STEPS, WEIGHTS_FOLDER
 from drawaudio_model.device_choice import named_device
 from drawaudio_model.drawn.curves import draw_signal
@@ -136,10 +136,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the evaluation; returns the exit code: 2 with one sentence on bad input."""
-    parser = program("evaluate", EVALUATE_PURPOSE, EVALUATE_EXAMPLE)
-    add_evaluate_arguments(parser)
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: run(options))
+    return run_program("evaluate", EVALUATE_PURPOSE, EVALUATE_EXAMPLE, add_evaluate_arguments, run, arguments)
 
 
 def evaluate(

@@ -39,7 +39,15 @@ from drawaudio_model.clip_format import CLIP_SECONDS, MEL_BINS, MEL_FRAMES
 from drawaudio_model.defaults import SAMPLING_STEPS
 from drawaudio_model.denoiser import Conditions, Denoiser
 from drawaudio_model.generation import windows
-from drawaudio_model.generation.instructions import Loudness, Mask, Sound, Video, check_given, check_seed, check_weights
+from drawaudio_model.generation.instructions import (
+    Instructions,
+    Loudness,
+    Mask,
+    Sound,
+    Video,
+    check_seed,
+    check_weights,
+)
 from drawaudio_model.generation.latents import conditions, decode, encode, sample_latents
 from drawaudio_model.generation.output import DrawAudioOutput, Take
 from drawaudio_model.generation.parts import check_parts
@@ -48,7 +56,7 @@ from drawaudio_model.generation.sampling import Given
 from drawaudio_model.generation.sections import Section
 from drawaudio_model.generation.stages import SILENT, OnProgress, Teller
 from drawaudio_model.generation.takes import OWN_SAMPLING, Sampling, StepCallback, check_start, generate, regenerate
-from drawaudio_model.guidance import LOUDNESS_BRANCHES, LOUDNESS_SCALE, OWN_GUIDANCE, TEXT_SCALE, VIDEO_SCALE, Guidance
+from drawaudio_model.guidance import LOUDNESS_BRANCHES, LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE, Guidance
 from drawaudio_model.levels.matching import fit_level, follow_curve
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
@@ -56,6 +64,7 @@ from drawaudio_model.mel import GriffinLimVocoder, check_vocoder
 from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder, detector_beside
 from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
+from drawaudio_model.text import COMPONENTS as TEXT_COMPONENTS
 from drawaudio_model.text import TextConditioner, TextEmbeddings
 from drawaudio_model.training_domain import TrainingDomain
 from drawaudio_model.unet import DrawAudioUNet
@@ -275,23 +284,13 @@ class DrawAudioPipeline(DiffusionPipeline):
             Stopped: when `on_progress` said so.
         """
         asked = Guidance(guidance_text, guidance_video, guidance_interval, guidance_loudness)
-        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=asked, mask_invert=mask_invert)
+        instructions = Instructions(video, prompt, negative_prompt, mask, mask_invert, loudness, seconds, video_fps)
+        check_weights(video is not None, loudness is not None, asked)
         if num_candidates < 1:
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         check_seed(seed)
         check_start(start_from, strength)
-        prepared = self.prepare(
-            video,
-            prompt,
-            negative_prompt=negative_prompt,
-            mask=mask,
-            mask_invert=mask_invert,
-            loudness=loudness,
-            seconds=seconds,
-            video_fps=video_fps,
-            overlap_seconds=overlap_seconds,
-            on_progress=on_progress,
-        )
+        prepared = prepare(self, instructions, overlap_seconds, None, Teller(on_progress))
         first = secrets.randbelow(2**31) if seed is None else seed
         return self.generate(
             prepared,
@@ -323,21 +322,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         Arguments and errors are a call's, but for `section`, (start, end) in seconds: then only what `regenerate` needs for
         this part of the sound is prepared.
         """
-        check_given(video, prompt, mask, loudness, video_fps=video_fps, guidance=OWN_GUIDANCE, mask_invert=mask_invert)
-        return prepare(
-            self,
-            video,
-            prompt,
-            negative_prompt,
-            mask,
-            mask_invert,
-            loudness,
-            seconds,
-            video_fps,
-            overlap_seconds,
-            section,
-            Teller(on_progress),
-        )
+        instructions = Instructions(video, prompt, negative_prompt, mask, mask_invert, loudness, seconds, video_fps)
+        return prepare(self, instructions, overlap_seconds, section, Teller(on_progress))
 
     def with_loudness(self, prepared: Prepared, loudness: Loudness | None) -> Prepared:
         """The same with another curve, or with none; ValueError when it is no curve."""
@@ -552,20 +538,13 @@ class DrawAudioPipeline(DiffusionPipeline):
 
     @property
     def denoiser(self) -> Denoiser:
-        """What was trained, made from the pipeline's own parts."""
+        """The networks that were trained, made from the pipeline's own parts."""
         return Denoiser(self.unet, self.mask_attention, self.loudness_control, self.config.loudness_branches)
 
     @property
     def text(self) -> TextConditioner:
         """Texts to embeddings, with the pipeline's own encoders."""
-        return TextConditioner(
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            text_encoder_2=self.text_encoder_2,
-            tokenizer_2=self.tokenizer_2,
-            projection_model=self.projection_model,
-            language_model=self.language_model,
-        )
+        return TextConditioner(**{name: getattr(self, name) for name in TEXT_COMPONENTS})
 
     @property
     def latent_frames(self) -> int:

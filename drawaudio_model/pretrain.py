@@ -20,8 +20,9 @@ from typing import Any
 import torch
 
 from drawaudio_model.atomic_files import replaced_folder
-from drawaudio_model.command_line import exit_code, program
-from drawaudio_model.pretraining.arguments import ALIASES, BACKBONES, EXAMPLE, PURPOSE, RUNS, add_arguments
+from drawaudio_model.backbone_config import backbone_config
+from drawaudio_model.command_line import run_program
+from drawaudio_model.pretraining.arguments import ALIASES, BACKBONES, EXAMPLE, PURPOSE, add_arguments
 from drawaudio_model.pretraining.loop import pick_device
 from drawaudio_model.progress import Reporter
 from drawaudio_model.thread_choice import threads_setting
@@ -29,11 +30,9 @@ from drawaudio_model.thread_choice import threads_setting
 
 @dataclass(frozen=True)
 class Backbone:
-    """The training of one backbone: function, named settings, step fields and pictures."""
+    """The training of one backbone: function, step fields and pictures; its settings are those of `backbone_config`."""
 
     train: Callable[..., dict[str, Any]]
-    runs: dict[str, Callable[[], Any]]
-    """Name of a run -> its configuration."""
     step_fields: tuple[str, ...]
     """Fields of the configuration that count steps; `--steps` is shared out among them in their proportion. None where
     the backbone is computed at once."""
@@ -48,34 +47,28 @@ def load_backbone(name: str) -> Backbone:
         ValueError: for a name that is none of BACKBONES.
     """
     if name == "audio_autoencoder":
-        from drawaudio_model.pretraining.autoencoder import AutoencoderConfig, train_autoencoder
+        from drawaudio_model.pretraining.autoencoder import train_autoencoder
 
-        return _backbone(train_autoencoder, AutoencoderConfig, (), ("reconstruction", "patterns"))
+        return Backbone(train_autoencoder, (), ("reconstruction", "patterns"))
     if name == "text_encoders":
-        from drawaudio_model.pretraining.text import TextConfig, train_text_encoders
+        from drawaudio_model.pretraining.text import train_text_encoders
 
         steps = ("clap_steps", "t5_steps", "gpt_steps")
-        return _backbone(train_text_encoders, TextConfig, steps, ("similarity", "loss"))
+        return Backbone(train_text_encoders, steps, ("similarity", "loss"))
     if name == "cavp_backbone":
-        from drawaudio_model.pretraining.cavp import CavpConfig, train_cavp
+        from drawaudio_model.pretraining.cavp import train_cavp
 
-        return _backbone(train_cavp, CavpConfig, ("first_steps", "steps"), ("similarity", "loss"))
+        return Backbone(train_cavp, ("first_steps", "steps"), ("similarity", "loss"))
     if name == "object_detector":
-        from drawaudio_model.pretraining.detector import DetectorConfig, train_detector
+        from drawaudio_model.pretraining.detector import train_detector
 
         pictures = ("detections", "clip_loss", "loss")
-        return _backbone(train_detector, DetectorConfig, ("clip_steps", "steps"), pictures)
+        return Backbone(train_detector, ("clip_steps", "steps"), pictures)
     if name == "vocoder":
-        from drawaudio_model.pretraining.vocoder import VocoderConfig, train_vocoder
+        from drawaudio_model.pretraining.vocoder import train_vocoder
 
-        return _backbone(train_vocoder, VocoderConfig, ("steps",), ("mels", "loss"))
+        return Backbone(train_vocoder, ("steps",), ("mels", "loss"))
     raise ValueError(f"backbone is {name!r}, expected one of {', '.join(BACKBONES)}")
-
-
-def _backbone(
-    train: Callable[..., dict[str, Any]], config: type, step_fields: tuple[str, ...], pictures: tuple[str, ...]
-) -> Backbone:
-    return Backbone(train, {run: getattr(config, run) for run in RUNS}, step_fields, pictures)
 
 
 def share_steps(config: Any, fields: Sequence[str], steps: int) -> Any:
@@ -117,7 +110,7 @@ def pretrain(
         What was measured; without the time, it is also in `output`/report.json.
     """
     backbone = load_backbone(name)
-    config = backbone.runs[run]()
+    config = backbone_config(name, run)
     if steps is not None:
         config = share_steps(config, backbone.step_fields, steps)
     settings = {
@@ -163,10 +156,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: 2 with one sentence on bad input."""
-    parser = program("pretrain", PURPOSE, EXAMPLE)
-    add_arguments(parser)
-    options = parser.parse_args(arguments)
-    return exit_code(lambda: run(options))
+    return run_program("pretrain", PURPOSE, EXAMPLE, add_arguments, run, arguments)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from diffusers.pipelines.audioldm2.modeling_audioldm2 import AudioLDM2ProjectionModel
@@ -241,6 +241,10 @@ class TextConditioner(nn.Module):
         self.projection_model = projection_model
         self.language_model = language_model
         self.eval()
+
+    def components(self) -> dict[str, Any]:
+        """Name -> part, for each of COMPONENTS: what a pipeline takes of it."""
+        return {name: getattr(self, name) for name in COMPONENTS}
 
     @torch.no_grad()
     def forward(self, captions: Sequence[str]) -> TextEmbeddings:

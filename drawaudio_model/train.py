@@ -23,7 +23,7 @@ from accelerate import Accelerator
 
 from drawaudio_model.adapters import PARTS, save_adapters
 from drawaudio_model.atomic_files import replaced_folder
-from drawaudio_model.command_line import exit_code, program
+from drawaudio_model.command_line import run_program
 from drawaudio_model.config import TrainConfig, changed, differences, named_run
 from drawaudio_model.dataset import DrawnInstructions, TrainingShards
 from drawaudio_model.model_folder import read_json
@@ -205,10 +205,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code: with one sentence, 2 when the input is wrong and 1 when the loss is no number."""
-    parser = program("train", PURPOSE, EXAMPLE)
-    add_arguments(parser)
-    arguments = parser.parse_args(argv)
-    return exit_code(lambda: run(arguments))
+    return run_program("train", PURPOSE, EXAMPLE, add_arguments, run, argv)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from torch import Tensor
 from drawaudio_model.clip_format import LOUDNESS_FPS
 from drawaudio_model.dataset import TrainingShards
 from drawaudio_model.generation.feature_distance import FeatureDistance, picture_statistics
-from drawaudio_model.generation.known_words import known_words, notice_of_words
+from drawaudio_model.generation.vocabulary import notice_of_words, vocabulary_of
 from drawaudio_model.text import TextConditioner
 
 LEVEL_PERCENTILES = (1.0, 99.0)
@@ -138,13 +138,17 @@ class TrainingDomain(ModelMixin, ConfigMixin):
         return (
             "this video looks like nothing that the model was trained on"
             + (f" (clips such as: {some})" if some else "")
-            + "; expect no sound of its own, or train a model on your clips (README, Your own clips)"
+            + "; expect no sound of its own, or train a model on your clips (docs/datasets.md)"
         )
 
 
-def write_pictures(folder: Path, known: FeatureDistance) -> None:
+def write_pictures(folder: Path, pictures: FeatureDistance) -> None:
     """Leaves the picture statistics of the clips beside the weights that learnt from them."""
-    tensors = {"mean": known.mean, "precision": known.precision, "threshold": torch.tensor(known.threshold).double()}
+    tensors = {
+        "mean": pictures.mean,
+        "precision": pictures.precision,
+        "threshold": torch.tensor(pictures.threshold).double(),
+    }
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / PICTURES_FILE)
 
 
@@ -159,7 +163,7 @@ def write_words(folder: Path, texts: Sequence[str]) -> None:
     """Leaves the content words of all texts, and some of the texts, beside the encoders that learnt from them."""
     texts = list(dict.fromkeys(texts))
     chosen = np.random.default_rng(0).permutation(len(texts))[:WORDINGS]
-    facts = {"words": known_words(texts), "wordings": sorted(texts[number] for number in chosen)}
+    facts = {"words": vocabulary_of(texts), "wordings": sorted(texts[number] for number in chosen)}
     (folder / WORDS_FILE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 

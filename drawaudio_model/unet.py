@@ -31,7 +31,7 @@ from diffusers.utils import BaseOutput
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from drawaudio_model.layers.blocks import STACKS, Block, DownBlock, Instructions, Layers, MidBlock, UpBlock, silence
+from drawaudio_model.layers.blocks import STACKS, AttentionContext, Block, DownBlock, Layers, MidBlock, UpBlock, silence
 from drawaudio_model.layers.cross_attention import FoldedSets, prepare
 
 ORIGINAL_HEADS = (4, 8, 12, 20)
@@ -207,7 +207,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         t5_mask: Tensor | None = None,
         video: Tensor | None = None,
         sees_video: Tensor | None = None,
-        instructions: Instructions | None = None,
+        context: AttentionContext | None = None,
     ) -> UNetOutput:
         """Predicts the noise in `sample`.
 
@@ -215,35 +215,33 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
             sample: noisy latent, (B, C, F, K); any F and K, also odd ones.
             timestep: diffusion step, one for the batch or (B,).
             gpt: GPT-2's hidden tokens, (G, 8, D_gpt). G is B, or B times the branches of guidance, branch by branch:
-                then all of them see the same latents, and what comes before the first instruction is computed once.
+                then all of them see the same latents, and what comes before the first cross attention is computed once.
             t5: FLAN-T5's states, (G, L, D_t5).
             t5_mask: true where a T5 state is a token and not padding, (G, L); None keeps all.
             video: tokens of MaskAttention, (G, V, D_video); None skips the video stacks.
             sees_video: true for the rows that the video stacks act on, (G,) bool; None for all.
-            instructions: what `prepare` made of these five, instead of them.
+            context: what `prepare` made of these five, instead of them.
 
         Returns:
             `.sample`: predicted noise, (G, C, F, K).
 
         Raises:
-            ValueError: when an argument has another shape, or instructions are given twice or not at all.
+            ValueError: when an argument has another shape, or text and video are given twice or not at all.
         """
         if sample.ndim != 4 or sample.shape[1] != self.config.in_channels:
             raise ValueError(
                 f"sample has shape {tuple(sample.shape)}, expected (batch, {self.config.in_channels}, frames, bins)"
             )
         batch = sample.shape[0]
-        if (instructions is None) == (gpt is None or t5 is None):
-            raise ValueError(
-                "the UNet got no instructions or two kinds; give gpt and t5, or what `prepare` made of them"
-            )
-        if instructions is None:
+        if (context is None) == (gpt is None or t5 is None):
+            raise ValueError("the UNet got no text or two kinds of it; give gpt and t5, or what `prepare` made of them")
+        if context is None:
             assert gpt is not None and t5 is not None
             self._check_shapes(gpt, t5, t5_mask, video, batch)
             bias = _bias(t5_mask, sample.dtype)
-            instructions = Instructions(gpt=gpt, t5=t5, t5_bias=bias, video=video, sees_video=sees_video)
-        elif instructions.rows % batch:
-            raise ValueError(f"instructions have {instructions.rows} rows, expected {batch} or a multiple, as sample")
+            context = AttentionContext(gpt=gpt, t5=t5, t5_bias=bias, video=video, sees_video=sees_video)
+        elif context.rows % batch:
+            raise ValueError(f"context has {context.rows} rows, expected {batch} or a multiple, as sample")
 
         steps = torch.as_tensor(timestep, device=sample.device).expand(batch)
         time = self.time_embedding(self.time_proj(steps).to(sample.dtype))  # (B, 4 C_0)
@@ -251,11 +249,11 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         hidden = self.conv_in(sample)
         skips = [hidden]
         for block in self.down_blocks:
-            hidden, block_skips = block(hidden, time, instructions)
+            hidden, block_skips = block(hidden, time, context)
             skips.extend(block_skips)
-        hidden = self.mid_block(hidden, time, instructions)
+        hidden = self.mid_block(hidden, time, context)
         for block in self.up_blocks:
-            hidden = block(hidden, skips, time, instructions)
+            hidden = block(hidden, skips, time, context)
         hidden = self.conv_act(self.conv_norm_out(hidden))
         return UNetOutput(sample=self.conv_out(hidden))
 
@@ -269,8 +267,8 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         sees_video: Tensor | None = None,
         cache: FoldedSets | None = None,
         folds_video: bool = True,
-    ) -> Instructions:
-        """Text and video that stay the same over many calls, prepared for `forward(instructions=...)`.
+    ) -> AttentionContext:
+        """Text and video that stay the same over many calls, prepared for `forward(context=...)`.
 
         Rows that do not see the video then cost nothing in the video stacks.
 
@@ -301,7 +299,7 @@ class DrawAudioUNet(ModelMixin, AttentionMixin, ConfigMixin):
         gpt_layers = layers(stack for those in stacks for stack in those[1::STACKS])
         t5_layers = layers(stack for those in stacks for stack in those[2::STACKS])
         video_layers = layers(stack for block in blocks for stack in block.video_attentions or ())
-        return Instructions(
+        return AttentionContext(
             gpt=prepare(gpt_layers, gpt, cache=cache),
             t5=prepare(t5_layers, t5, _bias(t5_mask, t5.dtype), cache=cache),
             t5_bias=None,

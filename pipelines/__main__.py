@@ -26,14 +26,14 @@ def answer(what: str) -> str:
 
 
 def plan() -> str:
-    """What the profile's source says of fetching its clips."""
+    """The source's estimate of fetching the profile's clips."""
     from pipelines.sources.registry import current_source  # loads Dagster, which the other answers need not wait for
 
     return current_source().plan(current_profile())
 
 
 def layout() -> str:
-    """What lies where under the data root, for people."""
+    """The layout of the data root, for people."""
     root = data_root()
     rows = [
         ("clip_list.parquet", "every clip, its caption and its shard"),
@@ -76,7 +76,7 @@ ANSWERS: Mapping[str, Callable[[], str]] = {
     "plan": plan,
     "card": card,
 }
-"""What can be asked, here and by `drawaudio dataset`."""
+"""The questions that can be asked, here and by `drawaudio dataset`."""
 
 
 if __name__ == "__main__":

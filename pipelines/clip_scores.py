@@ -1,4 +1,4 @@
-"""What a training run may want to filter clips by: measured here, judged there (drawaudio_model.config.ScoreLimits)."""
+"""Scores that a training run may filter clips by: measured here, judged there (drawaudio_model.config.ScoreLimits)."""
 
 import hashlib
 from itertools import pairwise

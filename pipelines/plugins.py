@@ -5,7 +5,7 @@ from typing import Any
 
 
 def load_plugin(name: str, setting: str, expected: str) -> Any:
-    """What a factory of another package makes.
+    """The object that a factory of another package makes.
 
     Args:
         name: `package.module:factory`; the factory (a function or a class) is called without arguments.

@@ -28,7 +28,7 @@ class Published:
     revision: str = ""
     """Commit on the hub, or tag of the release; "" where none is pinned: the newest, whose checksums are recorded."""
     files: tuple[str, ...] = ()
-    """What is needed of it; empty: config, tokenizer and weights, whatever they are called."""
+    """The files that are needed; empty: config, tokenizer and weights, whatever they are called."""
     sha256: Mapping[str, str] = field(default_factory=dict)
     """File -> sha256 (hex), where it is known."""
     url: str = ""

@@ -17,7 +17,7 @@ BESIDE = {"audio_autoencoder": ("unet",)}
 
 
 def checkpoints_of(name: str) -> tuple[Published, ...]:
-    """What a backbone is made of."""
+    """The checkpoints that a backbone is made of."""
     detector = yolo_world(AnnotationSettings.from_environment().detector_size)
     return {
         "audio_autoencoder": (AUDIOLDM2,),

@@ -13,7 +13,7 @@ from pipelines.raw_media import read_media_facts
 
 @dataclass(frozen=True)
 class RawLedgerRow:
-    """What became of one clip."""
+    """The outcome of one clip."""
 
     key: str
     status: str

@@ -120,7 +120,7 @@ def make_shards(
 
 
 def counts(*manifests: ShardManifest) -> dict[str, Any]:
-    """What every partition shows: clips kept, clips dropped by reason, bytes; of all its shards."""
+    """Metadata of every partition: clips kept, clips dropped by reason, bytes; of all its shards."""
     reasons = Counter(row.reason for manifest in manifests for row in manifest.rejected)
     return {
         "dagster/partition_row_count": sum(manifest.count for manifest in manifests),

@@ -27,6 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "test_studio_page",
         "test_studio_jobs",
         "test_dagster_page",
+        "test_youtube_fetch",
+        "test_wheel",
     ]
     order = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: order.get(item.path.stem, len(longest)))

@@ -158,7 +158,7 @@ def test_a_silent_sound_is_no_thing_and_follows_nothing(scenes: dict[str, Scene]
     onsets = dict.fromkeys(KEYS, np.array([1.0, 2.0]))
     for sound, kind, right in ((np.zeros_like(noise), "nothing", 0), (0.1 * noise, "horn", 1)):
         heard = Judge(real, onsets, classifier).measure(BY_NAME["all"], {KEYS[1]: sound}, scenes)[KEYS[1]]
-        assert (heard["heard"], heard["right_kind"], heard["right_kind_of_two"]) == (kind, right, right)
+        assert (heard["predicted_kind"], heard["right_kind"], heard["right_kind_of_two"]) == (kind, right, right)
         assert np.isfinite(heard["loudness_pearson"])
     silent = {KEYS[1]: np.zeros_like(noise)}
     figures = Judge(real, onsets, classifier).measure(BY_NAME["all"], silent, scenes)[KEYS[1]]
@@ -273,7 +273,7 @@ def test_the_report_has_every_row_with_intervals_and_counts(report: Path) -> Non
     (finish,) = (row for row in log if row["event"] == "finish")
     assert start["total"] == finish["step"]
     clips = json.loads((report / "clips.json").read_text())
-    assert {clip["heard"] for clip in clips["all"].values()} <= {"horn", "drum"}
+    assert {clip["predicted_kind"] for clip in clips["all"].values()} <= {"horn", "drum"}
     assert clips["other_mask"][KEYS[1]]["expected"] == "drum"
 
 
@@ -288,7 +288,7 @@ def test_the_page_stands_alone(report: Path) -> None:
     files = [link for link in links if not link.startswith("data:image/png;base64,")]
     assert len(links) == len(files) + 1
     assert all(link.startswith("page/") and (report / link).stat().st_size > 100 for link in files)
-    assert page.count("<article") == 2 and "heard as" in page and "missed" in page
+    assert page.count("<article") == 2 and "classified as" in page and "missed" in page
 
 
 def test_a_second_run_keeps_what_is_there(root: Path, report: Path) -> None:

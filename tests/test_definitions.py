@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.house_map import folders
+
 ROOT = Path(__file__).parent.parent
 
 ASSETS = {
@@ -48,25 +50,8 @@ PARTITIONED = {
     "training_shards",
     "drawn_instructions",
 }
-ROOMS = (
-    "decoding",
-    "muxing",
-    "levels",
-    "drawn",
-    "release",
-    "metrics",
-    "layers",
-    "generation",
-    "extractors",
-    "pretraining",
-    "evaluation",
-    "training",
-    "commands",
-    "studio",
-)
-"""The model's folders, the lower first: what lies in one uses only those before it, itself or through files in between."""
-PIPELINE_ROOMS = ("sources.demo", "sources.youtube", "annotation", "assets")
-"""Those of the pipelines, likewise."""
+FOR_THE_PIPELINES = {"decoding", "muxing", "levels", "drawn", "release", "metrics"}
+"""Folders of the model that the dataset builder uses; the others learn, generate or measure."""
 PROGRAMS = {"cli", "config", "control", "dataset", "evaluate", "pipeline", "pretrain", "train"}
 """What learns, generates or measures: the pipelines start it as a process and import none of it."""
 
@@ -122,7 +107,7 @@ def test_loading_the_definitions_loads_no_heavy_library_and_no_trainer() -> None
     }
     assert heavy.isdisjoint(found)
     loaded = {name.split(".")[1] for name in found if name.startswith("drawaudio_model.")}
-    assert not loaded & (PROGRAMS | {*ROOMS[ROOMS.index("layers") :]})
+    assert not loaded & (PROGRAMS | {*folders("drawaudio_model")} - FOR_THE_PIPELINES)
 
 
 def test_what_every_asset_reads_and_writes_loads_no_torch() -> None:
@@ -185,11 +170,11 @@ def test_nothing_imports_in_a_circle(graph: dict[str, set[str]]) -> None:
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize(("package", "order"), [("drawaudio_model", ROOMS), ("pipelines", PIPELINE_ROOMS)])
-def test_a_folder_imports_only_lower_ones(package: str, order: tuple[str, ...]) -> None:
-    names = [f"{package}.{name}" for name in order]
-    folders = {name for name in ROOM_IMPORTS if MODULES[name].stem == "__init__"} - {package, "pipelines.sources"}
-    assert {name for name in folders if name.startswith(f"{package}.")} == {*names}
+@pytest.mark.parametrize("package", ["drawaudio_model", "pipelines"])
+def test_a_folder_imports_only_those_below_it_on_the_map(package: str) -> None:
+    names = [f"{package}.{name}" for name in reversed(folders(package))]
+    there = {name for name in ROOM_IMPORTS if MODULES[name].stem == "__init__"} - {package, "pipelines.sources"}
+    assert {name for name in there if name.startswith(f"{package}.")} == {*names}
     for place, name in enumerate(names):
         above = reached(name, ROOM_IMPORTS) & {*names[place:]}
         assert not above, f"{name} imports {above}, directly or through others"
@@ -203,7 +188,7 @@ def test_the_model_knows_nothing_of_the_orchestrator(module: str) -> None:
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("pipelines")])
 def test_the_pipelines_import_neither_the_denoiser_nor_a_program(module: str) -> None:
     found = {name.split(".")[1] for name in reached(module, IMPORTS) if name.startswith("drawaudio_model.")}
-    assert not found & (PROGRAMS | {"unet", *ROOMS[ROOMS.index("layers") :]})
+    assert not found & (PROGRAMS | {"unet", *folders("drawaudio_model")} - FOR_THE_PIPELINES)
 
 
 def test_imports_are_absolute() -> None:

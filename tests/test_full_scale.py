@@ -71,7 +71,7 @@ def test_a_hot_sound_is_limited_to_the_ceiling_and_says_by_how_much() -> None:
     assert true_peak(fitted.waveform) == pytest.approx(CEILING, rel=1e-3) and fitted.waveform.dtype == np.float32
     assert fitted.peak_db == pytest.approx(20 * np.log10(2), abs=0.5)
     assert fitted.reduction_db == pytest.approx(fitted.peak_db - CEILING_DB, abs=0.05)
-    assert fitted.words == (
+    assert fitted.description == (
         f"the sound peaks at {fitted.peak_db:+.1f} dB; limited by {fitted.reduction_db:.1f} dB to -1 dBTP"
     )
     quiet = slice(0, SAMPLE_RATE - 1000)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from drawaudio_model.backbone_config import AutoencoderConfig, DetectorConfig, backbone_config
 from drawaudio_model.caption import Caption
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import FRAME_SIZE, SAMPLE_RATE, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
@@ -15,7 +16,7 @@ from drawaudio_model.detector import ObjectDetector, letterbox, suppress
 from drawaudio_model.media import encode_flac, encode_jpeg
 from drawaudio_model.patch_autoencoder import compression, load_autoencoder
 from drawaudio_model.pretrain import load_backbone, main, pretrain, share_steps
-from drawaudio_model.pretraining.autoencoder import AutoencoderConfig, read_log_mels, train_autoencoder
+from drawaudio_model.pretraining.autoencoder import read_log_mels, train_autoencoder
 from drawaudio_model.pretraining.cavp import (
     COARSE_BANDS,
     STANDARD_VIEWS,
@@ -26,9 +27,9 @@ from drawaudio_model.pretraining.cavp import (
     coarse_spectrum,
     standardise,
 )
-from drawaudio_model.pretraining.detector import DetectorConfig, Thing, ask_for, choose_name, names_of_thing
+from drawaudio_model.pretraining.detector import Thing, ask_for, choose_name, names_of_thing
 from drawaudio_model.pretraining.loop import TrainClips, fit
-from drawaudio_model.pretraining.text import Pairs, drop_tokens, kinds_told, mean_states
+from drawaudio_model.pretraining.text import Pairs, drop_tokens, kind_accuracy, mean_states
 from drawaudio_model.scene_truth import TRUTH_MEMBER, SceneTruth, TrueObject, read_truth
 from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.text import TextConditioner, build_text_conditioner, train_tokenizers
@@ -111,7 +112,7 @@ def test_fit_stops_on_a_loss_that_is_no_number(tmp_path):
 
 
 def test_steps_are_shared_out_in_proportion():
-    config = load_backbone("text_encoders").runs["demo"]()
+    config = backbone_config("text_encoders", "demo")
     shared = share_steps(config, ("clap_steps", "t5_steps", "gpt_steps"), 70)
     total = config.clap_steps + config.t5_steps + config.gpt_steps
     assert shared.t5_steps == round(config.t5_steps * 70 / total)
@@ -184,14 +185,14 @@ def test_questions_have_no_loss_for_an_encoder_that_knows_the_answers():
             head.bias.zero_()
             head.weight[:, columns] = torch.eye(head.out_features)
     views, _, sounds = corpus.draw(np.random.default_rng(1), 3, 2, 4)
-    assert [view.heard for view in views].count(-1) == 2
+    assert [view.sound_kind for view in views].count(-1) == 2
     bands = (coarse_spectrum(sounds) - questions.mean) / questions.deviation
-    seen = torch.tensor([[40.0 if kind in view.seen else -40.0 for kind in range(2)] for view in views])
-    heard = torch.tensor([[40.0 if kind == view.heard else -40.0 for kind in range(2)] for view in views])
+    seen = torch.tensor([[40.0 if kind in view.visible_kinds else -40.0 for kind in range(2)] for view in views])
+    heard = torch.tensor([[40.0 if kind == view.sound_kind else -40.0 for kind in range(2)] for view in views])
     video, sound = (torch.cat([kinds[:, None].expand(-1, 4, -1), bands], dim=2) for kinds in (seen, heard))
     assert questions.loss(views, video, sound, sounds).item() == pytest.approx(0, abs=1e-4)
     # What is unknown is not asked: only the other views' answers count.
-    unknown = torch.tensor([view.heard < 0 for view in views])
+    unknown = torch.tensor([view.sound_kind < 0 for view in views])
     turned = torch.where(unknown[:, None, None], torch.cat([-video[..., :2], bands], dim=2), video)
     assert questions.loss(views, turned, sound, sounds).item() == pytest.approx(0, abs=1e-4)
     turned = torch.where(unknown[:, None, None], video, torch.cat([-video[..., :2], bands], dim=2))
@@ -318,12 +319,12 @@ def test_mean_states_leave_padding_out():
 
 def test_kinds_are_told_by_the_nearest_centroid(small_text):
     pairs = wordings_pairs()
-    assert kinds_told(small_text, pairs, pairs).keys() == {"clap", "t5", "gpt"}
+    assert kind_accuracy(small_text, pairs, pairs).keys() == {"clap", "t5", "gpt"}
     one_each = replace(pairs, wordings=[("ding dong",), (), ("boom boom",), (), ()])
-    assert kinds_told(small_text, one_each, one_each) == {"clap": 1.0, "t5": 1.0, "gpt": 1.0}
+    assert kind_accuracy(small_text, one_each, one_each) == {"clap": 1.0, "t5": 1.0, "gpt": 1.0}
     swapped = replace(one_each, kinds=["drum", "drum", "bell", "bell", None])
-    assert kinds_told(small_text, one_each, swapped) == {"clap": 0.0, "t5": 0.0, "gpt": 0.0}
-    assert kinds_told(small_text, pairs, replace(pairs, kinds=[None] * 5)) == {}
+    assert kind_accuracy(small_text, one_each, swapped) == {"clap": 0.0, "t5": 0.0, "gpt": 0.0}
+    assert kind_accuracy(small_text, pairs, replace(pairs, kinds=[None] * 5)) == {}
 
 
 def test_text_encoders_learn_wordings_where_the_truth_tells_them(root, tmp_path):
@@ -338,11 +339,11 @@ def test_text_encoders_learn_wordings_where_the_truth_tells_them(root, tmp_path)
             writer.add(key, {TRUTH_MEMBER: replace(truth, kind=colour, objects=(thing,)).to_json()})
         writer.commit()
     measured = pretrain("text_encoders", tmp_path, tmp_path / "text", run="tiny", steps=12)
-    assert {"kinds_told_by_clap", "kinds_told_by_t5", "kinds_told_by_gpt"} < measured.keys()
+    assert {"kind_accuracy_clap", "kind_accuracy_t5", "kind_accuracy_gpt"} < measured.keys()
     tokenizer = TextConditioner.from_pretrained(tmp_path / "text").tokenizer_2
     assert tokenizer.unk_token not in tokenizer.tokenize("hoots") and tokenizer.tokenize("hoots")[0] == "▁hoot"
     plain = pretrain("text_encoders", root, tmp_path / "plain", run="tiny", steps=12)
-    assert not any(name.startswith("kinds_told") for name in plain)
+    assert not any(name.startswith("kind_accuracy") for name in plain)
 
 
 def test_the_names_of_a_thing_are_the_truths_or_those_of_its_kind():

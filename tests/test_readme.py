@@ -1,10 +1,10 @@
 """What the README names exists; what it tells people to type is typed in test_tiny_path."""
 
 import re
-from pathlib import Path
 
 from pipelines.profiles import PROFILES
 from pipelines.sources.demo.world import list_clips
+from tests.house_map import named_places
 from tests.readme_commands import ROOT, blocks
 from tests.test_definitions import MODULES, ROOM_IMPORTS
 
@@ -26,26 +26,6 @@ def test_the_environment_is_activated_and_the_clip_is_there_before_any_command_n
     # The first examples ring a bell.
     assert clips[key].split == "test" and clips[key].label == "bell" and "bell" in clips[key].caption
     assert profile.shards[2] == 1
-
-
-MAP = ROOT / "docs" / "map.md"
-
-
-def named_places() -> list[Path]:
-    """Files and folders of the map, in its order."""
-    tree = MAP.read_text()
-    folders: list[str] = []
-    places = []
-    for line in tree.splitlines():
-        if not line.startswith("    "):
-            continue
-        depth = (len(line) - len(line.lstrip())) // 2 - 2
-        named_files = re.split(r"\s{2,}", line.strip())[0].split()
-        for name in (word for word in named_files if word.endswith(("/", ".py", ".md"))):
-            places.append(ROOT.joinpath(*folders[:depth], name))
-            if name.endswith("/") and line.strip().startswith(name):
-                folders[depth:] = [name]
-    return places
 
 
 def test_every_file_that_the_map_names_exists() -> None:

@@ -11,7 +11,7 @@ from drawaudio_model.generation.sampling import Given, denoise, sampling_solver,
 from drawaudio_model.generation.sections import (
     FADE_SECONDS,
     Section,
-    heard,
+    excerpt,
     level_of_neighbours,
     pasted,
 )
@@ -165,10 +165,10 @@ def test_other_rates_keep_their_samples(pipe: DrawAudioPipeline, long_take: Take
     tone = (0.3 * np.sin(2 * np.pi * 440 * np.arange(LONG * 48000) / 48000)).astype(np.float32)
     take = Take(tone, long_take.latents, sample_rate=48000)
     assert (
-        np.abs(heard(take, (8, 16)) - 0.3 * np.sin(2 * np.pi * 440 * np.arange(8 * 16000, 16 * 16000) / 16000)).max()
+        np.abs(excerpt(take, (8, 16)) - 0.3 * np.sin(2 * np.pi * 440 * np.arange(8 * 16000, 16 * 16000) / 16000)).max()
         < 1e-3
     )
-    assert heard(take, (24, 32)).shape == (8 * SAMPLE_RATE,) and not heard(take, (24, 32))[-SAMPLE_RATE:].any()
+    assert excerpt(take, (24, 32)).shape == (8 * SAMPLE_RATE,) and not excerpt(take, (24, 32))[-SAMPLE_RATE:].any()
     prepared = pipe.prepare(prompt="rain falls", seconds=LONG, section=(9.0, 10.0))
     result = pipe.regenerate(take, prepared, 9.0, 10.0, seeds=[7], sampling=Sampling(2))
     assert result.sample_rate == 48000 and result.audios[0].shape == tone.shape

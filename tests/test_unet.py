@@ -152,33 +152,33 @@ def test_padded_t5_states_change_nothing():
 
 @pytest.mark.parametrize("with_video", [True, False])
 @torch.no_grad()
-def test_prepared_instructions_give_what_their_tokens_give(with_video):
+def test_a_prepared_context_give_what_their_tokens_give(with_video):
     unet, given = wake_video_stacks(small_unet().eval()), inputs(frames=13)
     given["video"] = given["video"] if with_video else None
     sample, step = given.pop("sample"), given.pop("timestep")
     expected = unet(sample, step, **given).sample
     prepared = unet.prepare(**given)
-    torch.testing.assert_close(unet(sample, step, instructions=prepared).sample, expected)
+    torch.testing.assert_close(unet(sample, step, context=prepared).sample, expected)
 
     projections = []
     for layer in [*unet.modules()]:
         if getattr(layer, "is_cross_attention", False):
             layer.to_k.register_forward_hook(lambda *_: projections.append(1))
-    unet(sample, step, instructions=prepared)
+    unet(sample, step, context=prepared)
     assert not projections
     unet(sample, step, **given)
     assert len(projections) == 11 * (2 + with_video)
 
 
 @torch.no_grad()
-def test_one_latent_under_several_instructions_equals_its_repetition():
+def test_one_latent_under_several_contexts_equals_its_repetition():
     unet, given = wake_video_stacks(small_unet().eval()), inputs(batch=2)
     other = inputs(batch=2, seed=2)
     words = {name: torch.cat([given[name], other[name], given[name] * 1]) for name in ("gpt", "t5", "t5_mask", "video")}
     expected = unet(given["sample"].repeat(3, 1, 1, 1), given["timestep"].repeat(3), **words).sample
     torch.testing.assert_close(unet(given["sample"], given["timestep"], **words).sample, expected)
     prepared = unet.prepare(**words)
-    torch.testing.assert_close(unet(given["sample"], given["timestep"], instructions=prepared).sample, expected)
+    torch.testing.assert_close(unet(given["sample"], given["timestep"], context=prepared).sample, expected)
 
 
 @torch.no_grad()
@@ -189,20 +189,20 @@ def test_rows_that_see_no_video_are_those_of_the_base():
     mixed = unet(**given, sees_video=sees).sample
     torch.testing.assert_close(mixed, torch.stack([none[0], both[1]]))
     sample, step = given.pop("sample"), given.pop("timestep")
-    torch.testing.assert_close(unet(sample, step, instructions=unet.prepare(**given, sees_video=sees)).sample, mixed)
+    torch.testing.assert_close(unet(sample, step, context=unet.prepare(**given, sees_video=sees)).sample, mixed)
     nowhere = unet.prepare(**given, sees_video=torch.zeros(2, dtype=torch.bool))
-    torch.testing.assert_close(unet(sample, step, instructions=nowhere).sample, none)
+    torch.testing.assert_close(unet(sample, step, context=nowhere).sample, none)
 
 
-def test_instructions_are_given_once():
+def test_text_is_given_once():
     unet, given = small_unet(), inputs()
     prepared = unet.prepare(**{name: given[name] for name in ("gpt", "t5", "t5_mask", "video")})
-    with pytest.raises(ValueError, match="no instructions or two kinds"):
+    with pytest.raises(ValueError, match="no text or two kinds of it"):
         unet(given["sample"], 3)
-    with pytest.raises(ValueError, match="no instructions or two kinds"):
-        unet(**given, instructions=prepared)
-    with pytest.raises(ValueError, match="instructions have 2 rows, expected 3 or a multiple"):
-        unet(torch.zeros(3, 4, 16, 8), 3, instructions=prepared)
+    with pytest.raises(ValueError, match="no text or two kinds of it"):
+        unet(**given, context=prepared)
+    with pytest.raises(ValueError, match="context has 2 rows, expected 3 or a multiple"):
+        unet(torch.zeros(3, 4, 16, 8), 3, context=prepared)
 
 
 @pytest.mark.parametrize("with_video", [True, False])

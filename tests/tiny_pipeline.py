@@ -12,7 +12,7 @@ from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.mel import GriffinLimVocoder
 from drawaudio_model.pipeline import DrawAudioPipeline
-from drawaudio_model.text import COMPONENTS, build_text_conditioner, train_tokenizers
+from drawaudio_model.text import build_text_conditioner, train_tokenizers
 from drawaudio_model.unet import DrawAudioUNet
 from tests.tiny_cavp import awake
 
@@ -25,7 +25,7 @@ def text_parts() -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         tokenizers = train_tokenizers(CAPTIONS, folder, max_tokens=24)
         text = build_text_conditioner(*tokenizers, clap_dim=16, t5_dim=T5, gpt_dim=GPT, layers=1, heads=2)
-    return {name: getattr(text, name) for name in COMPONENTS}
+    return text.components()
 
 
 def tiny_pipeline(*, seed: int = 0, mode: str = "per_channel") -> DrawAudioPipeline:

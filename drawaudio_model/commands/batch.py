@@ -1,6 +1,6 @@
 """`drawaudio batch`: a folder of videos and a table of instructions become a folder of sounds.
 
-The model is loaded once. What is done is not done again: a row is known by its instructions, the settings and its files.
+The model is loaded once. What is done is not done again: a row is recognised by its instructions, the settings and its files.
 
 Heavy libraries are imported inside the command, so that `drawaudio --help` answers at once.
 """
@@ -40,7 +40,7 @@ EXAMPLE = """example:
   instruction that is left out. Masks, curves and sounds are files in FOLDER or beside the table, or what `drawaudio
   generate` takes.
 
-  OUT/results.csv says of each row what became of it. A row that fails is told and stops no other. Started again, the
+  OUT/results.csv says of each row what became of it. A row that fails is reported and stops no other. Started again, the
   command makes what is missing or has changed."""
 COLUMNS = ("file", *(field.name for field in fields(Request) if field.name != "video"), "output")
 RESULTS = "results.csv"
@@ -85,8 +85,8 @@ def run_batch(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     # A refused row may have said nothing that could be checked before; all others have their files by now.
     marks = {row.line: _mark(row, sampling, options) for row in rows}
-    known = _read_results(options.output / RESULTS)
-    kept = {row.line: _kept(row, marks[row.line], known, options.output) for row in rows}
+    earlier = _read_results(options.output / RESULTS)
+    kept = {row.line: _kept(row, marks[row.line], earlier, options.output) for row in rows}
     results = {line: result for line, result in kept.items() if result is not None}
     missing = [row for row in rows if row.line not in results]
     pipe = load_pipeline(options) if any(row.request is not None for row in missing) else None
@@ -152,7 +152,7 @@ def read_rows(table: Path, folder: Path, *, suffix: str, seed: int | None) -> li
 
 
 def _request(given: Mapping[str, str], folder: Path, beside: Path, seed: int) -> Request:
-    """What the fields of a row ask for.
+    """The request that the fields of a row make.
 
     Raises:
         ValueError: naming the field that cannot be read.
@@ -194,7 +194,7 @@ def _number(given: Mapping[str, str], name: str, kind: type) -> Any:
 
 
 def _mark(row: Row, sampling: Sampling, options: argparse.Namespace) -> str:
-    """What changes when anything does that decides the row's sound; "" where nothing can be made of it."""
+    """A fingerprint of all that decides the row's sound; "" where nothing can be made of it."""
     from drawaudio_model.atomic_files import fingerprint
     from drawaudio_model.generation.instructions import is_text
     from drawaudio_model.model_folder import detector_beside
@@ -207,14 +207,14 @@ def _mark(row: Row, sampling: Sampling, options: argparse.Namespace) -> str:
     if is_text(asked.mask):
         places.append(options.detector or detector_beside(options.model))
     delivery = options.sample_rate, options.bits, options.timecode, options.bf16
-    told = {name: str(value) for name, value in asdict(asked).items()}
-    what = [told, sampling.arguments(), delivery, [file_mark(place) for place in places]]
+    request = {name: str(value) for name, value in asdict(asked).items()}
+    what = [request, sampling.arguments(), delivery, [file_mark(place) for place in places]]
     return fingerprint(json.dumps(what, sort_keys=True))[:16]
 
 
-def _kept(row: Row, mark: str, known: Sequence[Mapping[str, str]], folder: Path) -> dict[str, Any] | None:
+def _kept(row: Row, mark: str, earlier: Sequence[Mapping[str, str]], folder: Path) -> dict[str, Any] | None:
     """The row of results of a sound that is there and was made of the same; None: it has to be made."""
-    for result in known:
+    for result in earlier:
         if mark and result["mark"] == mark and result["status"] == "done" and result["output"] == row.output:
             return {**result, "line": row.line} if (folder / row.output).is_file() else None
     return None

@@ -67,7 +67,7 @@ class Delivery:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Delivery":
-        """What the command line asks for, checked before a model is loaded.
+        """The delivery that the command line asks for, checked before a model is loaded.
 
         Raises:
             ValueError: when the output's format has no such form, or the timecode names no frame of the video.
@@ -94,7 +94,7 @@ class Delivery:
 
     @property
     def notices(self) -> list[str]:
-        """What a higher rate does not do."""
+        """A sentence about the limits of a higher rate."""
         return [] if self.sample_rate is None or self.rate == PLAIN.rate else [CONTENT_NOTICE]
 
     @property
@@ -105,7 +105,7 @@ class Delivery:
         return self.sample_rate or SAMPLE_RATE
 
     def chunks(self, video: Path | None) -> dict[bytes, bytes]:
-        """What a .wav says of its place on the clock, at the video's frame rate."""
+        """The chunks that give a .wav its place on the clock, at the video's frame rate."""
         if self.timecode is None:
             return {}
         from drawaudio_model.media import probe
@@ -252,7 +252,7 @@ class Request:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Request":
-        """What the command line asks for."""
+        """The request of a command line."""
         return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
 
     def record(self) -> dict[str, Any]:
@@ -263,7 +263,7 @@ class Request:
     def sound(
         self, pipe: "DrawAudioPipeline", sampling: Sampling, step: "StepCallback", *, keep_latents: bool = False
     ) -> "DrawAudioOutput":
-        """What the pipeline makes of it."""
+        """The sounds that the pipeline makes of the request."""
         return pipe(
             self.video,
             self.text,
@@ -294,7 +294,7 @@ def _parsed(name: str, text: str | None) -> Any:
 
 
 def result_words(result: "DrawAudioOutput") -> list[str]:
-    """What is said of the best sound of a call: its seed, and its scores where there are any."""
+    """The facts of the best sound of a call: its seed, and its scores where there are any."""
     words = [f"seed {result.seeds[0]}"]
     if result.curve_scores is not None:
         # Pearson's correlation is undefined for a curve or a sound that never changes.
@@ -307,7 +307,7 @@ def result_words(result: "DrawAudioOutput") -> list[str]:
 
 
 def print_notices(notices: Sequence[str]) -> None:
-    """What the pipeline has to say of a sound; its own log is silent (`load_pipeline`)."""
+    """Print the pipeline's notices of a sound; its own log is silent (`load_pipeline`)."""
     for sentence in notices:
         print(f"notice: {sentence}", file=sys.stderr)
 
@@ -405,7 +405,7 @@ def one_bar(pipe: "DrawAudioPipeline", total: int) -> "Iterator[StepCallback]":
 
 
 def file_mark(place: Any) -> Any:
-    """What changes when a file, or any file in a folder, does: sizes and times; None for what is no file."""
+    """A mark that changes with a file, or with any file in a folder: sizes and times; None for what is no file."""
     if not isinstance(place, str | Path) or not os.path.exists(place):
         return None
     place = Path(place)
@@ -503,7 +503,7 @@ def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = No
         # Minutes of sampling are in it: whatever went wrong, a programming error of ours included, must not cost them.
         raise ValueError(f"{error}; {_rescued(output, waveform)}") from error
     if sound.limited:
-        print(f"{output}: {sound.words}")
+        print(f"{output}: {sound.description}")
 
 
 def _rescued(output: Path, waveform: "np.ndarray") -> str:

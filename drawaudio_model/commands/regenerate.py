@@ -60,19 +60,19 @@ def run_regenerate(options: argparse.Namespace) -> None:
     from drawaudio_model.guidance import Guidance
 
     before = read_sound(options.sound)
-    told = _told(options, before)
-    if told["video"] is None:
+    call = _call(options, before)
+    if call["video"] is None:
         raise ValueError(f"{options.sound} has no take beside it that names its video; give --video")
-    options.video = Path(told["video"])
+    options.video = Path(call["video"])
     check_places(options, suffixes=(*SOUND_SUFFIXES, *VIDEO_SUFFIXES))
     if options.output.resolve() == options.sound.resolve():
         raise ValueError(f"output {options.output} is the sound itself; choose another name")
     _check_form(options.output, before)
-    mask, loudness = parse_mask(told["mask"]), parse_loudness(told["loudness"])
-    weights = {name: told[f"guidance_{name}"] for name in ("text", "video", "loudness")}
+    mask, loudness = parse_mask(call["mask"]), parse_loudness(call["loudness"])
+    weights = {name: call[f"guidance_{name}"] for name in ("text", "video", "loudness")}
     if loudness is None and options.guidance_loudness is None:
         weights["loudness"] = None  # it was of the curve before
-    guidance = Guidance(**weights, interval=tuple(told["guidance_interval"]))
+    guidance = Guidance(**weights, interval=tuple(call["guidance_interval"]))
     if options.seed is not None:
         from drawaudio_model.generation.instructions import check_seed
 
@@ -82,51 +82,51 @@ def run_regenerate(options: argparse.Namespace) -> None:
     section = tuple(options.section)
     prepared = pipe.prepare(
         options.video,
-        told["text"],
-        negative_prompt=told["negative_text"],
+        call["text"],
+        negative_prompt=call["negative_text"],
         mask=mask,
-        mask_invert=bool(told["mask_invert"]),
+        mask_invert=bool(call["mask_invert"]),
         loudness=loudness,
         seconds=_seconds(options.video, take.seconds),
         overlap_seconds=take.overlap_seconds,
         section=section,
     )
-    with one_bar(pipe, told["num_inference_steps"]) as step:
+    with one_bar(pipe, call["num_inference_steps"]) as step:
         result = pipe.regenerate(
             take,
             prepared,
             *section,
             seeds=None if options.seed is None else [options.seed],
-            sampling=Sampling(told["num_inference_steps"], guidance, callback_on_step_end=step),
+            sampling=Sampling(call["num_inference_steps"], guidance, callback_on_step_end=step),
             strength=options.strength,
         )
     print_notices([*_said_of(before, options.sound), *result.notices])
     _write(options, before, result.audios[0])
     if result.latents is not None and options.output.suffix.lower() in SOUND_SUFFIXES:
-        write_take(options.output, result.take(), {name: value for name, value in told.items() if value is not None})
-    words = result_words(result)
-    print(f"{options.output}: {section[0]:g} to {section[1]:g} s anew, {', '.join(words)}")
+        write_take(options.output, result.take(), {name: value for name, value in call.items() if value is not None})
+    facts = result_words(result)
+    print(f"{options.output}: {section[0]:g} to {section[1]:g} s anew, {', '.join(facts)}")
 
 
-def _told(options: argparse.Namespace, before: "SoundFile") -> dict[str, Any]:
+def _call(options: argparse.Namespace, before: "SoundFile") -> dict[str, Any]:
     """Every instruction and setting: as the command line says, else as before, else the default."""
     from drawaudio_model.guidance import OWN_GUIDANCE
 
     was = {} if before.beside is None else before.beside.instructions
     if options.anew:
         was = {name: value for name, value in was.items() if name not in INSTRUCTIONS[1:]}
-    told = {name: getattr(options, name) for name in INSTRUCTIONS}
-    told |= {"num_inference_steps": options.steps, "guidance_interval": options.guidance_interval}
-    told |= {name: getattr(options, name) for name in OWN_GUIDANCE.settings()}
-    if told["mask"] is not None and told["mask_invert"] is None:
-        told["mask_invert"] = False  # how the mask before was read says nothing of this one
+    call = {name: getattr(options, name) for name in INSTRUCTIONS}
+    call |= {"num_inference_steps": options.steps, "guidance_interval": options.guidance_interval}
+    call |= {name: getattr(options, name) for name in OWN_GUIDANCE.settings()}
+    if call["mask"] is not None and call["mask_invert"] is None:
+        call["mask_invert"] = False  # how the mask before was read says nothing of this one
     defaults = {"num_inference_steps": SAMPLING_STEPS, "guidance_interval": (0.0, 1.0)}
-    found = {name: (was.get(name, defaults.get(name)) if value is None else value) for name, value in told.items()}
+    found = {name: (was.get(name, defaults.get(name)) if value is None else value) for name, value in call.items()}
     return {name: whole_path(name, value) for name, value in found.items()}
 
 
 def _seconds(video: Path, seconds: float) -> float:
-    """The length of a sound as the pipeline is told it: a sound has whole samples, and a video may end between two."""
+    """The length of a sound as the pipeline counts it: a sound has whole samples, and a video may end between two."""
     from drawaudio_model.clip_format import SAMPLE_RATE
     from drawaudio_model.generation.instructions import video_seconds
 
@@ -137,7 +137,7 @@ def _seconds(video: Path, seconds: float) -> float:
 def _said_of(before: "SoundFile", sound: Path) -> list[str]:
     """Why latents are made of the sound, where it has none of its own."""
     if before.beside is None:
-        return [f"{sound} has no take beside it: the section goes on from what the autoencoder hears in it"]
+        return [f"{sound} has no take beside it: the section goes on from what the autoencoder keeps of it"]
     if not before.beside.fits:
         return [f"{sound} was changed after its take was written: the section goes on from the sound as it is"]
     return []

@@ -184,7 +184,7 @@ def require_stream(
 def media_info(
     container: av.container.InputContainer, video_seconds: float, audio_seconds: float, flags: tuple[str, ...] = ()
 ) -> MediaInfo:
-    """What the header says of the streams, with the lengths that their packets bear out."""
+    """The streams as the header describes them, with the lengths that their packets bear out."""
     video, audio = find_stream(container, "video"), find_stream(container, "audio")
     picture, sound = video and video.codec_context, audio and audio.codec_context
     rate = video.average_rate if video and picture else None

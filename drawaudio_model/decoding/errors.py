@@ -20,7 +20,7 @@ FILE_FLAGS = {
     "joined_clock": "the times of the packets break (parts joined, a false time); the parts were laid end to end",
     "changed_rate": "the sound changes its sample rate on its way; all of it is heard at the first one",
 }
-"""What is said of a whole file that is used all the same; all its clips carry it."""
+"""Flags of a whole file that is used although it is odd; all its clips carry them."""
 
 
 class MediaError(ValueError):

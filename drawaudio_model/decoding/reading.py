@@ -53,14 +53,14 @@ class DecodedClip:
     """(seconds * SAMPLE_RATE,) float32 mono; full scale is 1 (decoders of lossy sound overshoot it a little)."""
     video_seconds: float
     audio_seconds: float
-    """What the file really holds of the asked window."""
+    """The part of the asked window that the file really holds."""
     flags: tuple[str, ...]
     """Of CLIP_FLAGS."""
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What one pass over a whole file counted."""
+    """The counts of one pass over a whole file."""
 
     frames_decoded: int
     """Frames presented, over the whole file; edit lists applied."""
@@ -397,7 +397,7 @@ def check_usable(clips: Sequence[DecodedClip]) -> None:
 
 
 def fault_of(clip: DecodedClip) -> str:
-    """What is wrong with a clip that is silent or too short."""
+    """The reason against a clip that is silent or too short."""
     if "too_short" in clip.flags:
         return (
             f"the clip at {clip.start_seconds:g} s has {clip.video_seconds:.2f} s of picture and "

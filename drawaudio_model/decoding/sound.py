@@ -122,7 +122,7 @@ class SoundTrack:
         self.end = max(self.end, self._position / self.rate)
 
     def _end_conversion(self) -> None:
-        """What the converter of another sample rate still holds."""
+        """The samples that the converter of another sample rate still holds."""
         if self._converter is not None:
             for piece in self._converter.resample(None):
                 self._append(piece)

@@ -26,13 +26,13 @@ PICTURED = {
 """Metrics of the picture, with the line that is drawn."""
 
 
-class Heard(Protocol):
+class RowSounds(Protocol):
     """A row's sounds and figures (control.Table)."""
 
     @property
     def row(self) -> Row: ...
     @property
-    def words(self) -> str: ...
+    def title(self) -> str: ...
     @property
     def sounds(self) -> dict[str, np.ndarray]: ...
     @property
@@ -42,7 +42,7 @@ class Heard(Protocol):
 def write(
     output: Path,
     result: Mapping[str, Any],
-    tables: Mapping[str, Heard],
+    tables: Mapping[str, RowSounds],
     scenes: Mapping[str, Scene],
     real: Mapping[str, np.ndarray],
     media: Path,
@@ -66,12 +66,12 @@ def write(
     )
 
 
-def _page_clip(scene: Scene, tables: Mapping[str, Heard], real: np.ndarray) -> PageClip:
+def _page_clip(scene: Scene, tables: Mapping[str, RowSounds], real: np.ndarray) -> PageClip:
     sounds = {}
     for name in HEARD_ROWS:
         table = tables[name]
         if scene.key in table.sounds:
-            sounds[f"{table.words}: heard as {table.clips[scene.key]['heard']}"] = table.sounds[scene.key]
+            sounds[f"{table.title}: classified as {table.clips[scene.key]['predicted_kind']}"] = table.sounds[scene.key]
     judged = tables["all"].clips[scene.key]
     figures = {name: value for name, value in judged.items() if isinstance(value, float)}
     things = scene.kind if scene.other_kind is None else f"{scene.kind}; moves too: {scene.other_kind}"

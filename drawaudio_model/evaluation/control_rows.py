@@ -34,7 +34,7 @@ class Row:
     """One set of instructions; None withholds an instruction. The video is always given."""
 
     name: str
-    words: str
+    title: str
     text: Literal["own", "other", "held_out"] | None = None
     """"own": the clip's caption; "other": one of the other thing; "held_out": a wording that no training clip has."""
     mask: Literal["own", "true", "other", "drawn"] | None = None

@@ -1,4 +1,4 @@
-"""What a person gives (a video, a mask, a curve, in any form) as the arrays that the model takes.
+"""Videos, masks and curves, in any form that a person gives them in, as the arrays that the model takes.
 
 Legend: V video frames at 4 fps, H/W pixels, P loudness points (10 a second).
 """
@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, overload
@@ -140,26 +140,32 @@ def check_is_video(path: Path) -> None:
         raise ValueError(f"video {path} is an animated WebP, which FFmpeg cannot read; save it as GIF or MP4")
 
 
-def check_given(
-    video: Video | None,
-    prompt: str | None,
-    mask: Mask | None,
-    loudness: Loudness | None,
-    *,
-    video_fps: float | None,
-    guidance: Guidance,
-    mask_invert: bool = False,
-) -> None:
-    """Raises ValueError for no instruction at all, or for a setting without what it is for."""
-    if video is None and prompt is None and loudness is None:
-        raise ValueError("there is no instruction; give a video, a prompt or a loudness curve")
-    if mask is not None and video is None:
-        raise ValueError("a mask was given without a video; give the video that it was drawn on")
-    if mask_invert and mask is None:
-        raise ValueError("mask_invert was given without a mask; give the mask that is to be inverted")
-    if video is None and video_fps is not None:
-        raise ValueError("video_fps was given without a video; leave it out, or give the video")
-    check_weights(video is not None, loudness is not None, guidance)
+@dataclass(frozen=True, eq=False)
+class Instructions:
+    """All that a person gives for one sound; `DrawAudioPipeline.__call__` describes each.
+
+    Raises:
+        ValueError: for no instruction at all, or for a setting without what it is for.
+    """
+
+    video: Video | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    mask: Mask | None = None
+    mask_invert: bool = False
+    loudness: Loudness | None = None
+    seconds: float | None = None
+    video_fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.video is None and self.prompt is None and self.loudness is None:
+            raise ValueError("there is no instruction; give a video, a prompt or a loudness curve")
+        if self.mask is not None and self.video is None:
+            raise ValueError("a mask was given without a video; give the video that it was drawn on")
+        if self.mask_invert and self.mask is None:
+            raise ValueError("mask_invert was given without a mask; give the mask that is to be inverted")
+        if self.video is None and self.video_fps is not None:
+            raise ValueError("video_fps was given without a video; leave it out, or give the video")
 
 
 def check_weights(has_video: bool, has_loudness: bool, guidance: Guidance) -> None:

@@ -1,4 +1,4 @@
-"""What of a call's instructions is computed once, whatever is then sampled under them: takes, other curves, sections.
+"""Features of a call's instructions, computed once and shared by all that is sampled under them: takes, other curves, sections.
 
 Legend: V video frames and P loudness points of whole windows, D CAVP width, H/W pixels.
 """
@@ -15,9 +15,9 @@ from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_FPS, VIDEO_FPS
 from drawaudio_model.denoiser import Conditions
 from drawaudio_model.generation.freed_memory import return_freed_memory
 from drawaudio_model.generation.instructions import (
+    Instructions,
     Loudness,
     Mask,
-    Video,
     detector_in,
     drawn_mask,
     find_boxes,
@@ -58,9 +58,9 @@ class Prepared:
     complete: bool
     """Whether these are all windows of the sound."""
     notices: tuple[str, ...] = ()
-    """What is to be said of picture, mask and words."""
+    """Sentences for the user about picture, mask and text."""
     curve_notices: tuple[str, ...] = ()
-    """What is to be said of the curve."""
+    """Sentences for the user about the curve."""
 
     @property
     def span(self) -> tuple[int, int]:
@@ -82,48 +82,50 @@ def _span(window_starts: Sequence[int]) -> tuple[int, int]:
 
 def prepare(
     pipe: DiffusionPipeline,
-    video: Video | None,
-    prompt: str | None,
-    negative_prompt: str | None,
-    mask: Mask | None,
-    mask_invert: bool,
-    loudness: Loudness | None,
-    seconds: float | None,
-    video_fps: float | None,
+    instructions: Instructions,
     overlap_seconds: int,
     section: tuple[float, float] | None,
     teller: Teller,
 ) -> Prepared:
-    """`DrawAudioPipeline.prepare`, after its arguments were checked."""
+    """`DrawAudioPipeline.prepare`."""
     teller.tell("reading")
-    if video is not None:
-        seconds = video_seconds(video, video_fps=video_fps, seconds=seconds)
+    seconds = instructions.seconds
+    if instructions.video is not None:
+        seconds = video_seconds(instructions.video, video_fps=instructions.video_fps, seconds=seconds)
     seconds = float(CLIP_SECONDS if seconds is None else seconds)
     starts = every = window_starts_seconds(seconds, pipe.latent_frames, overlap_seconds)
     if section is not None:
         starts = Section(*section, seconds, pipe.latent_frames).window_starts(overlap_seconds)
     first, last = _span(starts)
     frames: np.ndarray | None = None
-    if video is not None:
-        frames = read_video(video, video_fps=video_fps, seconds=seconds, part=(first, last)).frames
+    if instructions.video is not None:
+        frames = read_video(
+            instructions.video, video_fps=instructions.video_fps, seconds=seconds, part=(first, last)
+        ).frames
     # Before the encoders run: a curve that cannot be read is a mistake of the person's.
-    curve, cut = limited_curve(pipe, loudness, seconds)
+    curve, cut = limited_curve(pipe, instructions.loudness, seconds)
     cavp, masked, notices = picture_features(
-        pipe, frames, mask, (last - first) * VIDEO_FPS, mask_invert, teller=teller, place=(first, seconds)
+        pipe,
+        frames,
+        instructions.mask,
+        (last - first) * VIDEO_FPS,
+        instructions.mask_invert,
+        teller=teller,
+        place=(first, seconds),
     )
     return_freed_memory()
     teller.tell("text")
     # Both at once: the encoders' weights, which are what short texts cost, are read once.
-    texts = pipe.text([prompt or "", negative_prompt or ""])
+    texts = pipe.text([instructions.prompt or "", instructions.negative_prompt or ""])
     text, negative = texts.select([0]), texts.select([1])
     if pipe.domain is not None:
         said = [
-            pipe.domain.notice_of_words(prompt, text.clap[0]) if prompt else None,
+            pipe.domain.notice_of_words(instructions.prompt, text.clap[0]) if instructions.prompt else None,
             None if frames is None else pipe.domain.notice_of_pictures(frames),
         ]
         notices += [sentence for sentence in said if sentence]
     return Prepared(
-        prompt=prompt,
+        prompt=instructions.prompt,
         text=text,
         negative=negative,
         cavp=cavp,
@@ -199,7 +201,7 @@ def _encoded(pipe: DiffusionPipeline, frames: np.ndarray, teller: Teller, before
 
 
 def conditions_of(pipe: DiffusionPipeline, prepared: Prepared) -> Conditions:
-    """What the denoiser reads of prepared instructions, over all their windows."""
+    """The denoiser's conditions of prepared instructions, over all their windows."""
     first, last = prepared.span
     curve = None
     if prepared.curve is not None:

@@ -58,7 +58,7 @@ class Section:
         return windows.touching(every, self.latent_frames, *self.frames)
 
 
-def heard(take: Take, span: tuple[int, int]) -> np.ndarray:
+def excerpt(take: Take, span: tuple[int, int]) -> np.ndarray:
     """(m,) at 16 kHz of a sound between two seconds, silence after its end; nothing else of it is resampled."""
     rate, (first, last) = take.sample_rate, span
     beyond = rate if rate != SAMPLE_RATE else 0  # a second on each side, so that the filter sees no edge
@@ -87,10 +87,10 @@ def level_of_neighbours(made: np.ndarray, kept: np.ndarray, start: int, end: int
     sides = [
         _gain_db(made[side], kept[side]) for side in (slice(max(start - reach, 0), start), slice(end, end + reach))
     ]
-    known = [gain for gain in sides if gain is not None]
-    if not known:
+    measured = [gain for gain in sides if gain is not None]
+    if not measured:
         return made
-    left, right = (known[0] if gain is None else gain for gain in sides)
+    left, right = (measured[0] if gain is None else gain for gain in sides)
     gain_db = np.interp(np.arange(len(made)), (start, end), (left, right))
     return (made * 10 ** (gain_db / 20)).astype(np.float32)
 

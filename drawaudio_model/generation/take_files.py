@@ -25,7 +25,7 @@ _DEPTHS = {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}
 
 @dataclass(frozen=True, eq=False)
 class TakeFile:
-    """What stands beside a sound."""
+    """The content of the file beside a sound."""
 
     latents: Tensor
     """(C, N, K) float32."""

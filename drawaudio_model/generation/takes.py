@@ -22,7 +22,7 @@ from drawaudio_model.generation.instructions import Sound, check_seed, read_star
 from drawaudio_model.generation.output import DrawAudioOutput, Take
 from drawaudio_model.generation.preparing import Prepared, conditions_of
 from drawaudio_model.generation.sampling import Given
-from drawaudio_model.generation.sections import Section, heard, level_of_neighbours, pasted
+from drawaudio_model.generation.sections import Section, excerpt, level_of_neighbours, pasted
 from drawaudio_model.generation.stages import OnProgress, Teller
 from drawaudio_model.generation.windows import window_starts_seconds
 from drawaudio_model.guidance import OWN_GUIDANCE, Guidance
@@ -104,7 +104,7 @@ def regenerate(
         )
     prepared = prepared.of_windows(section.window_starts(prepared.overlap_seconds))
     span, notices = prepared.span, list(prepared.notices)
-    before = heard(take, span)
+    before = excerpt(take, span)
     first, last = (second * pipe.latent_frames // CLIP_SECONDS for second in span)
     if take.latents is None:
         latents = pipe.encode(before[None], overlap_seconds=take.overlap_seconds)[0]
@@ -117,7 +117,7 @@ def regenerate(
     for sound, sampled in _sampled(pipe, prepared, seeds, sampling, Given(latents, strength, kept)):
         levelled = _at_level_of_rest(pipe, sound, before, prepared, section)
         fitted = fit_full_scale(levelled, lossy=take.sample_rate != SAMPLE_RATE)
-        notices += [f"the new section: {fitted.words}"] if fitted.limited else []
+        notices += [f"the new section: {fitted.description}"] if fitted.limited else []
         audios.append(pasted(take, fitted.waveform, span[0], section))
         if take.latents is not None:
             whole_latents.append(take.latents.detach().float().cpu().clone())
@@ -217,16 +217,16 @@ def _ranked(
     """The sounds, best first, with what is to be said of them."""
     Teller(sampling.on_progress).tell("ranking", 0, len(seeds))
     curve, prompt = prepared.curve, prepared.prompt
-    heard_at = list(audios)
+    judged = list(audios)
     if not prepared.complete or rate != SAMPLE_RATE:
-        heard_at, curve = _parts(prepared, audios, rate)
-    following = None if curve is None else np.array([curve_score(audio, curve) for audio in heard_at])
+        judged, curve = _parts(prepared, audios, rate)
+    following = None if curve is None else np.array([curve_score(audio, curve) for audio in judged])
     fitting = None
     if prompt and len(seeds) > 1:
-        words = prepared.text.clap[0]
-        fitting = np.array([clap_score(pipe.text_encoder, pipe.feature_extractor, audio, words) for audio in heard_at])
+        wanted = prepared.text.clap[0]
+        fitting = np.array([clap_score(pipe.text_encoder, pipe.feature_extractor, audio, wanted) for audio in judged])
     said = [*prepared.curve_notices, *notices]
-    if curve is not None and (short := shortfall_notice(heard_at[0], curve)):
+    if curve is not None and (short := shortfall_notice(judged[0], curve)):
         said.append(short)
     for sentence in said:
         logger.warning("%s", sentence)
@@ -247,9 +247,9 @@ def _ranked(
 
 
 def _parts(prepared: Prepared, audios: Sequence[np.ndarray], rate: int) -> tuple[list[np.ndarray], np.ndarray | None]:
-    """What the prepared windows hold of whole sounds at `rate`, at 16 kHz, and of the curve."""
+    """The parts of whole sounds at `rate` and of the curve that lie in the prepared windows, at 16 kHz."""
     first, last = prepared.span
     samples = round((min(last, prepared.seconds) - first) * SAMPLE_RATE)
-    sounds = [heard(Take(audio, sample_rate=rate), prepared.span)[:samples] for audio in audios]
+    sounds = [excerpt(Take(audio, sample_rate=rate), prepared.span)[:samples] for audio in audios]
     curve = prepared.curve
     return sounds, None if curve is None else curve[first * LOUDNESS_FPS : last * LOUDNESS_FPS]

@@ -22,7 +22,7 @@ STACKS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Instructions:
+class AttentionContext:
     """The conditions of one forward pass, as the attention stacks read them; each in G rows."""
 
     gpt: Tensor | PreparedTokens  # (G, 8, D_gpt)
@@ -151,38 +151,38 @@ class Block(nn.Module):
             return self._gradient_checkpointing_func(resnet, hidden, time)
         return resnet(hidden, time)
 
-    def attend(self, position: int, hidden: Tensor, instructions: Instructions) -> Tensor:
+    def attend(self, position: int, hidden: Tensor, context: AttentionContext) -> Tensor:
         """Runs the four stacks of one position; Transformer2DModel checkpoints its own layers.
 
-        Before the first instruction is read all rows of a latent are equal, and before the first video all rows of a text
+        Before the first cross attention all rows of a latent are equal, and before the first video all rows of a text
         that was prepared: `hidden` is repeated only then.
         """
         if self.attentions is None or self.video_attentions is None:
             return hidden
         first = position * STACKS
-        gpt, t5, t5_bias, video = instructions.gpt, instructions.t5, instructions.t5_bias, instructions.video
+        gpt, t5, t5_bias, video = context.gpt, context.t5, context.t5_bias, context.video
         (hidden,) = self.attentions[first](hidden, return_dict=False)
         places: list[int] = []
-        if len(hidden) < instructions.rows:
-            rows, places = instructions.texts(len(hidden))
+        if len(hidden) < context.rows:
+            rows, places = context.texts(len(hidden))
             hidden = take_rows(hidden, [row % len(hidden) for row in rows])
             # Rows can only be alike where they were prepared.
             if isinstance(gpt, PreparedTokens) and isinstance(t5, PreparedTokens):
                 gpt, t5 = gpt.of_rows(rows), t5.of_rows(rows)
         (hidden,) = self.attentions[first + 1](hidden, gpt, return_dict=False)
         (hidden,) = self.attentions[first + 2](hidden, t5, encoder_attention_mask=t5_bias, return_dict=False)
-        if len(hidden) < instructions.rows:
+        if len(hidden) < context.rows:
             hidden = take_rows(hidden, places)
         if video is None:
             return hidden
-        stack, video_rows = self.video_attentions[position], instructions.video_rows
+        stack, video_rows = self.video_attentions[position], context.video_rows
         if video_rows is not None:
             (seen,) = stack(hidden[video_rows], video, return_dict=False)
             return hidden.index_copy(0, video_rows, seen)
         (seen,) = stack(hidden, video, return_dict=False)
-        if instructions.sees_video is None:
+        if context.sees_video is None:
             return seen
-        return torch.where(instructions.sees_video[:, None, None, None], seen, hidden)
+        return torch.where(context.sees_video[:, None, None, None], seen, hidden)
 
 
 class DownBlock(Block):
@@ -209,11 +209,11 @@ class DownBlock(Block):
             step = Downsample2D(out_channels, True, out_channels=out_channels, padding=downsample_padding, name="op")
             self.downsamplers = nn.ModuleList([step])
 
-    def forward(self, hidden: Tensor, time: Tensor, instructions: Instructions) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, hidden: Tensor, time: Tensor, context: AttentionContext) -> tuple[Tensor, list[Tensor]]:
         skips = []
         for position, resnet in enumerate(self.resnets):
             hidden = self.residual(resnet, hidden, time)
-            hidden = self.attend(position, hidden, instructions)
+            hidden = self.attend(position, hidden, context)
             skips.append(hidden)
         if self.downsamplers is not None:
             hidden = self.downsamplers[0](hidden)  # (B, C, ceil(F / 2), ceil(K / 2))
@@ -227,9 +227,9 @@ class MidBlock(Block):
         self.attentions, self.video_attentions = layers.attention(channels, heads, stack_depth, 1)
         self.resnets = nn.ModuleList(layers.resnet(channels, channels, output_scale) for _ in range(2))
 
-    def forward(self, hidden: Tensor, time: Tensor, instructions: Instructions) -> Tensor:
+    def forward(self, hidden: Tensor, time: Tensor, context: AttentionContext) -> Tensor:
         hidden = self.residual(self.resnets[0], hidden, time)
-        hidden = self.attend(0, hidden, instructions)
+        hidden = self.attend(0, hidden, context)
         return self.residual(self.resnets[1], hidden, time)
 
 
@@ -257,12 +257,12 @@ class UpBlock(Block):
         if upsample:
             self.upsamplers = nn.ModuleList([Upsample2D(out_channels, use_conv=True, out_channels=out_channels)])
 
-    def forward(self, hidden: Tensor, skips: list[Tensor], time: Tensor, instructions: Instructions) -> Tensor:
+    def forward(self, hidden: Tensor, skips: list[Tensor], time: Tensor, context: AttentionContext) -> Tensor:
         """Takes its skips from the end of `skips`."""
         for position, resnet in enumerate(self.resnets):
             hidden = torch.cat([hidden, rows_like(skips.pop(), len(hidden))], dim=1)
             hidden = self.residual(resnet, hidden, time)
-            hidden = self.attend(position, hidden, instructions)
+            hidden = self.attend(position, hidden, context)
         if self.upsamplers is not None:
             # The next skip says the size, so that 63 frames become 125 and not 126.
             hidden = self.upsamplers[0](hidden, skips[-1].shape[2:])

@@ -40,7 +40,7 @@ class FittedSound(NamedTuple):
         return self.reduction_db > 0
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """A sentence for people about a limited sound."""
         return (
             f"the sound peaks at {self.peak_db:+.1f} dB; limited by {self.reduction_db:.1f} dB to {CEILING_DB:g} dBTP"
@@ -71,7 +71,7 @@ def fit_sounds(sounds: Mapping[str, np.ndarray], tell: Callable[[str], None]) ->
     fitted = {key: fit_full_scale(waveform) for key, waveform in sounds.items()}
     for key, sound in fitted.items():
         if sound.limited:
-            tell(f"{key}: {sound.words}")
+            tell(f"{key}: {sound.description}")
     return {key: sound.waveform for key, sound in fitted.items()}
 
 

@@ -26,7 +26,7 @@ HEAD_PACKETS = 16
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm", ".ts")
 """Suffixes in the order in which they are recommended."""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
-"""What goes wrong for reasons that no container has."""
+"""Errors whose reason is no container's."""
 _FRAME_SIDE_DATA = (
     SideDataType.STEREO3D,
     SideDataType.SPHERICAL,
@@ -38,12 +38,12 @@ _PACKET_SIDE_DATA = ("matroska_block_additional", "palette")
 _UNSPECIFIED = 2
 """A colour property that nothing says anything about."""
 _LIMITED_RANGE = 1
-"""What an unspecified range of brightness means."""
+"""The range of brightness where none is specified."""
 
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What must come back the same; LOST says each field in words."""
+    """The facts that must come back the same; LOST describes each field."""
 
     codec: str
     packets: int
@@ -65,7 +65,7 @@ LOST = {
     "side_data": "the notes on brightness or on stereo",
     "pictures": "what the pictures show",
 }
-"""What is lost where a field differs, in words."""
+"""Field -> a description of the loss where it differs."""
 
 
 def check_container(video: Path, out: Path) -> None:

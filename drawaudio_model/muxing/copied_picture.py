@@ -132,7 +132,7 @@ def _describe(
     source: av.container.InputContainer,
     stream: av.VideoStream,
 ) -> None:
-    """What the container, not the codec, says of a picture."""
+    """The facts of a picture that the container, not the codec, holds."""
     if stream.average_rate:
         picture.codec_context.framerate = stream.average_rate
     if stream.sample_aspect_ratio:

@@ -20,7 +20,7 @@ from drawaudio_model.muxing.timecode import Timecode
 
 BIT_DEPTHS = (16, 24)
 KEPT_CHUNKS = (b"bext", b"iXML")
-"""What says where on the clock a file begins."""
+"""The chunk that says where on the clock a file begins."""
 LARGEST_BYTES = 2**32 - 2**16
 """Of samples: sizes in a WAV file have 32 bits."""
 

@@ -4,7 +4,6 @@ Legend: T mel frames, M mel bins.
 """
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +11,12 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
+from drawaudio_model.backbone_config import AutoencoderConfig
 from drawaudio_model.clip_format import MEL_BINS
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import log_mel, normalize_waveform
 from drawaudio_model.patch_autoencoder import PatchAutoencoder, fit_patches
 from drawaudio_model.pretraining.loop import TrainClips, counted
-
-
-@dataclass(frozen=True)
-class AutoencoderConfig:
-    """Sizes of the small autoencoder."""
-
-    patch: int = 8
-    """Frames and bins of a patch: the denoiser sees 2 times fewer places than at full size on each axis."""
-    latent_channels: int = 16
-    """Numbers kept of each patch. With AudioLDM2's 8, strokes lose their attack (their onset envelope correlates with the
-    real one by 0.79, not 0.95)."""
-    knee: float = -7.0
-    """Log-mel below which differences are pressed together: some 60 dB below a loud sound's strongest bins."""
-
-    @staticmethod
-    def demo() -> "AutoencoderConfig":
-        """Seconds, most of them for reading the sounds."""
-        return AutoencoderConfig()
-
-    @staticmethod
-    def control() -> "AutoencoderConfig":
-        """As `demo`."""
-        return AutoencoderConfig()
-
-    @staticmethod
-    def tiny() -> "AutoencoderConfig":
-        """A rough sound."""
-        return AutoencoderConfig(latent_channels=4)
 
 
 def read_log_mels(clips: TrainClips, keys: list[str]) -> torch.Tensor:

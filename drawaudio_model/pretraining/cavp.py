@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from drawaudio_model.backbone_config import CavpConfig
 from drawaudio_model.cavp import (
     CAVP,
     SPECTROGRAM_FRAMES_PER_STEP,
@@ -55,67 +56,6 @@ RECALL_WINDOWS = 3
 
 
 @dataclass(frozen=True)
-class CavpConfig:
-    """Sizes and run of the small CAVP."""
-
-    video_width: int = 8
-    """Base channels of SlowOnly; Diff-Foley's has 64."""
-    video_blocks: tuple[int, int, int, int] = (1, 1, 1, 1)
-    audio_width: int = 4
-    """Base channels of Cnn14; Diff-Foley's has 64."""
-    embed_dim: int = 64
-    image_size: int = 64
-    first_steps: int = 900
-    """Steps of the first stage."""
-    first_views: int = 32
-    """Stretches of pictures in a batch of the first stage. Many different ones teach more than long ones."""
-    first_frames: int = 2
-    """V of those stretches; the least from which the temporal kernels learn."""
-    first_sounds: int = 64
-    """Stretches of sound, of `window_frames`, in a batch of the first stage."""
-    first_learning_rate: float = 6e-3
-    window_frames: int = 4
-    """V of the contrast; Diff-Foley's has 16."""
-    steps: int = 40
-    """Steps of the contrast."""
-    views: int = 32
-    """B of the contrast."""
-    windows: int = 2
-    """N; Diff-Foley has 3."""
-    learning_rate: float = 1e-3
-    """Small, so that the contrast refines what the first stage learnt."""
-    temporal_weight: float = 0.1
-    """Of the temporal term; Diff-Foley has 1."""
-    label_weight: float = 0.5
-    """Weight that the first stage's questions keep in the contrast."""
-
-    @staticmethod
-    def demo() -> "CavpConfig":
-        """About 2 min on two idle cores."""
-        return CavpConfig()
-
-    @staticmethod
-    def control() -> "CavpConfig":
-        """About 5 min on two idle cores."""
-        return CavpConfig(first_steps=1600, steps=80)
-
-    @staticmethod
-    def tiny() -> "CavpConfig":
-        """A few seconds; the features know little."""
-        return CavpConfig(
-            video_width=4,
-            audio_width=2,
-            embed_dim=16,
-            image_size=32,
-            first_steps=4,
-            first_views=4,
-            first_sounds=4,
-            steps=4,
-            views=2,
-        )
-
-
-@dataclass(frozen=True)
 class View:
     """One way to look at a clip, with the sound that belongs to it."""
 
@@ -124,9 +64,9 @@ class View:
     """(40, 4) in [0, 1] of one thing: all outside is black; None: the whole frame."""
     sound: int | None
     """Number of the spectrogram; None for a thing without sound."""
-    heard: int
+    sound_kind: int
     """Number of the kind of thing that sounds; -1 where the truth is unknown or nothing sounds."""
-    seen: tuple[int, ...]
+    visible_kinds: tuple[int, ...]
     """Numbers of the kinds of things in sight; empty where the truth is unknown."""
 
 
@@ -268,14 +208,14 @@ class Questions(nn.Module):
     def sight_loss(self, views: list[View], video: Tensor, sounds: Tensor) -> Tensor:
         """Scalar, of features (B N, V, D) of the frames; a thing without sound counts with its kind only."""
         sounding = torch.tensor([view.sound is not None for view in views], device=video.device)
-        has_truth = torch.tensor([bool(view.seen) for view in views], device=video.device)
+        has_truth = torch.tensor([bool(view.visible_kinds) for view in views], device=video.device)
         off = (self.spectrum(video) - self._bands(sounds)).square().mean(dim=(1, 2))
         total = (off * sounding).sum() / sounding.sum().clamp(min=1)
         if not has_truth.any():
             return total
         seen = torch.zeros(len(views), self.kind.out_features, device=video.device)
         for row, view in zip(seen, views, strict=True):
-            row[list(view.seen)] = 1
+            row[list(view.visible_kinds)] = 1
         scores = self.kind(video[has_truth].mean(dim=1))
         # Several things may be in sight: each kind is a binary choice of its own, and their sum counts as one choice of many.
         answers = functional.binary_cross_entropy_with_logits(scores, seen[has_truth], reduction="none").sum(dim=1)
@@ -284,7 +224,7 @@ class Questions(nn.Module):
     def sound_loss(self, views: list[View], sound: Tensor, sounds: Tensor) -> Tensor:
         """Scalar, of features (B N, V, D) of the sound; all views have one."""
         total = functional.mse_loss(self.spectrum(sound), self._bands(sounds))
-        kinds = torch.tensor([view.heard for view in views], device=sound.device)
+        kinds = torch.tensor([view.sound_kind for view in views], device=sound.device)
         has_truth = kinds >= 0
         if not has_truth.any():
             return total
@@ -345,8 +285,8 @@ def train_cavp(
     after = measure(model, held_out, config, device)
     model.cpu().save_pretrained(output)
     if len(train_keys) >= LEFT_OUT_PARTS:
-        seen = corpus.frames.permute(0, 1, 3, 4, 2).numpy()  # (clips, 40, S, S, 3)
-        write_pictures(output, fit_distance(np.stack([picture_statistics(frames) for frames in seen])))
+        pictures = corpus.frames.permute(0, 1, 3, 4, 2).numpy()  # (clips, 40, S, S, 3)
+        write_pictures(output, fit_distance(np.stack([picture_statistics(frames) for frames in pictures])))
     curves = {"kind + coarse spectrum": first.losses, "semantic + temporal + kind": second.losses}
     draw_losses(curves, output / "loss.png")
     draw_similarity(model, held_out, output / "similarity.png")
@@ -480,7 +420,7 @@ def _kind_accuracy(model: CAVP, head: nn.Module, corpus: Corpus, device: torch.d
     """Accuracy of the kinds of single things: from frames under the true boxes, under each kind of drawn mask, and from sound."""
     model.eval()
     random, stretch = np.random.default_rng(0), slice(0, TRAINING_FRAMES)
-    right: dict[str, list[bool]] = {"seen": [], "drawn": [], "heard": []}
+    right: dict[str, list[bool]] = {"box": [], "drawn_mask": [], "sound": []}
     for view in corpus.views:
         if view.boxes is None:
             continue
@@ -488,13 +428,13 @@ def _kind_accuracy(model: CAVP, head: nn.Module, corpus: Corpus, device: torch.d
         masked = [_masked(pictures, view.boxes, stretch)]
         masked += [_masked(pictures, view.boxes, stretch, random, kind) for kind in MASK_KINDS]
         video = model.encode_video(torch.stack(masked).float().to(device) / 255, normalize=False)
-        seen, *drawn = (head(video.mean(dim=1)).argmax(dim=1) == view.seen[0]).tolist()
-        right["seen"].append(seen)
-        right["drawn"] += drawn
+        boxed, *drawn = (head(video.mean(dim=1)).argmax(dim=1) == view.visible_kinds[0]).tolist()
+        right["box"].append(boxed)
+        right["drawn_mask"] += drawn
         if view.sound is not None:
             sound = model.encode_spectrogram(corpus.spectrograms[view.sound][None].to(device), normalize=False)
-            right["heard"].append(int(head(sound).mean(dim=1).argmax()) == view.heard)
-    return {f"kind_{name}_right": float(np.mean(answers)) for name, answers in right.items() if answers}
+            right["sound"].append(int(head(sound).mean(dim=1).argmax()) == view.sound_kind)
+    return {f"kind_accuracy_{name}": float(np.mean(answers)) for name, answers in right.items() if answers}
 
 
 def measure(model: CAVP, corpus: Corpus, config: CavpConfig, device: torch.device) -> dict[str, float]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import box_iou, roi_align
 
+from drawaudio_model.backbone_config import DetectorConfig
 from drawaudio_model.detector import ObjectDetector, import_world_model
 from drawaudio_model.pretraining.loop import Fit, TrainClips, counted, draw_losses, fit
 from drawaudio_model.scene_truth import TrueBox, TrueObject
@@ -28,51 +29,6 @@ TEXT_WIDTH = 512
 """Width of a text feature; YOLO-World's head expects it."""
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """open_clip's picture normalisation."""
-
-
-@dataclass(frozen=True)
-class DetectorConfig:
-    """Sizes and run of the small detector."""
-
-    image_size: int = 160
-    """Side in pixels of the square picture that the detector sees."""
-    width: float = 0.125
-    """Factor on the channels of yolov8-worldv2 (its smallest published size has 0.25)."""
-    depth: float = 0.33
-    """Factor on its repeats."""
-    frame_step: int = 2
-    """Every so many-th of a clip's frames is used; neighbours hardly differ."""
-    steps: int = 240
-    batch_size: int = 8
-    learning_rate: float = 2e-3
-    phrases_per_picture: int = 8
-    """N: the objects' own names and others that are not in the picture."""
-    crop_size: int = 48
-    """Side in pixels of the crop that CLIP's picture tower sees."""
-    clip_width: int = 96
-    clip_layers: int = 3
-    clip_steps: int = 100
-    clip_batch_size: int = 32
-    names_per_crop: int = 3
-    """Names of each crop in a step of CLIP: a thing has many, and the text tower costs little."""
-    clip_learning_rate: float = 1e-3
-
-    @staticmethod
-    def demo() -> "DetectorConfig":
-        """About 90 s on two idle cores."""
-        return DetectorConfig()
-
-    @staticmethod
-    def control() -> "DetectorConfig":
-        """About 150 s on two idle cores."""
-        return DetectorConfig(steps=400, clip_steps=160)
-
-    @staticmethod
-    def tiny() -> "DetectorConfig":
-        """A few seconds; the boxes mean nothing yet."""
-        return DetectorConfig(
-            image_size=96, frame_step=10, steps=4, batch_size=4, clip_width=32, clip_layers=1, clip_steps=8
-        )
 
 
 @dataclass(frozen=True)

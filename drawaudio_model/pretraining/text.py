@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ClapModel, T5Config, T5ForConditionalGeneration
 
+from drawaudio_model.backbone_config import TextConfig
 from drawaudio_model.pretraining.autoencoder import read_log_mels
 from drawaudio_model.pretraining.loop import Fit, TrainClips, draw_losses, fit
 from drawaudio_model.text import (
@@ -38,51 +39,6 @@ EMBEDDING_DEVIATION = 0.05
 """Of T5's token embeddings before training."""
 IGNORED = -100
 """Label that cross entropy leaves out."""
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """Sizes and run of the small text encoders."""
-
-    vocab_size: int = 2048
-    """Upper limit; a few hundred captions do not fill it."""
-    width: int = 64
-    """Of CLAP, T5 and GPT-2; the target tokens are CLAP's states, so GPT-2 is as wide as CLAP."""
-    layers: int = 2
-    clap_steps: int = 180
-    t5_steps: int = 140
-    gpt_steps: int = 130
-    batch_size: int = 24
-    learning_rate: float = 2e-3
-    hidden_share: float = 0.3
-    """Share of a caption's tokens that T5 has to guess."""
-    wordings_per_sound: int = 4
-    """Texts of each sound in a step of CLAP; 1 for a clip that has only its caption."""
-    caption_share: float = 0.2
-    """Share of texts that are the clip's own caption where there are other wordings."""
-    dropped_share: float = 0.2
-    """Share of tokens hidden from CLAP and from T5 while they learn the sound, so that they do not rely on a single word."""
-    told_per_text: int = 6
-    """Texts whose sound T5's encoder predicts, for each that the decoder writes: a rare word needs many."""
-    sound_weight: float = 10.0
-    """Weight of predicting the sound from T5's mean state, beside the mean loss of a token."""
-    null_share: float = 0.1
-    """Share of captions that GPT-2 sees empty, so that the null text means the average sound."""
-
-    @staticmethod
-    def demo() -> "TextConfig":
-        """About 80 s on two idle cores."""
-        return TextConfig()
-
-    @staticmethod
-    def control() -> "TextConfig":
-        """About 2 min on two idle cores."""
-        return TextConfig(clap_steps=300, t5_steps=220, gpt_steps=200)
-
-    @staticmethod
-    def tiny() -> "TextConfig":
-        """A few seconds."""
-        return TextConfig(vocab_size=300, width=16, clap_steps=6, t5_steps=6, gpt_steps=4, batch_size=4)
 
 
 @dataclass(frozen=True)
@@ -166,7 +122,7 @@ def train_text_encoders(
         "clap_recall_at_1_after": measure_recall(conditioner, held_out),
         "t5_hidden_tokens_guessed": guessed,
         "gpt_squared_error": error,
-        **{f"kinds_told_by_{part}": share for part, share in kinds_told(conditioner, train, held_out).items()},
+        **{f"kind_accuracy_{part}": share for part, share in kind_accuracy(conditioner, train, held_out).items()},
         "parameters": sum(parameter.numel() for parameter in conditioner.parameters()),
     }
 
@@ -271,7 +227,7 @@ def train_t5(
         return output, labels, hidden
 
     def sound_loss() -> Tensor:
-        chosen = random.integers(len(pairs.captions), size=config.batch_size * config.told_per_text).tolist()
+        chosen = random.integers(len(pairs.captions), size=config.batch_size * config.sound_batch_multiple).tolist()
         tokens = conditioner.tokenize([pairs.text(clip, config.caption_share, random) for clip in chosen])
         draw = torch.from_numpy(random.random(tuple(tokens.t5_ids.shape))).to(device)
         inputs = tokens.t5_ids.masked_fill((draw < config.dropped_share) & tokens.t5_mask, unknown)
@@ -389,7 +345,7 @@ def measure_recall(conditioner: TextConditioner, pairs: Pairs) -> float:
 
 
 @torch.no_grad()
-def kinds_told(conditioner: TextConditioner, train: Pairs, held_out: Pairs) -> dict[str, float]:
+def kind_accuracy(conditioner: TextConditioner, train: Pairs, held_out: Pairs) -> dict[str, float]:
     """Share of the held-out clips' wordings whose nearest centroid, over the training wordings, is their kind's.
 
     Returns:

@@ -6,7 +6,6 @@ with the real sound's spectrum as target, and the vocoder learns to sharpen.
 Legend: N clips, B batch, T mel frames, M mel bins, K frequency bins of the STFT.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
+from drawaudio_model.backbone_config import VocoderConfig
 from drawaudio_model.clip_format import CLIP_SAMPLES, HOP_LENGTH, WINDOW_LENGTH
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import (
@@ -41,36 +41,6 @@ _QUIET_ENERGY = 1.0
 
 MATERIAL_EVERY = 3
 """Of every third clip the sound without a pause is learnt from, too: rebuilding each takes half a second."""
-
-
-@dataclass(frozen=True)
-class VocoderConfig:
-    """Sizes and run of the small vocoder."""
-
-    width: int = 160
-    blocks: int = 5
-    steps: int = 250
-    batch_size: int = 8
-    crop_frames: int = 96
-    """Mel frames of a training crop (1 s)."""
-    learning_rate: float = 2e-3
-    compared_clips: int = 4
-    """Held-out clips of 8 s on which the report compares with Griffin-Lim, which takes most of that time."""
-
-    @staticmethod
-    def demo() -> "VocoderConfig":
-        """About 40 s on two idle cores."""
-        return VocoderConfig()
-
-    @staticmethod
-    def control() -> "VocoderConfig":
-        """About 4 min on two idle cores."""
-        return VocoderConfig(steps=2000)
-
-    @staticmethod
-    def tiny() -> "VocoderConfig":
-        """A few seconds; the sound stays rough."""
-        return VocoderConfig(width=32, blocks=2, steps=20, batch_size=4, compared_clips=1)
 
 
 def train_vocoder(

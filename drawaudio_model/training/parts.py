@@ -122,12 +122,7 @@ def build_pipeline(
     text = TextConditioner.from_pretrained(backbones / "text_encoders")
     return DrawAudioPipeline(
         vae=load_autoencoder(backbones / "audio_autoencoder"),
-        text_encoder=text.text_encoder,
-        tokenizer=text.tokenizer,
-        text_encoder_2=text.text_encoder_2,
-        tokenizer_2=text.tokenizer_2,
-        projection_model=text.projection_model,
-        language_model=text.language_model,
+        **text.components(),
         unet=denoiser.unet.eval(),
         mask_attention=denoiser.mask_attention.eval(),
         loudness_control=denoiser.loudness_control.eval(),

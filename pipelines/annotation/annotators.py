@@ -1,4 +1,4 @@
-"""What describes a clip, and which one does: captioner, phrase finder, object detector, video encoder.
+"""The annotators of a clip, and the choice among them: captioner, phrase finder, object detector, video encoder.
 
 Each is a small protocol with one implementation of ours, picked here and nowhere else. One of another package takes its place
 where DRAWAUDIO_CAPTIONER, DRAWAUDIO_PHRASE_FINDER, DRAWAUDIO_DETECTOR or DRAWAUDIO_VIDEO_ENCODER names its factory,

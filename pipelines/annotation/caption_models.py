@@ -146,7 +146,7 @@ class CaptionModels:
 
         rate = self.scorer_features.sampling_rate
         sounds = [resample_poly(waveform, rate, SAMPLE_RATE).astype(np.float32) for waveform in waveforms]
-        heard = self.scorer_features(sounds, sampling_rate=rate, return_tensors="pt").to(self.device)
+        features = self.scorer_features(sounds, sampling_rate=rate, return_tensors="pt").to(self.device)
         # RoBERTa counts positions from its padding id + 1 on; a captioner may ramble on past the last of them.
         room = self.scorer.config.text_config.max_position_embeddings - 2
         read = self.scorer_tokenizer(
@@ -157,7 +157,7 @@ class CaptionModels:
             return_tensors="pt",
         )
         with torch.inference_mode(), autocast(float16_is_enough=True):
-            sound = _pooled(self.scorer.get_audio_features(**heard)).float()
+            sound = _pooled(self.scorer.get_audio_features(**features)).float()
             text = _pooled(self.scorer.get_text_features(**read.to(self.device))).float()
         sound, text = (torch.nn.functional.normalize(part, dim=-1) for part in (sound, text))
         counts = [len(own) for own in texts]

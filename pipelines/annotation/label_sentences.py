@@ -123,7 +123,7 @@ SENTENCES = {
 """Labels whose sentence follows from no pattern."""
 
 GAMES = frozenset("squash badminton volleyball hockey tennis darts lacrosse".split()) | {"table tennis"}
-"""What is played without an article."""
+"""Things that are played without an article."""
 UNCOUNTED = frozenset("ice fire popcorn water timber wood food paper lightning music traffic".split())
 """Nouns without an article."""
 PLURALS = frozenset("people cattle children sheep geese".split())

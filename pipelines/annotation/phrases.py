@@ -185,7 +185,7 @@ def _close(phrases: list[str], run: list[str], heads: int) -> None:
 
 
 def _kind(word: str, singular: str, following: str, tables: Tables) -> str:
-    """What a word is on its own: thing, hidden (noun), looks, opener, joiner, pronoun or verb (anything else)."""
+    """The class of a word on its own: thing, hidden (noun), looks, opener, joiner, pronoun or verb (anything else)."""
     if word in ("and", "or"):
         return "joiner"
     if word in LOOKS and (

@@ -1,4 +1,4 @@
-"""What annotates the clips, and how."""
+"""Settings of the annotators."""
 
 import os
 from collections.abc import Mapping

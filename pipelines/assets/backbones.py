@@ -1,11 +1,13 @@
 """The frozen models that features come from, each a folder of config and weights."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint, write_atomically
+from drawaudio_model.backbone_config import backbone_config
 from drawaudio_model.shard import finished_shards, read_manifest
 from pipelines.annotation.settings import models_folder
 from pipelines.assets.captions import captions
@@ -13,7 +15,7 @@ from pipelines.assets.clip_media import clip_media
 from pipelines.assets.noun_phrases import noun_phrases
 from pipelines.assets.raw_clips import raw_clips
 from pipelines.partitions import ALL_SHARDS
-from pipelines.profiles import current_profile
+from pipelines.profiles import Profile, current_profile
 from pipelines.published_backbones import BESIDE, assemble, fetch_all
 from pipelines.resources import DataRoot, Trainer
 from pipelines.sources.registry import source_of
@@ -23,7 +25,7 @@ _single_run = dg.BackfillPolicy.single_run()
 
 
 def _after(*assets: dg.AssetsDefinition) -> list[dg.AssetDep]:
-    """What a backbone learns from; a published one learnt elsewhere, and no shard waits for another one's clips."""
+    """The assets that a backbone learns from; a published one learnt elsewhere, and no shard waits for another one's clips."""
     if current_profile().backbones == "published":
         return []
     return [dg.AssetDep(asset, partition_mapping=ALL_SHARDS) for asset in assets]
@@ -105,13 +107,17 @@ def make_backbone(
     """
     profile, data = current_profile(), data or Path(data_root.path)
     published = profile.backbones == "published"
-    inputs = _fetched(name) if published else _inputs(name, data, reads, profile.run, profile.seed)
+    inputs = _fetched(name) if published else _inputs(name, data, reads, profile)
     if not published:
         inputs |= {other: backbone_sha256(data_root.backbone(other)) for other in learns_from}
     folder = data_root.backbone(name)
     marker = folder / _MARKER
     lacks = published and not all(folder.with_name(part).is_dir() for part in BESIDE.get(name, ()))
-    if lacks or not marker.exists() or json.loads(marker.read_text())["inputs"] != inputs or _changed(folder):
+    before = json.loads(marker.read_text())["inputs"] if marker.exists() else None
+    if lacks or before != inputs or _changed(folder):
+        if before is not None and before != inputs:
+            others = sorted(key for key in {*before, *inputs} if before.get(key) != inputs.get(key))
+            context.log.info(f"{name} is made again: {', '.join(others)} are no longer those that it was made with")
         marker.unlink(missing_ok=True)
         if published:
             assemble(name, models_folder(), folder)
@@ -142,7 +148,8 @@ def backbone_sha256(folder: Path) -> str:
     return fingerprint(json.loads(marker.read_text())["files"])
 
 
-def _inputs(name: str, data: Path, reads: tuple[str, ...], run: str, seed: int) -> dict[str, str]:
+def _inputs(name: str, data: Path, reads: tuple[str, ...], profile: Profile) -> dict[str, str]:
+    """All that decides what a training here gives. Older markers lack the settings: such a backbone is made once more."""
     shards = finished_shards(data / reads[0], split="train")
     manifests = {f"{asset}/{shard}": read_manifest(data / asset, shard) for asset in reads for shard in shards}
     missing = [key for key, manifest in manifests.items() if manifest is None]
@@ -153,7 +160,8 @@ def _inputs(name: str, data: Path, reads: tuple[str, ...], run: str, seed: int) 
             allow_retries=False,
         )
     shas = {key: manifest.sha256 for key, manifest in manifests.items() if manifest}
-    return {"run": run, "seed": str(seed), "data": fingerprint(shas)}
+    settings = fingerprint(asdict(backbone_config(name, profile.run)))
+    return {"run": profile.run, "seed": str(profile.seed), "data": fingerprint(shas), "settings": settings}
 
 
 def _fetched(name: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the video encoder sees, with and without the mask."""
+"""The video encoder's features of each clip, with and without the mask."""
 
 from collections.abc import Iterator
 from pathlib import Path

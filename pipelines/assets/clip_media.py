@@ -98,12 +98,12 @@ def _decode(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple
 
 
 def _source(key: str, upstream: dict[str, ShardReader]) -> str:
-    """What a clip is cut from: the user's file, or the clip itself. A file is decoded once for all its clips."""
+    """The file that a clip is cut from: the user's, or the clip itself. A file is decoded once for all its clips."""
     return read_media_facts(upstream["raw_clips"], key).path or key
 
 
 def _decode_file(raw: ShardReader, keys: list[str]) -> Iterable[tuple[str, Members | Rejection]]:
-    """What becomes of the clips of one file; whatever is wrong with the file, of any kind, rejects them with its words."""
+    """The outcome of each clip of one file; whatever is wrong with the file, of any kind, rejects them with its words."""
     from drawaudio_model.media import MediaError
 
     try:

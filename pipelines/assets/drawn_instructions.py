@@ -113,8 +113,8 @@ class Encoders:
         """Members of `count` variants of a clip: n.json, n.latent.npy, n.loudness.npy, n.cavp_masked.npy, n.t5.npy, n.gpt.npy."""
         from drawaudio_model.drawn.sounds import draw_sound
 
-        known = things(key, upstream)
-        asked = [known[number % len(known)] for number in range(count)]
+        found = things(key, upstream)
+        asked = [found[number % len(found)] for number in range(count)]
         sounds = [draw_sound(rng, thing.waveform, thing.material) for thing in asked]
         words = [str(rng.choice(thing.words)) for thing in asked]
         places = [(thing.boxes, sound.start_seconds) for thing, sound in zip(asked, sounds, strict=True)]
@@ -184,14 +184,14 @@ def surest_boxes(boxes: list[Any]) -> np.ndarray | None:
             surest[box.frame] = box
     if not surest:
         return None
-    known = np.array(sorted(surest))
-    nearest = [known[np.abs(known - frame).argmin()] for frame in range(SOURCE_VIDEO_FRAMES)]
+    covered = np.array(sorted(surest))
+    nearest = [covered[np.abs(covered - frame).argmin()] for frame in range(SOURCE_VIDEO_FRAMES)]
     return np.array([[getattr(surest[frame], side) for side in ("x0", "y0", "x1", "y1")] for frame in nearest])
 
 
 @dataclass(frozen=True, eq=False)
 class Thing:
-    """What a variant is about: something in the picture whose sound is known."""
+    """The subject of a variant: something in the picture whose sound is known."""
 
     waveform: np.ndarray
     """(160000,) its sound in the clip."""
@@ -204,7 +204,7 @@ class Thing:
 
 
 def things(key: str, upstream: dict[str, ShardReader]) -> list[Thing]:
-    """What the clip's caption is about, and after it every other thing of which the source knows sound, place and words."""
+    """The thing that the clip's caption names, and after it every other thing whose sound, place and words the source knows."""
     from drawaudio_model.media import decode_flac
 
     raw = upstream["raw_clips"]

@@ -85,7 +85,7 @@ class TrainingWatch:
         self._seen = self._written()
 
     def __call__(self) -> dict[str, Any] | None:
-        """What there is to see; None when nothing was validated since the last call."""
+        """The metadata to show; None when nothing was validated since the last call."""
         written = self._written()
         if written == self._seen:
             return None

@@ -155,7 +155,7 @@ def _folder_paths() -> tuple[Path, Path]:
 
 
 def refer_once() -> Callable[[list[ClipRow]], Iterator[tuple[str, Members | Rejection]]]:
-    """What refers clips to their files, and hashes each file once for all of them."""
+    """A function that refers clips to their files, and hashes each file once for all of them."""
     hashes: dict[tuple[Path, int, int], str] = {}
 
     def refer(rows: list[ClipRow]) -> Iterator[tuple[str, Members | Rejection]]:
@@ -360,7 +360,7 @@ def _real(path: Path) -> str:
 def _fault_of_row(
     values: dict[str, str], name: str, rows: dict[str, _CaptionRow], folder: Path, files: list[str]
 ) -> str | None:
-    """What is wrong with a row, or None."""
+    """The fault of a row, or None."""
     if not values["file"]:
         return "the file is empty"
     if name in rows:

@@ -1,4 +1,4 @@
-"""What a source of clips is: where a profile's clips come from, and all that the assets ask of it.
+"""A source of clips: where a profile's clips come from, and all that the assets ask of it.
 
 A new source is one file with a class that has what `ClipSource` says, and one line of SOURCES in registry.py. One of another
 package needs no line: DRAWAUDIO_SOURCE names its factory, `package.module:factory`. Sources are made when Dagster loads, so
@@ -40,7 +40,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source lists."""
+    """The clips that a source lists."""
 
     clips: Sequence[ClipRow]
     left_out: Sequence[LeftOut] | None = None
@@ -48,7 +48,7 @@ class Listing:
     taken_back: frozenset[str] = frozenset()
     """Keys and video ids of takedowns, for the exclude list of the training shards; of a source that has `takedowns`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What else the page of clip_list shows."""
+    """Further metadata for the page of clip_list."""
 
 
 class ClipSource(Protocol):
@@ -61,7 +61,7 @@ class ClipSource(Protocol):
 
     @property
     def takedowns(self) -> re.Pattern[str] | None:
-        """What a line of its exclude list looks like; None: nothing is ever taken back."""
+        """The form of a line of its exclude list; None: nothing is ever taken back."""
 
     @property
     def download_pool(self) -> str | None:
@@ -89,7 +89,7 @@ class ClipSource(Protocol):
         """
 
     def about(self, profile: Profile) -> About:
-        """What the dataset card says beside its numbers."""
+        """The facts that the dataset card gives beside its numbers."""
 
     def plan(self, profile: Profile) -> str:
         """A page for people: what fetching the clips will take.

@@ -71,7 +71,7 @@ class _Refusals:
 def download(
     clips: Mapping[str, ClipRow], *, log: AttemptLog, staging: Path, settings: DownloadSettings
 ) -> Iterator[tuple[str, Members | Rejection]]:
-    """What becomes of each clip, in the order in which they are done.
+    """The outcome of each clip, in the order in which they are done.
 
     Args:
         clips: key -> row of the clip list.
@@ -96,7 +96,9 @@ def check_cookies(settings: DownloadSettings) -> None:
         return
     path = Path(settings.cookies).expanduser()
     if not path.is_file():
-        raise ValueError(f"DRAWAUDIO_YOUTUBE_COOKIES is {path}, which is no file; export the cookies there, see README")
+        raise ValueError(
+            f"DRAWAUDIO_YOUTUBE_COOKIES is {path}, which is no file; export the cookies there, see docs/datasets.md"
+        )
     if path.stat().st_mode & 0o077:
         raise ValueError(f"cookies file {path} can be read by others of this machine; run: chmod 600 {path}")
 
@@ -263,7 +265,7 @@ def _videos(clips: Mapping[str, ClipRow], staging: Path) -> list[_Video]:
 
 
 def _end_of(key: str, outcome: VideoOutcome, done: tuple[ClipOutcome, bytes] | None) -> Members | Rejection:
-    """What the shard takes of a clip."""
+    """The members that the shard takes of a clip."""
     clip, media = done or (None, b"")
     decided = clip or outcome
     if decided.error:
@@ -272,7 +274,7 @@ def _end_of(key: str, outcome: VideoOutcome, done: tuple[ClipOutcome, bytes] | N
 
 
 def _outcome(video: _Video, ended: Ended, settings: DownloadSettings) -> VideoOutcome:
-    """What the process says of the video, or what can be said of a process that was killed."""
+    """The outcome that the process left, or that of a process that was killed."""
     if ended.timed_out:
         limit = settings.clip_limit_seconds
         message = f"fetching and cutting took longer than {limit:g} s a clip"
@@ -288,7 +290,7 @@ def _outcome(video: _Video, ended: Ended, settings: DownloadSettings) -> VideoOu
 
 def _advice(name: str) -> str:
     return {
-        "bot_check": "wait some hours, or hand over cookies of an account (see README)",
+        "bot_check": "wait some hours, or hand over cookies of an account (see docs/datasets.md)",
         "extractor_broken": "update yt-dlp and its JavaScript runtime",
     }.get(name, "wait some hours or lower the quota")
 

@@ -14,7 +14,7 @@ from pipelines.sources.youtube.settings import DownloadSettings
 
 
 class Kind(StrEnum):
-    """What an error says about the future."""
+    """Whether, and after what, a clip with this error is asked for again."""
 
     PERMANENT = "permanent"
     """Never asked again."""

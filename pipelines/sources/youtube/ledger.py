@@ -1,4 +1,4 @@
-"""What was tried for every clip, kept for ever, and the one row a clip that follows from it.
+"""The attempts at every clip, kept for ever, and the one row a clip that follows from them.
 
 `attempts/<shard>.jsonl` is append-only: one line for each time that a clip was tried, written before the clip enters a
 shard. `ledger/<shard>.parquet` is made from it: one row for every clip of the shard's list.
@@ -71,7 +71,7 @@ class AttemptLog:
         self._remember(attempt)
 
     def close_round(self) -> None:
-        """What was tried in this round has been published, and decides from now on what is tried again."""
+        """Counts this round's attempts as published: from now on they decide what is tried again."""
         self._write({"closed": self.round})
         self.round += 1
 
@@ -115,7 +115,7 @@ def open_keys(keys: list[str], log: AttemptLog, published: Mapping[str, str], se
 
 @dataclass(frozen=True)
 class FetchLedgerRow:
-    """What became of one clip; the fields are the ledger's columns, those of RawLedgerRow among them."""
+    """The outcome of one clip; the fields are the ledger's columns, those of RawLedgerRow among them."""
 
     key: str
     source: str

@@ -67,7 +67,7 @@ class ListedClip:
 
 @dataclass
 class ClipLists:
-    """What the lists say."""
+    """The content of the lists."""
 
     clips: list[ListedClip] = field(default_factory=list)
     """Sorted by key."""
@@ -88,7 +88,9 @@ def lists_folder() -> Path:
     """
     name = os.environ.get("DRAWAUDIO_LISTS")
     if not name:
-        raise ValueError("DRAWAUDIO_LISTS is not set; set it to the folder with vggsound/ and audiocaps/, see README")
+        raise ValueError(
+            "DRAWAUDIO_LISTS is not set; set it to the folder with vggsound/ and audiocaps/, see docs/datasets.md"
+        )
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise ValueError(f"DRAWAUDIO_LISTS is {folder}, which is no folder; make it and put the official lists there")

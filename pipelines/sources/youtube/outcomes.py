@@ -1,4 +1,4 @@
-"""What a run asks of a video's process, and what that process leaves in its folder.
+"""The order that a run gives to a video's process, and the outcome that the process leaves in its folder.
 
 The run reads these files and never loads yt-dlp itself.
 """
@@ -13,7 +13,7 @@ from pipelines.sources.youtube.settings import DownloadSettings
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """What to fetch, and where to."""
+    """A video to fetch, its clips, and the folder for them."""
 
     video: str
     """The site's id of the video."""
@@ -34,7 +34,7 @@ class VideoRequest:
 
 @dataclass(frozen=True)
 class VideoOutcome:
-    """What became of a video as a whole; its clips' facts lie beside it."""
+    """The outcome of a video as a whole; its clips' facts lie beside it."""
 
     error: str = ""
     """Class of youtube_errors; "" when all that could be cut was cut."""
@@ -45,7 +45,7 @@ class VideoOutcome:
 
 @dataclass(frozen=True)
 class ClipOutcome:
-    """What became of one clip."""
+    """The outcome of one clip."""
 
     error: str
     """Class of youtube_errors; "" for a good clip."""
@@ -75,6 +75,6 @@ def read_clip(folder: Path, start: int) -> tuple[ClipOutcome, bytes] | None:
 
 
 def read_outcome(folder: Path) -> VideoOutcome | None:
-    """What became of the video, or None where its process was killed before it knew."""
+    """The outcome of the video, or None where its process was killed before there was one."""
     path = folder / "outcome.json"
     return VideoOutcome(**json.loads(path.read_text())) if path.exists() else None

@@ -1,4 +1,4 @@
-"""What a build from YouTube will take, before anything is fetched."""
+"""An estimate of a build from YouTube, before anything is fetched."""
 
 from collections import Counter
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a fetched file really holds, read off its packets: a download that "succeeded" is believed only after this."""
+"""The true content of a fetched file, read off its packets: a download that "succeeded" is believed only after this."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ def probe(path: Path) -> Probe | Fault:
 
 
 def source_fault(facts: Probe) -> Fault | None:
-    """What is wrong with a whole downloaded video, or None."""
+    """The fault of a whole downloaded video, or None."""
     picture, sound = bool(facts.video_codec), bool(facts.audio_codec)
     if (picture and not facts.frames) or (sound and not facts.audio_seconds) or not (picture or sound):
         return Fault(CLASSES["truncated"], "the file has a header, and nothing of what it announces")
@@ -82,7 +82,7 @@ def source_fault(facts: Probe) -> Fault | None:
 
 
 def clip_fault(facts: Probe) -> Fault | None:
-    """What is wrong with a clip that was cut, or None."""
+    """The fault of a clip that was cut, or None."""
     if not facts.frames and not facts.audio_seconds:
         return Fault(CLASSES["empty_clip"], "the clip holds neither picture nor sound; the video ends before its start")
     if not facts.frames:

@@ -141,7 +141,7 @@ def _serve(running: dict[int, _Running]) -> None:
 
 
 def _load_all() -> None:
-    """What every video needs, loaded once before the forks."""
+    """Loads the modules that every video needs, once before the forks."""
     from yt_dlp.extractor import gen_extractor_classes
     from yt_dlp.plugins import load_all_plugins
 

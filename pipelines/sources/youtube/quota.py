@@ -23,7 +23,7 @@ _ROUNDING = 1e-6
 
 @dataclass
 class QuotaState:
-    """What stands in the file."""
+    """The content of the file."""
 
     tokens: float
     at: float

@@ -42,7 +42,7 @@ _LEFT_OUT = re.compile(
     r"|input/output error|operation timed out|error in the pull function",
     re.IGNORECASE,
 )
-"""What ffmpeg says when it goes on without a segment: it closes the gap with what comes later, and ends with status 0."""
+"""ffmpeg's words when it goes on without a segment: it closes the gap with what comes later, and ends with status 0."""
 
 
 class Refused(Exception):
@@ -59,7 +59,7 @@ class _Overdue(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What is known of a file that came; stands beside it as JSON, and is there before it."""
+    """The facts of a downloaded file; they stand beside it as JSON, and are there before it."""
 
     seconds: float
     """The video's length as the site says it; 0: it says nothing."""
@@ -181,7 +181,7 @@ def _words_of_ffmpeg(path: Path) -> Iterator[None]:
 
 
 def _left_out(words: Path) -> Fault | None:
-    """What ffmpeg could not get of a section, or None."""
+    """The fault where ffmpeg left out a part of a section, or None."""
     lines = words.read_text(errors="replace").splitlines() if words.exists() else []
     lost = [line.strip() for line in lines if _LEFT_OUT.search(line)]
     if not lost:
@@ -238,7 +238,7 @@ def _options(settings: DownloadSettings, work: Path, ffmpeg: str, log: "_Log") -
 
 
 def _section_options(work: Path, start: int, settings: DownloadSettings) -> dict[str, Any]:
-    """What changes for a section over m3u8, encoded anew so that it begins where it should."""
+    """yt-dlp's options for a section over m3u8, encoded anew so that it begins where it should."""
     ends = [(section_start(start), start + SOURCE_SECONDS + 1)]
     return {
         # Each YoutubeDL reads its copy to the end.

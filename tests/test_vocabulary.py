@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from drawaudio_model.generation.known_words import (
+from drawaudio_model.generation.vocabulary import (
     content_words,
-    known_words,
     nearest_wording,
     notice_of_words,
     stem,
     unknown_words,
+    vocabulary_of,
 )
 from pipelines.sources.demo.language import sample_wordings
 
@@ -18,7 +18,7 @@ CAPTIONS = ["the red bell chimes loudly in the distance", "Two drums are tapped"
 
 
 def test_known_are_the_words_that_say_what_sounds() -> None:
-    assert known_words(CAPTIONS) == ["bell", "chimes", "drums", "rainy", "siren", "tapped", "wails", "weather"]
+    assert vocabulary_of(CAPTIONS) == ["bell", "chimes", "drums", "rainy", "siren", "tapped", "wails", "weather"]
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_words_of_different_things_have_different_stems() -> None:
 
 
 def test_another_form_of_a_known_word_is_known() -> None:
-    known = known_words(CAPTIONS)
-    assert unknown_words("Tapping on a DRUM, twice", known) == []
-    assert unknown_words("a dragon roars at the bell, and the dragon's fire", known) == ["dragon", "roars", "fire"]
+    vocabulary = vocabulary_of(CAPTIONS)
+    assert unknown_words("Tapping on a DRUM, twice", vocabulary) == []
+    assert unknown_words("a dragon roars at the bell, and the dragon's fire", vocabulary) == ["dragon", "roars", "fire"]
 
 
 def test_manner_numbers_colours_and_function_words_are_never_unknown() -> None:
@@ -62,11 +62,11 @@ def test_the_nearest_wording_is_that_of_the_largest_cosine() -> None:
 
 
 def test_a_notice_is_given_only_when_no_content_word_is_known() -> None:
-    known, wordings, embeddings = known_words(CAPTIONS), ["a drum", "a siren wails"], torch.eye(2)
+    vocabulary, wordings, embeddings = vocabulary_of(CAPTIONS), ["a drum", "a siren wails"], torch.eye(2)
     siren = torch.tensor([0.2, 0.9])
 
     def notice(prompt: str) -> str | None:
-        return notice_of_words(prompt, known, siren, embeddings, wordings)
+        return notice_of_words(prompt, vocabulary, siren, embeddings, wordings)
 
     sentence = "the model knows no word of 'a dragon roars'; the nearest that it knows is 'a siren wails'"
     assert notice("a dragon roars") == sentence
@@ -77,6 +77,6 @@ def test_a_notice_is_given_only_when_no_content_word_is_known() -> None:
 
 def test_the_demos_wordings_are_known_to_a_model_that_learnt_them() -> None:
     wordings = sample_wordings("bell", "golden bell", np.random.default_rng(0))
-    known = known_words(wordings)
-    assert 20 < len(known) < 120
-    assert all(unknown_words(wording, known) == [] for wording in wordings)
+    vocabulary = vocabulary_of(wordings)
+    assert 20 < len(vocabulary) < 120
+    assert all(unknown_words(wording, vocabulary) == [] for wording in wordings)

@@ -65,14 +65,14 @@ def _manner_stems() -> frozenset[str]:
     return frozenset(stem(word) for word in _MANNER_WORDS)
 
 
-def known_words(captions: Iterable[str]) -> list[str]:
+def vocabulary_of(captions: Iterable[str]) -> list[str]:
     """The content words of all captions and wordings that a model learnt from, lower case, sorted."""
     return sorted({word for caption in captions for word in content_words(caption)})
 
 
-def unknown_words(prompt: str, known: Iterable[str]) -> list[str]:
+def unknown_words(prompt: str, vocabulary: Iterable[str]) -> list[str]:
     """The content words of a prompt of which no form is known, in order and without repeats."""
-    stems = {stem(word) for word in known}
+    stems = {stem(word) for word in vocabulary}
     return [word for word in dict.fromkeys(content_words(prompt)) if stem(word) not in stems]
 
 
@@ -97,7 +97,7 @@ def nearest_wording(prompt_embedding: Tensor, wording_embeddings: Tensor, wordin
 
 def notice_of_words(
     prompt: str,
-    known: Iterable[str],
+    vocabulary: Iterable[str],
     prompt_embedding: Tensor,
     wording_embeddings: Tensor,
     wordings: Sequence[str],
@@ -106,13 +106,13 @@ def notice_of_words(
 
     Args:
         prompt: what the user typed.
-        known: `known_words` of all that the model learnt from.
+        vocabulary: `vocabulary_of` of all that the model learnt from.
         prompt_embedding: CLAP's text embedding of the prompt, (D,).
         wording_embeddings: of the wordings, (wordings, D).
         wordings: texts that the model knows, one of which is named.
     """
     words = dict.fromkeys(content_words(prompt))
-    unknown = unknown_words(prompt, known)
+    unknown = unknown_words(prompt, vocabulary)
     if not words or len(unknown) < len(words):
         return None
     nearest = nearest_wording(prompt_embedding, wording_embeddings, wordings)
