@@ -40,6 +40,16 @@ FALSE_CLAIMS = {
 }
 
 
+def test_a_false_rate_of_pictures_makes_no_clips(tmp_path):
+    """One picture in years, says the header of an AVI, whose clock counts pictures."""
+    data = overwritten(encode(container="avi", video="mpeg4", audio="pcm_s16le"), b"strh", 8 + 20, "<I", 0x7FFFFFFF)
+    info = media.probe(data)
+    assert info.video_seconds < 3 and "wrong_length" in info.flags
+    (tmp_path / "clip.avi").write_bytes(data)
+    assert [clip.start_s for clip in folder.list_media(tmp_path, None)] == [0]
+    assert media.read_frames(data, seconds=1, size=(H, W)).shape == (4, H, W, 3)
+
+
 @pytest.mark.parametrize("claim", FALSE_CLAIMS)
 def test_a_false_length_in_a_header_makes_no_clips(claim, tmp_path):
     data = FALSE_CLAIMS[claim]()

@@ -182,12 +182,17 @@ def _tick(stream: av.stream.Stream) -> Fraction:
     return stream.time_base or Fraction(1, 1000)
 
 
+def picture_interval(stream: av.VideoStream) -> Fraction:
+    """Seconds from a picture to the next, as its header states the rate; as FFmpeg's 1 / 25 where it states none, or nonsense."""
+    rate = stream.average_rate or stream.guessed_rate
+    seconds = 1 / Fraction(rate) if rate else Fraction(0)
+    return seconds if 0 < seconds < LONGEST_PACKET_SECONDS else Fraction(1, 25)
+
+
 def packet_times(stream: av.stream.Stream) -> PacketTimes:
     """An empty table for a stream's packets."""
     tick = _tick(stream)
-    rate = (stream.average_rate or stream.guessed_rate) if stream.type == "video" else None
-    # Where nothing is stated, FFmpeg takes raw pictures to come 25 times a second.
-    seconds = 1 / Fraction(rate) if rate else Fraction(1, 25) if stream.type == "video" else Fraction(0)
+    seconds = picture_interval(stream) if isinstance(stream, av.VideoStream) else Fraction(0)
     return PacketTimes(tick, round(seconds / tick))
 
 

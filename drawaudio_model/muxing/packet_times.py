@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 from av.bitstream import BitStreamFilterContext
 
-from drawaudio_model.decoding.clock import Clock, Moves, is_flush, lay_out, longest_leap, packet_times, read_packets, scan
+from drawaudio_model.decoding.clock import Clock, Moves, is_flush, lay_out, longest_leap, packet_times, picture_interval, read_packets, scan
 from drawaudio_model.decoding.container import find_stream, open_container
 from drawaudio_model.decoding.errors import MediaError
 
@@ -148,7 +148,7 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
         tick, format_name = stream.time_base, container.format.name
         assert tick is not None, "FFmpeg gives every stream of a file one"
         reorders, packed = bool(stream.codec_context.has_b_frames), is_packed(stream)
-        rate = stream.average_rate or stream.guessed_rate or 25
+        interval = max(round(picture_interval(stream) / tick), 1)
         clock = Clock([stream], longest_leap(container), _moves(video, limit))
         stored = _stored(head_of(demuxed(container, stream, clock), limit))
     if not stored:
@@ -159,7 +159,6 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
             f"{video} is a bare {format_name} stream that does not say when its pictures are shown; give it times first, "
             f"with its true frame rate: ffmpeg -framerate 30 -i {video.name} -c copy {Path(video).stem}.mp4",
         )
-    interval = max(round(1 / (rate * tick)), 1)
     stored = _without_damaged(stored, tick)
     stated = [packet.pts for packet in stored if packet.pts is not None]
     is_complete = len(stated) == len(stored) and not packed and not _overlap(stored)
