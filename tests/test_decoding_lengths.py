@@ -40,6 +40,21 @@ FALSE_CLAIMS = {
 }
 
 
+@pytest.mark.parametrize(("picture", "sound", "late"), [(2.0, 6.0, 0.0), (6.0, 2.0, 0.0), (4.0, 4.0, 1.5)])
+def test_one_length_for_all_streams_is_no_claim_of_each(picture, sound, late):
+    """Windows Media states how long a file is; FFmpeg says that of every stream."""
+    data = encode(
+        container="asf",
+        video="mpeg4",
+        audio="libmp3lame",
+        frames=round(12 * picture),
+        sound=NOISE[: round(44100 * sound)],
+        audio_start=late,
+    )
+    info = media.probe(data)
+    assert info.flags == () and (info.video_seconds, info.audio_seconds) == pytest.approx((picture, sound), abs=0.15)
+
+
 def test_a_false_rate_of_pictures_makes_no_clips(tmp_path):
     """One picture in years, says the header of an AVI, whose clock counts pictures."""
     data = overwritten(encode(container="avi", video="mpeg4", audio="pcm_s16le"), b"strh", 8 + 20, "<I", 0x7FFFFFFF)
