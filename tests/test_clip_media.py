@@ -140,7 +140,19 @@ def test_one_file_never_stops_the_others(tmp_path, monkeypatch):
 def test_names_as_people_give_them_stop_nothing(tmp_path):
     """A tar's names have 100 characters, and some letters mean something to shells and libraries."""
     (tmp_path / "media").mkdir()
-    names = ["a" * 200, "a" * 75, "\u00fc" * 90, "new\nline", "%03d", "a:b", "*", "-dash", " lead", "\u65e5\u672c", "it's \"it\""]
+    names = [
+        "a" * 200,
+        "a" * 75,
+        "\u00fc" * 90,
+        "new\nline",
+        "%03d",
+        "a:b",
+        "*",
+        "-dash",
+        " lead",
+        "\u65e5\u672c",
+        'it\'s "it"',
+    ]
     whole = encode()
     for name in names:
         (tmp_path / "media" / f"{name}.mp4").write_bytes(whole)

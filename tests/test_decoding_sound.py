@@ -70,7 +70,9 @@ def test_the_bass_effects_channel_alone_is_heard():
     clip = media.read_clips(data, seconds=2).clips[0]
     assert "one_channel" in clip.flags and burst_time(clip.waveform, 0.5) == pytest.approx(0.5, abs=0.01)
     surround[0] = 0.5 * clicks(2, 44100, (1.0,))
-    clip = media.read_clips(encode(container="matroska", audio="flac", layout="5.1", sound=surround), seconds=2).clips[0]
+    clip = media.read_clips(encode(container="matroska", audio="flac", layout="5.1", sound=surround), seconds=2).clips[
+        0
+    ]
     assert "one_channel" not in clip.flags and burst_time(clip.waveform, 1.0, 0.1) == pytest.approx(1.0, abs=0.01)
 
 

@@ -160,7 +160,11 @@ def test_no_file_of_the_collections_is_left_out():
     assert {*LISTS} == {path.name for path in lists.iterdir()}
     # masks, curves, captions and messages: test_faulty_files.py
     others = {"realdata/csv", *(f"faults/{kind}" for kind in test_faulty_files.KINDS)}
-    places = {path.parent.relative_to(SHARED).as_posix() for path in SHARED.glob("*/*/*") if path.parts[-3] in ("faults", "realdata")}
+    places = {
+        path.parent.relative_to(SHARED).as_posix()
+        for path in SHARED.glob("*/*/*")
+        if path.parts[-3] in ("faults", "realdata")
+    }
     assert places == {*FOLDERS, *others}
 
 
@@ -180,7 +184,9 @@ def test_what_the_commands_make_of_a_file(name, tmp_path, capsys):
     seen, written = SAID.get(name, (None, None))
     code = main(["mask", str(path), "--explain", "0,0,0.5,1", "--seconds", "0.1"])
     said = capsys.readouterr()
-    assert (code == 0 and "50.0% of the picture sounds" in said.out) if seen is None else (code == 2 and seen in said.err)
+    assert (
+        (code == 0 and "50.0% of the picture sounds" in said.out) if seen is None else (code == 2 and seen in said.err)
+    )
     out = tmp_path / "out.mkv"
     assert main(["generate", str(path), "--text", "a bell", "--model", str(tmp_path), "-o", str(out)]) == 2
     assert (written or "is no model folder") in capsys.readouterr().err

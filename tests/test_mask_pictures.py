@@ -161,7 +161,9 @@ def test_shades_beside_a_strong_one_are_noise_and_labels_are_not(
     strongest: float, shades: tuple[float, ...], are_drawn: bool | tuple[bool, ...]
 ) -> None:
     """Compression leaves many values near the background, or near the strongest; labels are few, or all of them weak."""
-    picture = (REGION * strongest).astype(np.asarray(strongest).dtype if isinstance(strongest, np.generic) else np.uint8)
+    picture = (REGION * strongest).astype(
+        np.asarray(strongest).dtype if isinstance(strongest, np.generic) else np.uint8
+    )
     expected = REGION.copy()
     for number, shade in enumerate(shades):
         block = np.s_[70:80, 10 + 30 * number : 30 + 30 * number]

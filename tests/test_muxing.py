@@ -326,7 +326,9 @@ def chapters(path: Path) -> list[tuple[float, float, str]]:
 def test_chapters_come_along(made, tmp_path, name, wrapped, suffixes):
     (tmp_path / "chapters.txt").write_text(CHAPTERS, encoding="utf-8")
     video = tmp_path / f"chapters.{wrapped}"
-    assert ffmpeg("-i", str(made(name)), "-i", str(tmp_path / "chapters.txt"), "-map_chapters", "1", "-c", "copy", str(video))
+    assert ffmpeg(
+        "-i", str(made(name)), "-i", str(tmp_path / "chapters.txt"), "-map_chapters", "1", "-c", "copy", str(video)
+    )
     expected = [(0.0, 0.4, "one"), (0.4, 1.2, "zw\u00f6lf")]
     found = chapters(video)
     assert [title for _, _, title in found] == ["one", "zw\u00f6lf"]
@@ -339,8 +341,13 @@ def test_chapters_come_along(made, tmp_path, name, wrapped, suffixes):
 
 
 def test_chapters_of_a_picture_that_begins_late_move_with_it(made, tmp_path):
-    late = CHAPTERS.replace("START=0\nEND=400", "START=0\nEND=1900").replace("START=400\nEND=1200", "START=1900\nEND=2700")
-    (tmp_path / "chapters.txt").write_text(late.replace("[CHAPTER]", "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle=gone\n[CHAPTER]", 1), encoding="utf-8")
+    late = CHAPTERS.replace("START=0\nEND=400", "START=0\nEND=1900").replace(
+        "START=400\nEND=1200", "START=1900\nEND=2700"
+    )
+    (tmp_path / "chapters.txt").write_text(
+        late.replace("[CHAPTER]", "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=900\ntitle=gone\n[CHAPTER]", 1),
+        encoding="utf-8",
+    )
     video = tmp_path / "late.mkv"
     words = ["-map_chapters", "1", "-c", "copy", "-output_ts_offset", "1.5", str(video)]
     assert ffmpeg("-i", str(made("h264.mp4")), "-i", str(tmp_path / "chapters.txt"), *words)

@@ -139,7 +139,14 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
         return PictureFacts(
             codec=context.codec.canonical_name,
             packets=count,
-            alpha=(*(text.encode(errors=NAMES_ERRORS) for name, text in stream.metadata.items() if name.lower() == "alpha_mode"), *alpha),
+            alpha=(
+                *(
+                    text.encode(errors=NAMES_ERRORS)
+                    for name, text in stream.metadata.items()
+                    if name.lower() == "alpha_mode"
+                ),
+                *alpha,
+            ),
             shape=(context.width, context.height, round(float(stream.sample_aspect_ratio or 1), 3)),
             rotation=_rotation(data.get(SideDataType.DISPLAYMATRIX)),
             colour=() if first is None else _colour(first),

@@ -17,7 +17,17 @@ from pathlib import Path
 import av
 from av.bitstream import BitStreamFilterContext
 
-from drawaudio_model.decoding.clock import Clock, Moves, is_flush, lay_out, longest_leap, packet_times, picture_interval, read_packets, scan
+from drawaudio_model.decoding.clock import (
+    Clock,
+    Moves,
+    is_flush,
+    lay_out,
+    longest_leap,
+    packet_times,
+    picture_interval,
+    read_packets,
+    scan,
+)
 from drawaudio_model.decoding.container import find_stream, open_container
 from drawaudio_model.decoding.errors import MediaError
 
