@@ -123,8 +123,8 @@ def _unborne_claim(container: av.container.InputContainer, ends: Ends) -> tuple[
     claims = []
     begin, end = min(ends.first.values()), max(ends.last.values())
     if container.format.name in ONE_LENGTH:
-        stated = [seconds for stream in container.streams if (seconds := stated_seconds(stream)) is not None]
-        return (end - begin, min(stated)) if stated and min(stated) - (end - begin) > MISSING_SECONDS else None
+        whole = min((stated_seconds(stream) or 0.0 for stream in container.streams), default=0.0)
+        return (end - begin, whole) if whole - (end - begin) > MISSING_SECONDS else None
     for index, last in ends.last.items():
         stream = container.streams[index]
         stated = stated_seconds(stream)
