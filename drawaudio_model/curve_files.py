@@ -138,7 +138,8 @@ def _number(value: Any, *, silence: bool = False) -> float:
             return float(value)
         except OverflowError:
             return math.inf
-    text = value.strip() if isinstance(value, str) else ""
+    # Word processors write a minus as the sign of that name.
+    text = value.strip().replace("\u2212", "-") if isinstance(value, str) else ""
     if silence and text.lower() in ("-inf", "-infinity"):
         return -math.inf
     if not _NUMBER.fullmatch(text):

@@ -34,12 +34,16 @@ def decode(data: bytes, name: str, kind: str = "text") -> str:
     """
     encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(
             f"{name} is no {kind} in UTF-8: line {line} has the byte 0x{data[error.start]:02x}; save it as UTF-8"
         ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ValueError(f"{name} is no {kind} in UTF-8: line {line} has a byte 0, as UTF-16 does; save it as UTF-8")
+    return text
 
 
 def read_json(path: Path, name: str) -> Any:

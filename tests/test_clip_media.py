@@ -8,7 +8,7 @@ import pytest
 
 from drawaudio_model import media
 from drawaudio_model.decoding import reading
-from drawaudio_model.shard import ShardReader
+from drawaudio_model.shard import SAMPLE_MEMBERS, ShardReader
 from pipelines import raw_media
 from pipelines.assets import clip_media
 from pipelines.clip_rows import ClipRow, write_clip_list
@@ -135,6 +135,33 @@ def test_one_file_never_stops_the_others(tmp_path, monkeypatch):
     for name, error in errors.items():
         assert f"{type(error).__name__}: {error}" in rejected[f"{name[:-4]}_000000"].message
     assert "finite" in rejected["nan_000000"].message and "no decoder" in rejected["no_sound_decoder_000000"].message
+
+
+def test_names_as_people_give_them_stop_nothing(tmp_path):
+    """A tar's names have 100 characters, and some letters mean something to shells and libraries."""
+    (tmp_path / "media").mkdir()
+    names = [
+        "a" * 200,
+        "a" * 75,
+        "\u00fc" * 90,
+        "new\nline",
+        "%03d",
+        "a:b",
+        "*",
+        "-dash",
+        " lead",
+        "\u65e5\u672c",
+        'it\'s "it"',
+    ]
+    whole = encode()
+    for name in names:
+        (tmp_path / "media" / f"{name}.mp4").write_bytes(whole)
+    (tmp_path / "media" / "folder.mp4").mkdir()
+    (tmp_path / "media" / "loop.mp4").symlink_to("loop.mp4")
+    reader, rejected, clips = built(tmp_path)
+    assert rejected == {} and len(reader) == len(clips) == len(names)
+    longest = max(len(f"{clip.key}.{member}") for clip in clips for member in SAMPLE_MEMBERS)
+    assert longest <= 100
 
 
 def with_nan():

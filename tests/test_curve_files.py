@@ -31,8 +31,9 @@ def write(folder: Path, text: str | bytes, name: str = "curve.csv") -> Path:
         "time_seconds;level\n0;0.1\n1.5;0.3\n2;0\n",
         "time_seconds\tlevel\n0\t0.1\n1.5\t0.3\n2\t0\n",
         "time_seconds,level_db\n0,-20\n1.5,-10.457574905606752\n2,-inf\n",
+        "time_seconds,level_db\n0,\u221220\n1.5,\u221210.457574905606752\n2,\u2212inf\n",
     ],
-    ids=["plain", "bom", "spaces", "more columns", "decimal commas", "semicolons", "tabs", "decibels"],
+    ids=["plain", "bom", "spaces", "more columns", "decimal commas", "semicolons", "tabs", "decibels", "minus signs"],
 )
 def test_a_table_is_read_as_it_is_written(text: str, tmp_path: Path) -> None:
     assert np.array(read_points(write(tmp_path, text))) == pytest.approx(np.array(POINTS))
@@ -94,6 +95,7 @@ def test_two_points_at_one_time_are_a_jump(tmp_path: Path) -> None:
         ("time_seconds,level\n0,true\n", "line 2: 'true' is no number"),
         ("time_seconds,level\n0,\n", "line 2: '' is no number"),
         ('time_seconds,level\n0,"0.1\n1,0.2\n', "line 2: unexpected end of data"),
+        ("time_seconds,level\n0,0.1\n".encode("utf-16-le"), "line 1 has a byte 0, as UTF-16 does; save it as UTF-8"),
         (b"time_seconds,level\n0,0.1\n1,\xe9\n", "line 3 has the byte 0xe9; save it as UTF-8"),
         ("", "is empty, expected a header"),
         ("time_seconds,level\n", "has no points"),

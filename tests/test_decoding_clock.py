@@ -142,6 +142,23 @@ def test_sound_that_first_appears_in_mid_file_is_found():
     assert burst_time(decoded.clips[1].waveform, 0.5) == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("video", ["libx264", "mpeg2video", "mpeg4"])
+@pytest.mark.parametrize("announced", [False, True], ids=["a new program", "one program"])
+def test_sound_behind_much_silent_picture_is_found(video, announced):
+    """More than FFmpeg looks through by itself, and the last picture of the first part comes after sound of the second."""
+    noise = np.random.default_rng(0).integers(0, 255, (192, 256, 3), dtype=np.uint8)
+    film = {**TS, "video": video, "audio": "mp2", "fps": Fraction(25), "size": (256, 192), "picture": noise}
+    seconds = 20
+    if announced:
+        data = encode(**film, frames=25 * (seconds + 2), audio_start=seconds, sound=clicks(2, 44100, (0.5,)))
+    else:
+        data = encode(**film | {"audio": None}, frames=25 * seconds) + encode(**film, frames=50)
+    assert len(data) > 500_000
+    assert media.probe(data).audio_seconds == pytest.approx(2, abs=0.1)
+    clip = media.read_clips(data, starts_seconds=(seconds,), seconds=2, size=(48, 64)).clips[0]
+    assert burst_time(clip.waveform, 0.5) == pytest.approx(0.5, abs=0.05)
+
+
 def test_sound_that_a_header_does_not_announce_is_found_behind_what_is_searched_by_itself():
     """A recorder writes the head of an FLV file before it knows of the sound; FFmpeg looks at the first 5 s only."""
     data = bytearray(encode(container="flv", video="flv", audio="libmp3lame", frames=12 * 22, audio_start=20))

@@ -40,6 +40,31 @@ FALSE_CLAIMS = {
 }
 
 
+@pytest.mark.parametrize(("picture", "sound", "late"), [(2.0, 6.0, 0.0), (6.0, 2.0, 0.0), (4.0, 4.0, 1.5)])
+def test_one_length_for_all_streams_is_no_claim_of_each(picture, sound, late):
+    """Windows Media states how long a file is; FFmpeg says that of every stream."""
+    data = encode(
+        container="asf",
+        video="mpeg4",
+        audio="libmp3lame",
+        frames=round(12 * picture),
+        sound=NOISE[: round(44100 * sound)],
+        audio_start=late,
+    )
+    info = media.probe(data)
+    assert info.flags == () and (info.video_seconds, info.audio_seconds) == pytest.approx((picture, sound), abs=0.15)
+
+
+def test_a_false_rate_of_pictures_makes_no_clips(tmp_path):
+    """One picture in years, says the header of an AVI, whose clock counts pictures."""
+    data = overwritten(encode(container="avi", video="mpeg4", audio="pcm_s16le"), b"strh", 8 + 20, "<I", 0x7FFFFFFF)
+    info = media.probe(data)
+    assert info.video_seconds < 3 and "wrong_length" in info.flags
+    (tmp_path / "clip.avi").write_bytes(data)
+    assert [clip.start_s for clip in folder.list_media(tmp_path, None)] == [0]
+    assert media.read_frames(data, seconds=1, size=(H, W)).shape == (4, H, W, 3)
+
+
 @pytest.mark.parametrize("claim", FALSE_CLAIMS)
 def test_a_false_length_in_a_header_makes_no_clips(claim, tmp_path):
     data = FALSE_CLAIMS[claim]()

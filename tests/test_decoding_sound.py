@@ -62,6 +62,29 @@ def test_wide_and_one_sided_sound_is_mixed_as_ever():
         assert np.sqrt(np.square(clip.waveform).mean()) == pytest.approx(rms * np.sqrt(16 / 44.1), rel=0.05)
 
 
+def test_the_bass_effects_channel_alone_is_heard():
+    """No mono mix has it; where nothing else sounds, it is no silence."""
+    surround = np.zeros((6, 88200))
+    surround[3] = clicks(2, 44100, (0.5, 1.5))
+    data = encode(container="matroska", audio="flac", layout="5.1", sound=surround)
+    clip = media.read_clips(data, seconds=2).clips[0]
+    assert "one_channel" in clip.flags and burst_time(clip.waveform, 0.5) == pytest.approx(0.5, abs=0.01)
+    surround[0] = 0.5 * clicks(2, 44100, (1.0,))
+    clip = media.read_clips(encode(container="matroska", audio="flac", layout="5.1", sound=surround), seconds=2).clips[
+        0
+    ]
+    assert "one_channel" not in clip.flags and burst_time(clip.waveform, 1.0, 0.1) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_rate_that_no_sound_has_is_refused_before_it_fills_the_memory():
+    data = bytearray(encode(container="wav", video=None, audio="pcm_s16le"))
+    place = data.index(b"fmt ") + 12
+    data[place : place + 4] = (2_000_000_000).to_bytes(4, "little")
+    with pytest.raises(media.MediaError, match="claims 2000000000 samples a second") as caught:
+        media.read_waveform(bytes(data), seconds=2)
+    assert caught.value.reason == "undecodable"
+
+
 def test_silence_on_both_sides_is_silence():
     with pytest.raises(media.MediaError) as caught:
         media.read_clips(stereo(np.zeros(88200), np.zeros(88200)), seconds=2)

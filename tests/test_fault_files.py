@@ -1,12 +1,17 @@
-"""Every medium of the collections of odd and of real files through the folder source: what is listed, and what is read."""
+"""Every medium of the collections of odd and of real files through both doors: the folder source, and the commands."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from drawaudio_model import media
+from drawaudio_model.cli import main
+from drawaudio_model.commands.generate import write_sound
 from pipelines.sources import folder
+from tests import test_faulty_files
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 FOLDERS = (
@@ -116,8 +121,91 @@ EXPECTED = {
 }
 
 
-def test_the_table_names_every_file():
-    assert {*EXPECTED} == {f"{place}/{path.name}" for place in FOLDERS for path in (SHARED / place).iterdir()}
+NO_PICTURE = "has no video stream"
+SAID = {
+    "faults/streams/raw.h264": (None, "ffmpeg -framerate 30 -i raw.h264 -c copy raw.mp4"),
+    "faults/streams/video_without_decoder.mov": ("no decoder for the video stream", "no decoder for the picture"),
+    "faults/messages/anim.webp": 2 * ("an animated WebP, which FFmpeg cannot read; save it as GIF or MP4",),
+    "faults/messages/ffconcat_named.mp4": 2 * ("is a list of other files; join them first",),
+    "faults/messages/picture_as_video.png": 2 * ("is a still picture; make a video of it: ffmpeg -loop 1",),
+    "faults/messages/tracks_bom.json": 2 * (NO_PICTURE,),
+    "faults/mux/anim.gif": (None, "a .mkv file cannot hold gif video; give the output the suffix .mov"),
+    "realdata/clips/-0pJqpNjft4_000267.mp4": (None, "this file's edit list cuts off; give the output the suffix .mp4"),
+    "realdata/odd/audio_only_5ch1.mp4": 2 * (NO_PICTURE,),
+    "realdata/odd/no_moov.mp4": 2 * ("no moov atom: the file was never finished",),
+    "realdata/audio/FwVYUHKoLtQ_000034.wav": 2 * (NO_PICTURE,),
+    "realdata/audio/dog_audio.wav": 2 * (NO_PICTURE,),
+    "realdata/audio/jfk.flac": 2 * (NO_PICTURE,),
+    "realdata/audio/voices-around-a-fire.mp3": 2 * (NO_PICTURE,),
+}
+"""What the commands say that look at a picture, and that write a .mkv, where they refuse it; they take all others."""
+LISTS = {
+    "audiocaps_test.csv": "line 1: the columns are audiocap_id, youtube_id, start_time, caption; expected time_seconds",
+    "audiocaps_train.csv.gz": "the container cannot be opened",
+    "audiocaps_val.csv": "line 1: the columns are audiocap_id, youtube_id, start_time, caption; expected time_seconds",
+    "vggsound_mmaudio_test.tsv": "the container cannot be opened",
+    "vggsound_mmaudio_val.tsv": "the container cannot be opened",
+    "vggsound_partial_rebuilt.csv.gz": "the container cannot be opened",
+    "vggsound_stat_official.csv": "line 1: the columns are ",
+    "vggsound_test_official.csv": "line 1: the columns are ",
+    "vggsounder.csv.gz": "the container cannot be opened",
+}
+"""Tables of data sets, taken for a curve by mistake; test_youtube_lists.py reads them as what they are."""
+
+
+def test_no_file_of_the_collections_is_left_out():
+    media_files = {f"{place}/{path.name}" for place in FOLDERS for path in (SHARED / place).iterdir()}
+    assert {*EXPECTED} == media_files and {*SAID} <= media_files
+    lists = SHARED / "realdata" / "csv"
+    assert {*LISTS} == {path.name for path in lists.iterdir()}
+    # masks, curves, captions and messages: test_faulty_files.py
+    others = {"realdata/csv", *(f"faults/{kind}" for kind in test_faulty_files.KINDS)}
+    places = {
+        path.parent.relative_to(SHARED).as_posix()
+        for path in SHARED.glob("*/*/*")
+        if path.parts[-3] in ("faults", "realdata")
+    }
+    assert places == {*FOLDERS, *others}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_the_commands_make_of_a_file(name, tmp_path, capsys):
+    """A curve of its sound, a mask on its picture, and a new sound beside its picture, as far as no model is needed."""
+    path, expected = SHARED / name, EXPECTED[name]
+    heard = expected.heard if isinstance(expected, Refused) or expected.heard is not None else expected.audio
+    code = main(["curve", str(path), "-o", str(tmp_path / "curve.json")])
+    said = capsys.readouterr()
+    if heard is None:
+        reason = "point 1 has the keys text" if path.suffix == ".json" else f"({expected.reason})"
+        assert code == 2 and reason in said.err
+    else:
+        seconds = float(said.out.split(" points, ")[1].split(" s,")[0])
+        assert code == 0 and heard - 0.01 <= seconds <= math.ceil(10 * heard + 0.1) / 10
+    seen, written = SAID.get(name, (None, None))
+    code = main(["mask", str(path), "--explain", "0,0,0.5,1", "--seconds", "0.1"])
+    said = capsys.readouterr()
+    assert (
+        (code == 0 and "50.0% of the picture sounds" in said.out) if seen is None else (code == 2 and seen in said.err)
+    )
+    out = tmp_path / "out.mkv"
+    assert main(["generate", str(path), "--text", "a bell", "--model", str(tmp_path), "-o", str(out)]) == 2
+    assert (written or "is no model folder") in capsys.readouterr().err
+    if written is None:
+        write_sound(out, np.full(1600, 0.1, np.float32), video=path)
+        length = media.probe(path).video_seconds
+        assert media.probe(out).video_seconds == pytest.approx(length, abs=0.1)
+        if isinstance(expected, Read):
+            assert length == pytest.approx(expected.video, abs=0.05)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_table_of_a_data_set_is_no_curve_and_no_captions(name, tmp_path, capsys):
+    path = SHARED / "realdata" / "csv" / name
+    assert main(["curve", str(path), "-o", str(tmp_path / "curve.json")]) == 2
+    assert LISTS[name] in capsys.readouterr().err
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"captions file .*(columns are .* expected file,caption|is no CSV in UTF-8)"):
+        folder.list_media(tmp_path, path)
 
 
 def listed_clips(path, tmp_path, monkeypatch):

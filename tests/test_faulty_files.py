@@ -52,9 +52,10 @@ MESSAGES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "table"), [("masks", MASKS), ("curves", CURVES), ("captions", CAPTIONS), ("messages", MESSAGES)]
-)
+KINDS: dict[str, dict] = {"masks": MASKS, "curves": CURVES, "captions": CAPTIONS, "messages": MESSAGES}
+
+
+@pytest.mark.parametrize(("kind", "table"), KINDS.items())
 def test_every_file_has_an_outcome(kind: str, table: dict[str, object]) -> None:
     assert {path.name for path in (FAULTS / kind).iterdir()} == table.keys()
 

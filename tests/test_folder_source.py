@@ -1,5 +1,6 @@
 """The user's own media: what becomes a clip, under which key, in which split, and what a bad captions file is told."""
 
+import os
 import re
 import unicodedata
 from fractions import Fraction
@@ -8,6 +9,8 @@ import av
 import numpy as np
 import pytest
 
+from drawaudio_model.shard import Rejection
+from pipelines.profiles import PROFILES
 from pipelines.sources import folder
 
 
@@ -83,6 +86,21 @@ def test_keys_are_safe_unique_and_independent_of_order(tmp_path):
     assert ids == folder._source_ids(reversed(names))
     assert ids["-0pJ_1.mp4"] == "-0pJ_1" and ids["dog.mp4"].startswith("dog-")
     assert folder._source_ids(["dog.mp4"]) == {"dog.mp4": "dog"}
+
+
+def test_a_name_that_is_no_utf8_is_a_row_of_the_ledger(tmp_path, monkeypatch):
+    """As unpacked from an old archive; no table can hold it, and the others go on."""
+    (tmp_path / "good.mp4").write_bytes(b"x")
+    with open(os.fsencode(tmp_path) + b"/gr\xfcn.mp4", "wb") as file:
+        file.write(b"x")
+    captions = write_csv(tmp_path / "captions.csv", "file,caption,split", "good.mp4,A dog.,train")
+    monkeypatch.setenv("DRAWAUDIO_CLIPS", str(tmp_path))
+    monkeypatch.setenv("DRAWAUDIO_CAPTIONS", str(captions))
+    rows = folder.FolderSource().list_clips(PROFILES["folder"]).clips
+    assert len(rows) == 2 and all(row.media.encode() and re.fullmatch(r"[A-Za-z0-9_-]+", row.key) for row in rows)
+    found = dict(folder.refer_once()(rows))
+    (bad,) = [outcome for outcome in found.values() if isinstance(outcome, Rejection)]
+    assert bad.reason == "missing_file" and "is no UTF-8" in bad.message and "another name" in bad.message
 
 
 def test_splits_are_stable_and_close_to_their_shares(tmp_path):

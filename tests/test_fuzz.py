@@ -8,8 +8,12 @@ import io
 import json
 import os
 import random
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -49,6 +53,25 @@ def seeds():
         small(container="flac", video=None, audio="flac"),
         small(container="mp3", video=None, audio="libmp3lame"),
     ]
+
+
+def seeds_of_the_program():
+    """What PyAV does not write: pictures that are packed, chapters."""
+    picture = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=12:d=1", "-f", "lavfi", "-i", "sine=d=1"]
+    made = []
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / "chapters.txt").write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=500\ntitle=one\n")
+        chapters = ["-i", str(place / "chapters.txt"), "-map_chapters", "2"]
+        for name, words in (
+            ("packed.avi", ["-c:v", "libxvid", "-bf", "2"]),
+            ("chapters.mkv", chapters),
+            ("chapters.mp4", chapters),
+        ):
+            program = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *picture, *words, str(place / name)]
+            subprocess.run(program, check=True)
+            made.append((place / name).read_bytes())
+    return made
 
 
 def mutated(data, rng):
@@ -145,8 +168,8 @@ CURVES = [
 CAPTIONS = [b'file,caption,split,label\na.mp4,"A dog, barking.",test,dog\n', b"\xef\xbb\xbffile,caption\na.mp4,rain\n"]
 
 WAYS = {
-    "media": (seeds, read_media, 0.5),
-    "mux": (seeds, mux, 0.1),
+    "media": (lambda: seeds() + seeds_of_the_program(), read_media, 0.5),
+    "mux": (lambda: seeds() + seeds_of_the_program(), mux, 0.1),
     "masks": (lambda: list(pictures()), read_mask, 0.15),
     "curves": (lambda: CURVES, read_curve, 0.15),
     "captions": (lambda: CAPTIONS, read_captions, 0.1),
@@ -170,7 +193,7 @@ def test_nothing_but_value_errors_comes_out_of_broken_files(way, tmp_path):
 
 def test_the_unbroken_files_are_read(tmp_path):
     """The readers above accept what they are given before it is broken."""
-    for data in seeds()[:12]:
+    for data in seeds()[:12] + seeds_of_the_program():
         media.probe(data)
     for data in seeds()[:9]:
         assert media.read_clips(data, seconds=1).frames_decoded == 12

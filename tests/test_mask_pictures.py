@@ -134,6 +134,53 @@ def test_what_is_too_faint_to_count_is_said(tmp_path: Path) -> None:
     assert iou(read(hues).regions[0]) > 0.85 and not read(hues).notices
 
 
+@pytest.mark.parametrize(
+    ("strongest", "shades", "are_drawn"),
+    [
+        (255, (2, 5, 9), False),
+        (255, (2, 5), True),
+        (255, (2, 5, 60), True),
+        (60, (1, 2, 3), True),
+        (255, (60, 245), (False, True)),
+        (255, (60, 230), True),
+        (np.float32(1), (0.01, 0.03, 0.06), False),
+        (np.float32(1), (0.01, 0.03), True),
+    ],
+    ids=[
+        "three near the background",
+        "two of them",
+        "two and a label",
+        "labels of little contrast",
+        "one near the strongest",
+        "none near it",
+        "likelihoods",
+        "floats as labels",
+    ],
+)
+def test_shades_beside_a_strong_one_are_noise_and_labels_are_not(
+    strongest: float, shades: tuple[float, ...], are_drawn: bool | tuple[bool, ...]
+) -> None:
+    """Compression leaves many values near the background, or near the strongest; labels are few, or all of them weak."""
+    picture = (REGION * strongest).astype(
+        np.asarray(strongest).dtype if isinstance(strongest, np.generic) else np.uint8
+    )
+    expected = REGION.copy()
+    for number, shade in enumerate(shades):
+        block = np.s_[70:80, 10 + 30 * number : 30 + 30 * number]
+        picture[block] = shade
+        expected[block] = are_drawn if isinstance(are_drawn, bool) else are_drawn[number]
+    np.testing.assert_array_equal(read(picture).regions[0], expected)
+
+
+def test_a_shade_near_the_strongest_is_a_colour_of_its_own() -> None:
+    """In a palette two strong colours may be alike; only in grey are they one with noise."""
+    picture = coloured((255, 0, 0))
+    picture[70:80, 10:30], picture[70:80, 40:60] = (250, 0, 0), (60, 0, 0)
+    expected = REGION.copy()
+    expected[70:80, 10:30] = expected[70:80, 40:60] = True
+    np.testing.assert_array_equal(read(picture).regions[0], expected)
+
+
 def test_few_transparent_pixels_are_specks_unless_they_are_all_that_was_drawn() -> None:
     alpha = np.full((HEIGHT, WIDTH), 255, np.uint8)
     alpha[50, 60:63] = 0

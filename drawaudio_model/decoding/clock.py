@@ -13,10 +13,11 @@ from fractions import Fraction
 import av
 from av.format import Flags
 
-from drawaudio_model.decoding.errors import ReadAgain
+from drawaudio_model.decoding.errors import MediaError, ReadAgain
 
 BACK_SECONDS = Fraction(1, 2)
-"""Times that go back by more than this are a break; broken times of B-frames go back by a few frames."""
+"""Times that go back by more than this are a break. What goes back by less is no new part of a recording: broken times of
+B-frames, or fragments that overlap a little. Its packets stay where they are, and come in the order of decoding."""
 LEAP_SECONDS = 10
 """Times that leap ahead by more than this are a break in containers made for broadcast, whose clocks may jump by design."""
 LONG_LEAP_SECONDS = 3600
@@ -56,12 +57,18 @@ def read_packets(
 ) -> Iterable[av.Packet]:
     """Packets of the streams (None: of all) in file order, flushes among them.
 
-    A stream that first appears in mid-file makes PyAV's own loop end in an IndexError: by then every packet was read.
+    Raises:
+        MediaError: truncated, when reading fails on the way.
     """
-    try:
-        yield from container.demux(list(container.streams if streams is None else streams))
-    except IndexError:
-        return
+    packets = container.demux(list(container.streams if streams is None else streams))
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):
+            return  # IndexError: behind the last packet PyAV looks for a stream that first appeared in mid-file
+        except av.error.FFmpegError as error:
+            raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
+        yield packet
 
 
 @dataclass
@@ -73,6 +80,8 @@ class Piece:
     order: int
     """Number of its first packet among those of the file."""
     last_order: int
+    over_order: int
+    """Of its last packet but one: the last is handed on when the next part has begun, as its end is known only then."""
     begin: Fraction
     """Seconds, on the file's clock."""
     end: Fraction
@@ -131,7 +140,14 @@ class PacketTimes:
             last = time
         untils = [*(first for first, _, _ in runs), len(self.decoded)][1:]
         return [
-            Piece(first, self.orders[first], self.orders[until - 1], begin * self.tick, end * self.tick)
+            Piece(
+                first,
+                self.orders[first],
+                self.orders[until - 1],
+                self.orders[max(until - 2, first)],
+                begin * self.tick,
+                end * self.tick,
+            )
             for (first, begin, end), until in zip(runs, untils, strict=True)
         ]
 
@@ -166,12 +182,17 @@ def _tick(stream: av.stream.Stream) -> Fraction:
     return stream.time_base or Fraction(1, 1000)
 
 
+def picture_interval(stream: av.VideoStream) -> Fraction:
+    """Seconds from a picture to the next, as its header states the rate; as FFmpeg's 1 / 25 where it states none, or nonsense."""
+    rate = stream.average_rate or stream.guessed_rate
+    seconds = 1 / Fraction(rate) if rate else Fraction(0)
+    return seconds if 0 < seconds < LONGEST_PACKET_SECONDS else Fraction(1, 25)
+
+
 def packet_times(stream: av.stream.Stream) -> PacketTimes:
     """An empty table for a stream's packets."""
     tick = _tick(stream)
-    rate = (stream.average_rate or stream.guessed_rate) if stream.type == "video" else None
-    # Where nothing is stated, FFmpeg takes raw pictures to come 25 times a second.
-    seconds = 1 / Fraction(rate) if rate else Fraction(1, 25) if stream.type == "video" else Fraction(0)
+    seconds = picture_interval(stream) if isinstance(stream, av.VideoStream) else Fraction(0)
     return PacketTimes(tick, round(seconds / tick))
 
 
@@ -182,7 +203,7 @@ def scan(container: av.container.InputContainer) -> dict[int, PacketTimes]:
         for order, packet in enumerate(read_packets(container)):
             if not is_flush(packet):
                 tables[packet.stream_index].add(packet, order)
-    except av.error.FFmpegError:
+    except MediaError:
         pass  # A damaged file is as long as what can be read.
     return tables
 
@@ -249,7 +270,7 @@ def _belong(left: Piece, right: Piece, streams: tuple[list[Piece], list[Piece]],
         following = streams[number][ahead[number] + 1 :][:1]
         if not following or following[0].begin >= piece.end:
             continue  # The same clock, after a hole.
-        if piece.last_order < other.order and _near(following[0], other, leap):
+        if piece.over_order < other.order and _near(following[0], other, leap):
             return False
     return True
 

@@ -18,6 +18,8 @@ LATE_STREAM_FORMATS = {"mpegts", "mpeg", "flv"}
 """Containers whose streams may first appear in mid-file; FFmpeg looks for them in the first 5 s only."""
 MOST_PROBED_BYTES = 200_000_000
 """So much of a file is searched for a stream that its beginning lacks."""
+NAMES_ERRORS = "surrogateescape"
+"""Names in a file that are no UTF-8 are no fault of it: their bytes are kept, and written so again."""
 _LISTS = re.compile(rb"(\xef\xbb\xbf)?\s*(ffconcat|#EXTM3U|<\?xml[^>]*>\s*<(MPD|smil))", re.IGNORECASE)
 """How files begin that only name other files."""
 _LIST_FORMATS = {"concat", "hls", "dash", "imf", "sdp"}
@@ -72,7 +74,7 @@ def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.con
     try:
         # "file:" because a name like "12:30.mp4" would be read as a protocol.
         name = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
-        container = av.open(name, "r", options=options)
+        container = av.open(name, "r", options=options, metadata_errors=NAMES_ERRORS)
     except (av.error.FFmpegError, UnicodeError) as error:
         if _lacks_moov_atom(source):
             raise MediaError(

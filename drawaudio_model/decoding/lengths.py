@@ -41,6 +41,8 @@ NO_CLAIMS = {
     "ogg",
 }
 """Formats without a length in a header, beside those made for broadcast: FFmpeg guesses it, from the bit rate or the end."""
+ONE_LENGTH = {"asf"}
+"""Formats whose header states one length for the whole file; FFmpeg gives it to every stream, and adds a late start to it."""
 _MP4_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"sidx"}
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -119,14 +121,17 @@ def _unborne_claim(container: av.container.InputContainer, ends: Ends) -> tuple[
     if may_jump(container) or container.format.name in NO_CLAIMS or not ends.last:
         return None
     claims = []
+    begin, end = min(ends.first.values()), max(ends.last.values())
+    if container.format.name in ONE_LENGTH:
+        whole = min((stated_seconds(stream) or 0.0 for stream in container.streams), default=0.0)
+        return (end - begin, whole) if whole - (end - begin) > MISSING_SECONDS else None
     for index, last in ends.last.items():
         stream = container.streams[index]
         stated = stated_seconds(stream)
         if stream.type in ("video", "audio") and stated is not None:
             claims.append((stated, last - ends.first[index], last))
     if container.duration:
-        begin, last = min(ends.first.values()), max(ends.last.values())
-        claims.append((container.duration / av.time_base, last - begin, last))
+        claims.append((container.duration / av.time_base, end - begin, end))
     for claimed, held, last in claims:
         # Some count from the clock's zero, others from the first picture.
         if claimed - max(held, last) > MISSING_SECONDS:

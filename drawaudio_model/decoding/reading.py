@@ -323,14 +323,7 @@ def _decode(
     tracks = {stream.index: track for stream, track in found}
     clock = Clock((stream for stream, _ in found), longest_leap(container), moves)
     ends = Ends()
-    packets = iter(read_packets(container))
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            break
-        except av.error.FFmpegError as error:
-            raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
+    for packet in read_packets(container):
         fed = tracks.get(packet.stream_index)
         if fed is None or is_flush(packet):
             ends.see(packet)

@@ -12,11 +12,13 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.decoding.errors import ReadAgain
+from drawaudio_model.decoding.errors import MediaError, ReadAgain
 
 AUDIO_GAP_SECONDS = 0.04
 """Sound is contiguous unless its clock jumps by more than this: real files carry jitter of 12 ms without any gap, and
 45 ms is where people begin to notice (ITU-R BT.1359)."""
+HIGHEST_RATE = 6_000_000
+"""Samples a second; the fastest that decoders give (DSD1024) are below, and a damaged header's would fill the memory."""
 MARGIN_SECONDS = 1
 """Sound decoded around each clip, so that the resampling filter sees no edge; whole, so that all rates divide it."""
 CANCELLED_SHARE = 0.01
@@ -86,6 +88,8 @@ class SoundTrack:
 
     def add(self, frame: av.AudioFrame) -> None:
         if not self.rate:
+            if frame.sample_rate > HIGHEST_RATE:
+                raise MediaError("undecodable", f"the sound claims {frame.sample_rate} samples a second")
             self.rate = frame.sample_rate
             self.start = frame.time or 0.0
             self._position = round(self.start * self.rate)
@@ -185,13 +189,13 @@ class SoundTrack:
         chosen: dict[int, np.ndarray] = {}
         asked = {*self._channels.values()}
         for number, (weight, part) in enumerate(zip(weights, parts, strict=True)):
+            samples = part.astype(np.float32, copy=False) - zero
             if weight:
-                samples = part.astype(np.float32, copy=False) - zero
                 mono += np.float32(weight * scale) * samples
-                if number in asked:
-                    chosen[number] = np.float32(scale) * samples
-                if count > 1:
-                    powers[number] = np.add.reduceat(samples * samples, places) * scale**2 / sizes
+            if number in asked:
+                chosen[number] = np.float32(scale) * samples
+            if count > 1:
+                powers[number] = np.add.reduceat(samples * samples, places) * scale**2 / sizes
         if count > 1:
             powers[-2] = np.add.reduceat(mono * mono, places) / sizes
         return mono, chosen, tuple(float(weight) for weight in weights), powers
@@ -244,10 +248,15 @@ class SoundTrack:
 
 
 def _loudest_of_cancelling(powers: Mapping[tuple[float, ...], np.ndarray]) -> int | None:
-    """The loudest channel that is mixed, where the mix of a clip lacks nearly all that its channels have."""
+    """The loudest channel, where the mix of a clip lacks nearly all that its channels have.
+
+    That is so where they cancel, and where only the bass effects channel sounds, which no mix has.
+    """
     unrelated = sum(float(np.square(weights) @ sums[:-2]) for weights, sums in powers.items())
     mixed, samples = (sum(sums[place] for sums in powers.values()) for place in (-2, -1))
-    if unrelated <= _HEARD_POWER * samples or mixed >= CANCELLED_SHARE * unrelated:
+    heard = sum(float(sums[:-2].sum()) for sums in powers.values())
+    is_mixed = unrelated > _HEARD_POWER * samples
+    if heard <= _HEARD_POWER * samples or (is_mixed and mixed >= CANCELLED_SHARE * unrelated):
         return None
     loudest = max(powers.values(), key=lambda sums: sums[:-2].sum())
     return int(np.argmax(loudest[:-2]))

@@ -12,7 +12,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS
+from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS, picture_interval
 from drawaudio_model.decoding.errors import MediaError as MediaError
 from drawaudio_model.decoding.skipping import CannotSkip, FrameSkipping, can_skip
 
@@ -160,8 +160,7 @@ class FrameClock:
     """Presentation times in seconds that never run backwards."""
 
     def __init__(self, stream: av.VideoStream) -> None:
-        rate = stream.average_rate or stream.guessed_rate
-        self._interval = 1 / float(rate) if rate else 1 / 25
+        self._interval = float(picture_interval(stream))
         assert stream.time_base is not None, "FFmpeg gives every stream of a file one"
         self.ticks = float(stream.time_base)
         self.tolerance = min(self.ticks, CLOCK_TOLERANCE_SECONDS)

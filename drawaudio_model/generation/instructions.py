@@ -46,6 +46,8 @@ CURVE_SUFFIXES = (".csv", ".json")
 VIDEO_MASK_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 BOX_PICTURE = (360, 640)
 """Height and width in pixels of the picture on which boxes are explained where there is no video."""
+SHORTEST_SECONDS = 0.01
+"""Of a sound: one step of a log-mel."""
 FRAMES_AT_ONCE = 40
 """Frames that the detector is given together; each is looked at alone."""
 
@@ -529,6 +531,7 @@ def _frames_of_array(video: np.ndarray, video_fps: float, first: int, end: float
 def _shorter(length: float, seconds: float | None) -> float:
     if seconds is None:
         return length
-    if not 0 < seconds <= length + 1e-6:
-        raise ValueError(f"seconds is {seconds}, expected more than 0 and at most the video's {length:.2f} s")
+    if not min(SHORTEST_SECONDS, length) <= seconds <= length + 1e-6:
+        least = "more than 0" if seconds <= 0 else f"at least {SHORTEST_SECONDS}"
+        raise ValueError(f"seconds is {seconds}, expected {least} and at most the video's {length:.2f} s")
     return seconds

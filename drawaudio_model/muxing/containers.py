@@ -17,7 +17,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.decoding.container import open_container
+from drawaudio_model.decoding.container import NAMES_ERRORS, open_container
 from drawaudio_model.muxing.copied_picture import CannotHold, write_video
 from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, head_of, picture_stream, picture_times
 
@@ -139,7 +139,14 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
         return PictureFacts(
             codec=context.codec.canonical_name,
             packets=count,
-            alpha=(*(text.encode() for name, text in stream.metadata.items() if name.lower() == "alpha_mode"), *alpha),
+            alpha=(
+                *(
+                    text.encode(errors=NAMES_ERRORS)
+                    for name, text in stream.metadata.items()
+                    if name.lower() == "alpha_mode"
+                ),
+                *alpha,
+            ),
             shape=(context.width, context.height, round(float(stream.sample_aspect_ratio or 1), 3)),
             rotation=_rotation(data.get(SideDataType.DISPLAYMATRIX)),
             colour=() if first is None else _colour(first),

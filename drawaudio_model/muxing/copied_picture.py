@@ -11,16 +11,20 @@ import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 from av.stream import Disposition
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.decoding.container import find_stream, open_container
+from drawaudio_model.decoding.container import NAMES_ERRORS, find_stream, open_container
 from drawaudio_model.muxing.edit_list import end_picture
 from drawaudio_model.muxing.encoded_sound import TRACK_CODECS, add_sound, encoded
-from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, picture_stream
+from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, is_packed, picture_stream, unpacked_head
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
 
 FORMATS = {".mp4": "mp4", ".mov": "mov", ".m4v": "ipod", ".ts": "mpegts", ".webm": "webm", ".mkv": "matroska"}
 """Suffix -> FFmpeg's name of the container."""
@@ -67,7 +71,7 @@ def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarra
 def _write(path: Path, container: str, video: Path, times: PictureTimes, samples: np.ndarray, codec: str) -> None:
     with open_container(video) as source:
         stream = picture_stream(source, video)
-        with _opened(path, container, source, stream, codec) as sink:
+        with _opened(path, container, source, stream, codec, times) as sink:
             (picture,), (sound,) = sink.streams.video, sink.streams.audio
             waiting = encoded(sound, samples, round(times.first_shown_seconds * SAMPLE_RATE))
             audio_packet = next(waiting, None)
@@ -97,15 +101,23 @@ def _timed(source: av.container.InputContainer, stream: av.VideoStream, times: P
 
 
 def _opened(
-    path: Path, container: str, source: av.container.InputContainer, stream: av.VideoStream, codec: str
+    path: Path,
+    container: str,
+    source: av.container.InputContainer,
+    stream: av.VideoStream,
+    codec: str,
+    times: PictureTimes,
 ) -> av.container.OutputContainer:
     """The new file with its header: with the picture's own tag, or with the container's where that is not known to it."""
     reason = ""
     for tag in dict.fromkeys((_tag(stream), None)):
-        sink = av.open(f"file:{path}", "w", format=container)
+        sink = av.open(f"file:{path}", "w", format=container, metadata_errors=NAMES_ERRORS)
         try:
             picture = sink.add_stream_from_template(stream, opaque=True)
+            if is_packed(stream):
+                picture.codec_context.extradata = unpacked_head(stream)
             _describe(sink, picture, source, stream)
+            sink.set_chapters(_chapters(source, times))
             if tag is not None:
                 picture.codec_context.codec_tag = tag
             add_sound(sink, codec).disposition = Disposition.default
@@ -141,6 +153,17 @@ def _describe(
     own = {name: text for name, text in stream.metadata.items() if not name.upper().startswith(_OWN_STATISTICS)}
     picture.metadata.update(own)
     sink.metadata.update({name: text for name, text in source.metadata.items() if name.lower() not in _OWN_FACTS})
+
+
+def _chapters(source: av.container.InputContainer, times: PictureTimes) -> "list[Chapter]":
+    """The file's chapters on the new file's clock; those that end before the first picture are left out."""
+    kept: list[Chapter] = []
+    for chapter in source.chapters():
+        tick = chapter["time_base"] or Fraction(1, av.time_base)
+        begin, end = (round(time - times.zero_seconds / tick) for time in (chapter["start"], chapter["end"]))
+        if end > 0:
+            kept.append({**chapter, "start": max(begin, 0), "end": end})
+    return kept
 
 
 def _write_by_way(

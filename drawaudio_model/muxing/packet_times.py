@@ -6,6 +6,7 @@ jump. Here every packet gets both times: a clock that was set anew goes on where
 decoding, and the earliest picture is moved to 0. Times that were right stay as they were, but for that shift.
 """
 
+import re
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,23 +15,32 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+from av.bitstream import BitStreamFilterContext
 
-from drawaudio_model.decoding.clock import may_jump
+from drawaudio_model.decoding.clock import (
+    Clock,
+    Moves,
+    is_flush,
+    lay_out,
+    longest_leap,
+    packet_times,
+    picture_interval,
+    read_packets,
+    scan,
+)
 from drawaudio_model.decoding.container import find_stream, open_container
-from drawaudio_model.decoding.tracks import MediaError
+from drawaudio_model.decoding.errors import MediaError
 
-JUMP_SECONDS = 10
-"""A transport stream's clock that leaps further ahead was set anew; as in FFmpeg (`-dts_delta_threshold`)."""
-LOST_SECONDS = 30 * 3600
-"""In all other files, which may well show one picture for minutes, a leap is an error from here; as in FFmpeg."""
-BACK_SECONDS = Fraction(1, 10)
-"""A clock that runs back further was set anew; less, except at a key frame, is an inaccuracy; as in FFmpeg."""
 LARGEST_DELAY_SECONDS = 60
 """A picture shown this long after it was decoded has a damaged time: it would have overtaken all others."""
 _WITHOUT_PRESENTATION = {"avi", "asf"}
 """Formats whose packets have one time, the decoder's."""
 _REORDERED_PACKETS = 32
 """No standard lets more than 16 pictures overtake another."""
+_UNPACKING = "mpeg4_unpack_bframes"
+"""FFmpeg's filter that parts packed pictures."""
+_PACKED = re.compile(rb"(\x00\x00\x01\xb2DivX\d+(?:b|Build)\d+)p")
+"""How an MPEG-4 stream says in its head that its B-frames are packed."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,8 @@ class PictureTimes:
     """Seconds."""
     first_shown_seconds: float
     """When the first picture is seen: after 0 where a file begins with pictures that cannot be decoded yet."""
+    zero_seconds: Fraction
+    """What the file's own clock says at 0."""
 
     @property
     def end_seconds(self) -> float | None:
@@ -84,22 +96,43 @@ class PictureTimes:
         return replace(self, packets=self.packets[: last + 1])
 
 
-def demuxed(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
-    """The packets of the picture; empty ones, which repeat the picture before them, only where they have a time.
+def is_packed(stream: av.VideoStream) -> bool:
+    """Whether packets of the picture hold two pictures, as those of DivX do in AVI."""
+    context = stream.codec_context
+    return context.name == "mpeg4" and _PACKED.search(context.extradata or b"") is not None
+
+
+def unpacked_head(stream: av.VideoStream) -> bytes | None:
+    """The head of the picture's codec without the mark that its B-frames are packed."""
+    head = stream.codec_context.extradata
+    return head and _PACKED.sub(rb"\1\0", head)
+
+
+def demuxed(
+    container: av.container.InputContainer, stream: av.VideoStream, clock: Clock | None = None
+) -> Iterator[av.Packet]:
+    """The packets of the picture, one picture in each; empty ones repeat the picture before them.
+
+    Args:
+        container: from its beginning.
+        stream: of the picture.
+        clock: lays out the times of the file.
 
     Raises:
         MediaError: truncated, when reading fails on the way.
     """
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, IndexError):
-            return  # an IndexError: behind the last packet PyAV looks for a stream that first appeared in mid-file
-        except av.error.FFmpegError as error:
-            raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
-        if packet.size or packet.dts is not None:
+    unpack = BitStreamFilterContext(_UNPACKING, stream) if is_packed(stream) else None
+    for packet in read_packets(container, [stream]):
+        if is_flush(packet):
+            continue
+        if clock is not None:
+            clock.see(packet)
+        if unpack is None or not packet.size:
             yield packet
+            continue
+        for picture in unpack.filter(packet):
+            picture.stream = stream
+            yield picture
 
 
 def head_of(packets: Iterator[av.Packet], limit: int | None) -> Iterator[av.Packet]:
@@ -124,10 +157,10 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
         stream = picture_stream(container, video)
         tick, format_name = stream.time_base, container.format.name
         assert tick is not None, "FFmpeg gives every stream of a file one"
-        leap = JUMP_SECONDS if may_jump(container) else LOST_SECONDS
-        reorders = bool(stream.codec_context.has_b_frames)
-        rate = stream.average_rate or stream.guessed_rate or 25
-        stored = _stored(head_of(demuxed(container, stream), limit))
+        reorders, packed = bool(stream.codec_context.has_b_frames), is_packed(stream)
+        interval = max(round(picture_interval(stream) / tick), 1)
+        clock = Clock([stream], longest_leap(container), _moves(video, limit))
+        stored = _stored(head_of(demuxed(container, stream, clock), limit))
     if not stored:
         raise MediaError("undecodable", f"the picture of {video} is empty")
     if all(packet.clock is None for packet in stored):
@@ -136,10 +169,9 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
             f"{video} is a bare {format_name} stream that does not say when its pictures are shown; give it times first, "
             f"with its true frame rate: ffmpeg -framerate 30 -i {video.name} -c copy {Path(video).stem}.mp4",
         )
-    interval = max(round(1 / (rate * tick)), 1)
-    stored = _laid_end_to_end(_without_damaged(stored, tick), interval, tick, leap)
+    stored = _without_damaged(stored, tick)
     stated = [packet.pts for packet in stored if packet.pts is not None]
-    is_complete = len(stated) == len(stored)
+    is_complete = len(stated) == len(stored) and not packed and not _overlap(stored)
     if format_name in _WITHOUT_PRESENTATION and reorders and all(a < b for a, b in pairwise(stated)):
         is_complete = False
     if not is_complete:
@@ -148,7 +180,7 @@ def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
     zero = min((p.pts for p in packets if not p.is_discard), default=min(p.pts for p in packets))
     packets = [replace(p, pts=p.pts - zero, dts=p.dts - zero, duration=p.duration or interval) for p in packets]
     first = next(_shown(video, limit), None)
-    return PictureTimes(packets, tick, 0.0 if first is None else float(packets[first].pts * tick))
+    return PictureTimes(packets, tick, 0.0 if first is None else float(packets[first].pts * tick), zero * tick)
 
 
 def picture_stream(container: av.container.InputContainer, video: Path) -> av.VideoStream:
@@ -189,38 +221,27 @@ def _without_damaged(packets: list[StoredTime], tick: Fraction) -> list[StoredTi
     ]
 
 
-def _laid_end_to_end(packets: list[StoredTime], interval: int, tick: Fraction, leap: int) -> list[StoredTime]:
-    """With one clock: where it was set anew, the next picture follows upon the last one shown before."""
-    starts: list[int] = [0]
-    last: int | None = None
-    for index, packet in enumerate(packets):
-        clock = packet.clock
-        if clock is None:
-            continue
-        if last is not None:
-            step = (clock - last) * tick
-            anew = packet.is_key and packet.dts is not None and step <= 0
-            if anew or step < -BACK_SECONDS or step > leap:
-                starts.append(index)
-        # Times of presentation, which stand in for the first decoding times, run back and forth.
-        last = clock if packet.dts is not None or last is None else max(last, clock)
-        if packet.dts is None:
-            last = None
-    laid: list[StoredTime] = []
-    end: int | None = None
-    for first, behind in zip(starts, [*starts[1:], len(packets)], strict=True):
-        piece = packets[first:behind]
-        shown = [time for p in piece if (time := p.clock if p.pts is None else p.pts) is not None]
-        shift = 0 if end is None or not shown else end - min(shown[:_REORDERED_PACKETS])
-        laid += [_shifted(packet, shift) for packet in piece]
-        if shown:
-            end = shift + max(shown) + (piece[-1].duration or interval)
-    return laid
+def _moves(video: Path, limit: int | None) -> dict[int, Moves]:
+    """How the clock is laid out: as for reading, picture and sound together; that of a head (`head_of`) by its pictures alone."""
+    with open_container(video) as container:
+        stream, leap = picture_stream(container, video), longest_leap(container)
+        if limit is None:
+            sound = find_stream(container, "audio")
+            indices = [stream.index] if sound is None else [stream.index, sound.index]
+            return lay_out(scan(container), indices, leap)
+        table = packet_times(stream)
+        packets = (packet for packet in read_packets(container, [stream]) if not is_flush(packet))
+        for order, packet in enumerate(head_of(packets, limit)):
+            table.add(packet, order)
+        return lay_out({stream.index: table}, [stream.index], leap)
 
 
-def _shifted(packet: StoredTime, ticks: int) -> StoredTime:
-    pts, dts = (None if time is None else time + ticks for time in (packet.pts, packet.dts))
-    return replace(packet, pts=pts, dts=dts)
+def _overlap(packets: list[StoredTime]) -> bool:
+    """Whether a group of pictures begins before the one that is stored before it has ended: their times are mixed then."""
+    return any(
+        after.is_key and before.dts is not None and after.dts is not None and after.dts <= before.dts
+        for before, after in pairwise(packets)
+    )
 
 
 def _shown(video: Path, limit: int | None) -> Iterator[int]:
@@ -257,6 +278,8 @@ def _in_shown_order(packets: list[StoredTime], shown: list[int], interval: int) 
         clocks.append(follows if packet.clock is None else packet.clock)
     seen = set(shown)
     free = sorted(clocks[index] for index in seen)
+    for index in range(1, len(free)):  # of parts that overlap, two pictures may have one time
+        free[index] = max(free[index], free[index - 1] + 1)
     pts = dict(enumerate(clocks)) | dict(zip(dict.fromkeys(shown), free, strict=True))
     return [replace(packet, pts=pts[index], dts=None) for index, packet in enumerate(packets)]
 

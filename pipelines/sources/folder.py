@@ -55,8 +55,9 @@ SPLIT_SHARES = {"val": 0.1, "test": 0.1}
 """Share of all file names that the hash sends to each held-out split; the rest trains."""
 
 _COLUMNS = ("file", "caption", "split", "label")
-_MAX_STEM = 80
-"""Characters of a file's name that enter its key."""
+_NO_UTF8 = re.compile(r"\\udc[89a-f][0-9a-f]")
+_MAX_STEM = 60
+"""Characters of a file's name that enter its key: a tar's names have 100, of which the hash, the start and the member take 40."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class FolderSource:
                 f"none of the {len(clips)} clips of DRAWAUDIO_CLIPS is in the split train; add a column `split` to "
                 "DRAWAUDIO_CAPTIONS that says train for those to learn from"
             )
-        rows = [clip_row(profile, clip, source="folder", media=str(clip.path.absolute())) for clip in clips]
+        rows = [clip_row(profile, clip, source="folder", media=_as_text(clip.path.absolute())) for clip in clips]
         dropped = [
             {"file": tail.path.name, "start_s": tail.start_s, "seconds": round(tail.seconds, 2)} for tail in tails
         ]
@@ -166,6 +167,8 @@ def refer_once() -> Callable[[list[ClipRow]], Iterator[tuple[str, Members | Reje
                     yield row.key, members_of_file(path, row.start_s, hashes)
                     continue
                 text = f"{path} does not exist; put it back or take it out of the captions"
+                if _NO_UTF8.search(row.media):
+                    text = f"the name {row.media} is no UTF-8, so no table can hold it; give the file another name"
                 yield row.key, Rejection(row.key, "missing_file", text)
             except OSError as error:
                 yield (
@@ -174,6 +177,11 @@ def refer_once() -> Callable[[list[ClipRow]], Iterator[tuple[str, Members | Reje
                 )
 
     return refer
+
+
+def _as_text(path: Path) -> str:
+    """A path as tables hold it: bytes of its name that are no UTF-8 become `\\udcff` and the like."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def _media_state(root: Path) -> str:
@@ -231,7 +239,7 @@ def cut_media(folder: Path, captions: Path | None) -> tuple[list[FolderClip], li
 
 def split_of(name: str) -> str:
     """train, val or test, from the file's name below the folder alone."""
-    place = int.from_bytes(hashlib.sha256(f"split {name}".encode()).digest()[:8], "big") / 2**64
+    place = int.from_bytes(hashlib.sha256(os.fsencode(f"split {name}")).digest()[:8], "big") / 2**64
     for split, share in SPLIT_SHARES.items():
         if place < share:
             return split
@@ -290,7 +298,7 @@ def _source_ids(files: Iterable[str]) -> dict[str, str]:
     return {
         name: stem
         if shared[stem.lower()] == 1 and stem == PurePosixPath(name).stem
-        else f"{stem}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        else f"{stem}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
         for name, stem in safe.items()
     }
 
