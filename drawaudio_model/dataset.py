@@ -113,7 +113,7 @@ class TrainingBatch:
 
     keys: list[str]
     start_seconds: torch.Tensor
-    """(B,) int64: where the crop begins in the 10 s clip."""
+    """(B,) float64: where the crop begins in the 10 s clip, at a frame of the picture."""
     latent: torch.Tensor
     """(B, C, F, K): a sample of the autoencoder's posterior, before its scaling factor."""
     cavp: torch.Tensor
@@ -326,7 +326,7 @@ class DrawnInstructions:
         self.fingerprint = fingerprint(share, [reader.manifest.sha256 for reader in readers])
 
     def draw(self, key: str, generator: np.random.Generator) -> dict[str, np.ndarray] | None:
-        """The arrays of one variant and its `start_seconds`, or None: the clip itself is to be taken."""
+        """The arrays of one variant and its `start_frame`, or None: the clip itself is to be taken."""
         if generator.random() >= self.share or key not in self._readers:
             return None
         reader = self._readers[key]
@@ -336,8 +336,10 @@ class DrawnInstructions:
             name: decode_array(reader.member(key, f"{number}.{name}.npy"))
             for name in ("cavp_masked", "loudness", "latent", "t5", "gpt")
         }
-        start = json.loads(reader.member(key, f"{number}.json"))["start_seconds"]
-        return arrays | {"start_seconds": np.array(start)}
+        facts = json.loads(reader.member(key, f"{number}.json"))
+        # Variants that were made before have whole seconds.
+        start = facts["start_frame"] if "start_frame" in facts else facts["start_seconds"] * VIDEO_FPS
+        return arrays | {"start_frame": np.array(start)}
 
     def curves(self, keys: Sequence[str]) -> list[np.ndarray]:
         """The loudness signals of all variants of some clips, (P,) each."""
@@ -463,9 +465,10 @@ def training_sample(shards: TrainingShards, number: int, epoch: int, seed: int, 
     drawn = None if shards.drawn is None else shards.drawn.draw(shards.keys[number], generator)
     if drawn is None:
         return sample
-    start = int(drawn.pop("start_seconds"))
-    # Its sound follows the curve, not the picture: without the curve nothing would explain when it sounds.
-    return sample | {"start_seconds": start, "cavp": crop_sample(arrays, start)["cavp"], **drawn, "no_loudness": False}
+    frame = int(drawn.pop("start_frame"))
+    cavp = arrays["cavp"][frame : frame + VIDEO_FRAMES]
+    # Its sound may follow the curve and not the picture: without the curve nothing would explain when it sounds.
+    return sample | {"start_seconds": frame / VIDEO_FPS, "cavp": cavp, **drawn, "no_loudness": False}
 
 
 def crop_sample(arrays: dict[str, np.ndarray], start_seconds: int) -> dict[str, np.ndarray]:
@@ -523,7 +526,7 @@ def _collate(samples: Sequence[dict[str, Any]]) -> TrainingBatch:
     t5, t5_mask = pad_text([torch.from_numpy(sample["t5"].astype(np.float32)) for sample in samples])
     return TrainingBatch(
         keys=[sample["key"] for sample in samples],
-        start_seconds=flags("start_seconds"),
+        start_seconds=flags("start_seconds").double(),
         latent=torch.addcmul(mean, deviation, stacked("latent_noise")),
         cavp=stacked("cavp").float(),
         cavp_masked=stacked("cavp_masked").float(),

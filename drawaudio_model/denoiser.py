@@ -5,13 +5,14 @@ Here and nowhere else stands what the UNet reads in place of a withheld instruct
 - text: the null text, which is that of "" or a negative prompt;
 - video: zeros in place of CAVP's features, or no action of the video stacks (MaskAttention's `null_video`);
 - mask: the whole frames in place of the masked ones;
-- loudness: nothing is added to the latent; with `loudness_branches` "video", nowhere that the video is withheld.
+- loudness: nothing is added to the latent, and the channels beside it are zero; with `loudness_branches` "video", wherever the
+  video is withheld, too.
 
 Training reads conditions and predicts in one pass (`forward`). In sampling the conditions stay the same over all steps, so
 that the work is in two parts: `prepare`, whose result is kept, and `predict`, once a step.
 
-Legend: B sets of conditions, G = branches x B rows (branch by branch), C latent channels, F latent frames, K latent mel
-bins, V video frames, P loudness points, D CAVP width, L text tokens.
+Legend: B sets of conditions, G = branches x B rows (branch by branch), C latent channels, E channels of the loudness signal, F
+latent frames, K latent mel bins, V video frames, P loudness points, D CAVP width, L text tokens.
 """
 
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ class Conditions:
     """(B, P) loudness signal."""
     present: Visible
     """The conditions that each sample has: (B,) bool each, or one bool for all. Missing ones are not read."""
-    start_seconds: Tensor | int = 0
+    start_seconds: Tensor | float = 0
     """Seconds of the clip at which V and P begin, (B,) or one for all."""
 
     def with_loudness(self) -> Tensor:
@@ -85,7 +86,7 @@ class UNetInputs:
     sees_video: Tensor | None
     """(B,) bool: samples that the video stacks act on; None: all."""
     signal: Tensor | None
-    """(B, 1 or C, F, 1) the loudness signal's share of the latent; None: nothing is added."""
+    """(B, 1, C or E, F, 1) the loudness signal as loudness control gives it; None: withheld."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +105,7 @@ class Denoiser(nn.Module):
     Args:
         unet: predicts noise or velocity.
         mask_attention: CAVP features to video tokens.
-        loudness_control: loudness signal to its share of the latent.
+        loudness_control: loudness signal to its share of the UNet's input.
         loudness_branches: "all", or "video": then there is no loudness signal where there is no video.
     """
 
@@ -123,7 +124,7 @@ class Denoiser(nn.Module):
         """(B, C, F, K) prediction for latents `noisy` (B, C, F, K) at `timesteps` (B,)."""
         (inputs,) = self.inputs(conditions)
         return self.unet(
-            _with_signal(noisy, inputs.signal),
+            self._with_signal(noisy, inputs.signal),
             timesteps,
             gpt=inputs.text.gpt,
             t5=inputs.text.t5,
@@ -193,9 +194,18 @@ class Denoiser(nn.Module):
 
     def predict(self, latents: Tensor, timestep: Tensor, prepared: PreparedInputs) -> Sequence[Tensor]:
         """(B, C, F, K) prediction of each prepared branch for latents (B, C, F, K), in the latents' type."""
-        noisy = torch.cat([_with_signal(latents, signal) for signal in prepared.signals]).to(self.unet.dtype)
+        noisy = torch.cat([self._with_signal(latents, signal) for signal in prepared.signals]).to(self.unet.dtype)
         predicted = self.unet(noisy, timestep, context=prepared.context).sample.to(latents.dtype)
         return predicted.split(len(latents))
+
+    def _with_signal(self, latents: Tensor, signal: Tensor | None) -> Tensor:
+        """The UNet's input: latents (B, C, F, K) and the loudness signal's share, added to them or as E channels beside them."""
+        added = self.loudness_control.added_channels
+        if not added:
+            return latents if signal is None else latents + signal
+        if signal is None:
+            signal = latents.new_zeros(len(latents), added, latents.shape[2], 1)
+        return torch.cat([latents, signal.to(latents.dtype).expand(-1, -1, -1, latents.shape[3])], dim=1)
 
     def _video(self, conditions: Conditions, visible: Visible) -> tuple[Tensor, Tensor | None]:
         """Video tokens (B, V, width), and the samples that the video stacks act on, (B,) bool, or None for all."""
@@ -206,13 +216,14 @@ class Denoiser(nn.Module):
             conditions.cavp,
             masked,
             keep=sees_video,
-            start_frame=conditions.start_seconds * VIDEO_FPS if config.positions_follow == "clip" else None,
+            start_frame=_frame(conditions.start_seconds) if config.positions_follow == "clip" else None,
         )
         return tokens, sees_video if config.null_video == "skip" else None
 
 
-def _with_signal(latents: Tensor, signal: Tensor | None) -> Tensor:
-    return latents if signal is None else latents + signal
+def _frame(start_seconds: Tensor | float) -> Tensor:
+    """The video frame that a crop begins with, one or (B,)."""
+    return (torch.as_tensor(start_seconds) * VIDEO_FPS).round().long()
 
 
 def _of_each(visible: bool | Tensor, values: Tensor) -> Tensor:

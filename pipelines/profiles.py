@@ -65,7 +65,7 @@ class Profile:
 
 RUNS = {"demo": 120, "control": 120, "tiny": 8, "paper": 0, "improved": 0}
 """Named runs, and how many rendered clips each affords for an object detector that learns beside the user's media."""
-DRAWN_VARIANTS = {"demo": 4, "control": 4, "tiny": 1, "paper": 0, "improved": 2}
+DRAWN_VARIANTS = {"demo": 12, "control": 12, "tiny": 1, "paper": 0, "improved": 2}
 """Named runs, and how many variants of each train clip are made with instructions drawn by hand (drawn_instructions)."""
 BACKBONES = ("trained", "published")
 

@@ -11,15 +11,17 @@ from drawaudio_model.denoiser import Conditions, Denoiser
 from drawaudio_model.guidance import BRANCHES, Visible
 from drawaudio_model.pipeline import DrawAudioPipeline
 from tests.test_sampling import LATENTS, conditions, guided, pipe
+from tests.tiny_pipeline import tiny_pipeline
 
 __all__ = ["conditions", "pipe"]
 STEPS = torch.full((2,), 500)
 
 
 @torch.no_grad()
-def test_a_branch_of_sampling_reads_what_training_shows_where_the_same_is_withheld(pipe, conditions):
+@pytest.mark.parametrize("mode", ["per_channel", "concatenated"])
+def test_a_branch_of_sampling_reads_what_training_shows_where_the_same_is_withheld(conditions, mode):
     """Each branch alone equals the pass of training over samples from which its instructions are withheld."""
-    everyone = torch.ones(2, dtype=torch.bool)
+    everyone, pipe = torch.ones(2, dtype=torch.bool), tiny_pipeline(mode=mode)
     for null_video, loudness_branches in product(("zeros", "skip"), ("all", "video")):
         pipe.mask_attention.register_to_config(null_video=null_video)
         denoiser = Denoiser(pipe.unet, pipe.mask_attention, pipe.loudness_control, loudness_branches)
@@ -30,7 +32,6 @@ def test_a_branch_of_sampling_reads_what_training_shows_where_the_same_is_withhe
             withheld = Visible(*(everyone & seen for seen in (text, video, loudness, mask)))
             trained = denoiser(LATENTS, torch.full((2,), 500), replace(conditions, present=withheld))
             torch.testing.assert_close(sampled, trained, atol=1e-5, rtol=1e-5)
-    pipe.mask_attention.register_to_config(null_video="zeros")
 
 
 @torch.no_grad()
@@ -58,6 +59,37 @@ def test_what_is_withheld_from_one_sample_is_not_read_and_the_other_keeps_its_ow
     }[withheld]
     moved = pipe.denoiser(LATENTS, STEPS, shown) - pipe.denoiser(LATENTS, STEPS, replace(shown, **changed))
     assert (moved.abs().amax(dim=(1, 2, 3)) > 1e-6).tolist() == half.tolist()
+
+
+@torch.no_grad()
+def test_a_concatenated_signal_stands_beside_the_latent_and_is_zero_where_it_is_withheld(conditions):
+    denoiser = tiny_pipeline(mode="concatenated").denoiser
+    read = []
+    hook = denoiser.unet.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
+    denoiser(
+        LATENTS, STEPS, replace(conditions, present=replace(conditions.present, loudness=torch.tensor([True, False])))
+    )
+    branches = denoiser.inputs(conditions, [BRANCHES["no_loudness"]])
+    denoiser.predict(LATENTS, torch.tensor(500), denoiser.prepare(branches, one_latent=True))
+    hook.remove()
+    trained, sampled = read
+    signal = denoiser.loudness_control(conditions.loudness)[:1].expand(-1, -1, -1, 8)
+    assert torch.equal(trained[:, :4], LATENTS) and torch.equal(sampled[:, :4], LATENTS)
+    torch.testing.assert_close(trained[:1, 4:], signal)
+    assert signal.abs().max() > 1e-3 and not trained[1, 4:].any() and not sampled[:, 4:].any()
+
+
+@pytest.mark.parametrize("start, frame", [(0, 0), (1.75, 7), (torch.tensor([0.25, 2.0]).double(), [1, 8])])
+def test_a_crop_may_begin_at_any_frame_of_the_picture(pipe, conditions, start, frame):
+    pipe.mask_attention.register_to_config(positions_follow="clip")
+    places = []
+    hook = pipe.mask_attention.register_forward_pre_hook(
+        lambda _, arguments, named: places.append(named["start_frame"]), with_kwargs=True
+    )
+    pipe.denoiser.inputs(replace(conditions, start_seconds=start))
+    hook.remove()
+    pipe.mask_attention.register_to_config(positions_follow="crop")
+    assert places[0].tolist() == frame and not places[0].is_floating_point()
 
 
 @torch.no_grad()

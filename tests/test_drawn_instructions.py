@@ -21,7 +21,7 @@ MARK = 700.0
 """Stands in every array of a variant, and in no array of a clip."""
 
 
-def variant(number: int, start: int) -> dict[str, bytes]:
+def variant(number: int, start: dict[str, int]) -> dict[str, bytes]:
     """Members of one variant at the shapes of counting_sample's 8 s crop."""
     arrays = {
         "latent": np.full((4, 16, 2), MARK + number, np.float16),
@@ -31,19 +31,19 @@ def variant(number: int, start: int) -> dict[str, bytes]:
         "gpt": np.full((8, 7), MARK, np.float16),
     }
     arrays["latent"][2:] = -30  # no deviation: the posterior's mean comes back
-    facts = {f"{number}.json": json.dumps({"start_seconds": start, "words": "w", "curve": "shaped"}).encode()}
+    facts = {f"{number}.json": json.dumps({**start, "words": "w", "curve": "shaped"}).encode()}
     return facts | {f"{number}.{name}.npy": encode_array(array) for name, array in arrays.items()}
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips, of which all but one have two variants, at 0 and at 2 seconds."""
+    """Clips, of which all but one have two variants: one at frame 3, and one at 2 seconds, as it was once written."""
     root = tmp_path_factory.mktemp("drawn")
     folder = write_shards(root / "shards", [5, 2])
     keys = TrainingShards(folder).keys
     with ShardWriter(root / "drawn", "train-000000", inputs={}) as shard:
         for key in keys[1:]:
-            shard.add(key, dict(sorted((variant(0, 0) | variant(1, 2)).items())))
+            shard.add(key, dict(sorted((variant(0, {"start_frame": 3}) | variant(1, {"start_seconds": 2})).items())))
         shard.commit()
     return root
 
@@ -52,21 +52,21 @@ def shards(root: Path, share: float) -> TrainingShards:
     return TrainingShards(root / "shards", drawn=DrawnInstructions(root / "drawn", share))
 
 
-def test_a_variant_brings_its_words_mask_curve_and_sound_and_the_picture_of_its_second(root: Path) -> None:
+def test_a_variant_brings_its_words_mask_curve_and_sound_and_the_picture_of_its_moment(root: Path) -> None:
     seen = set()
     for batch in training_batches(shards(root, 1.0), batch_size=7, seed=0, steps=6, null_rates=NullRates(loudness=1.0)):
         for place, key in enumerate(batch.keys):
             if key == shards(root, 1.0).keys[0]:  # it has none, so the clip itself is taken
                 assert batch.cavp_masked[place].max() < MARK and batch.no_loudness[place]
                 continue
-            start = int(batch.start_seconds[place])
+            start = float(batch.start_seconds[place])
             seen.add((start, float(batch.latent[place].mean())))
-            assert batch.cavp[place, :, 0].tolist() == list(range(4 * start, 4 * start + 32))
+            assert batch.cavp[place, :, 0].tolist() == list(range(round(4 * start), round(4 * start) + 32))
             assert (batch.cavp_masked[place] == MARK).all() and (batch.gpt[place] == MARK).all()
             assert (batch.t5[place][batch.t5_mask[place]] == MARK).all() and (batch.loudness[place] == 0.5).all()
             # Without its curve nothing would say when it sounds.
             assert not batch.no_loudness[place]
-    assert seen == {(0, MARK), (2, MARK + 1)}
+    assert seen == {(0.75, MARK), (2, MARK + 1)}
 
 
 def test_the_share_is_kept_and_the_other_samples_are_what_they_were(root: Path) -> None:

@@ -39,18 +39,26 @@ def test_additive_mode_is_the_papers_mlp():
     torch.testing.assert_close(result[:, 0, :, 0], torch.from_numpy(expected).float(), atol=1e-6, rtol=1e-5)
 
 
-def test_per_channel_mode_written_out():
-    tlm, signal = module(mode="per_channel"), signals()
+def convolved(x, weight, bias):
+    """(B, out, F) of (B, in, F), with zeros beyond the ends."""
+    side = weight.shape[2] // 2
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(x, ((0, 0), (0, 0), (side, side))), weight.shape[2], axis=2
+    )
+    return np.einsum("bcfk,wck->bwf", windows, weight) + bias[:, None]
+
+
+@pytest.mark.parametrize("mode, channels", [("per_channel", 3), ("concatenated", 5)])
+def test_modes_with_several_channels_written_out(mode, channels):
+    tlm, signal = module(mode=mode, signal_channels=5), signals()
     weights, x = numpy_weights(tlm), signal.double().numpy()
     centres = (np.arange(10) + 0.5) * 8 / 10 - 0.5
     drawn = np.stack([np.interp(centres, np.arange(8), row) for row in x])
-    pair = np.pad(np.stack([mlp_written_out(weights, x), drawn], axis=1), ((0, 0), (0, 0), (2, 2)))
-    windows = np.lib.stride_tricks.sliding_window_view(pair, 5, axis=2)  # (B, 2, F, 5)
-    spread = np.einsum("bcfk,wck->bwf", windows, weights["spread.weight"]) + weights["spread.bias"][:, None]
-    expected = np.einsum("bwf,cw->bcf", silu(spread), weights["project.weight"][..., 0])
-    expected += weights["project.bias"][:, None]
+    pair = np.stack([mlp_written_out(weights, x), drawn], axis=1)
+    spread = convolved(pair, weights["spread.weight"], weights["spread.bias"])
+    expected = convolved(silu(spread), weights["project.weight"], weights["project.bias"])
     result = tlm(signal)
-    assert result.shape == (3, 3, 10, 1)
+    assert result.shape == (3, channels, 10, 1)
     torch.testing.assert_close(result[..., 0], torch.from_numpy(expected).float(), atol=1e-6, rtol=1e-5)
 
 
@@ -61,7 +69,7 @@ def test_decibel_scale_maps_full_scale_and_the_floor_to_plus_and_minus_one():
     torch.testing.assert_close(tlm(signal), linear(mapped), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["additive", "per_channel"])
+@pytest.mark.parametrize("mode", ["additive", "per_channel", "concatenated"])
 def test_starts_by_adding_nothing_and_still_learns(mode):
     tlm = module(mode=mode, zero_start=True)
     signal = signals()
@@ -72,7 +80,7 @@ def test_starts_by_adding_nothing_and_still_learns(mode):
     assert last.weight.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("mode", ["additive", "per_channel"])
+@pytest.mark.parametrize("mode", ["additive", "per_channel", "concatenated"])
 def test_a_null_signal_adds_nothing_and_touches_no_other_sample(mode):
     tlm, signal = module(mode=mode), signals()
     result = tlm(signal, keep=torch.tensor([True, False, True]))
@@ -81,11 +89,11 @@ def test_a_null_signal_adds_nothing_and_touches_no_other_sample(mode):
     assert tlm(torch.zeros(1, 8)).abs().max() > 1e-3  # silence is not the null signal
 
 
-@pytest.mark.parametrize("mode, limit", [("additive", 0.3), ("per_channel", 0.1)])
+@pytest.mark.parametrize("mode, limit", [("additive", 0.3), ("per_channel", 0.1), ("concatenated", 0.1)])
 def test_learns_to_follow_a_curve(mode, limit):
     """Target: the drawn curve itself on the latent's grid, on curves not seen in training."""
     torch.manual_seed(0)
-    tlm = LoudnessControl(latent_frames=100, latent_channels=4, mode=mode, hidden_widths=(64,))
+    tlm = LoudnessControl(latent_frames=100, latent_channels=4, mode=mode, hidden_widths=(64,), signal_channels=4)
     optimizer = torch.optim.AdamW(tlm.parameters(), lr=3e-3)
 
     def batch():

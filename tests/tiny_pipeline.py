@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, DDIMScheduler
 
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import MEL_FRAMES
-from drawaudio_model.loudness_control import LoudnessControl
+from drawaudio_model.loudness_control import LoudnessControl, added_channels
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.mel import GriffinLimVocoder
 from drawaudio_model.pipeline import DrawAudioPipeline
@@ -46,7 +46,7 @@ def tiny_pipeline(*, seed: int = 0, mode: str = "per_channel") -> DrawAudioPipel
     with torch.no_grad():
         vae.decoder.conv_out.bias -= 4.0
     unet = DrawAudioUNet(
-        in_channels=4,
+        in_channels=4 + added_channels(mode),
         out_channels=4,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),

@@ -1,11 +1,14 @@
 """Sounds whose level follows a curve drawn by hand, for training: the curve, and 8 s of sound that obey it.
 
 Curves read off sounds have each sound's own ripple and level; a model that saw no others does not know what to do with a
-straight line, a plateau or a level that no clip has. Two kinds are made here from one clip's sound:
+straight line, a plateau or a level that no clip has. Three kinds are made here from one clip's sound:
 
     shaped    a continuous sound under a drawn curve (drawn_curves.draw_curve). Continuous is a material that the source
               made for it, or, where there is none, the clip's own sound, whose curve is then read off the result;
-    redrawn   the clip's own sound at another level, and its curve as a person would draw it (redraw_curve).
+    redrawn   the clip's own sound at another level and from another moment on, and its curve as a person would draw it
+              (redraw_curve);
+    measured  the same with the curve as it is: the moments at which a crop may begin are those of the picture's frames, so
+              that a few clips show many relations of curve, picture and sound.
 
 Legend: P loudness points, ten a second, n samples.
 """
@@ -20,6 +23,7 @@ from drawaudio_model.clip_format import (
     LOUDNESS_POINTS,
     SAMPLE_RATE,
     SOURCE_SECONDS,
+    VIDEO_FPS,
 )
 from drawaudio_model.drawn.curves import draw_signal, redraw_curve
 from drawaudio_model.levels.matching import match_levels
@@ -28,8 +32,8 @@ from drawaudio_model.mel import normalize_waveform
 
 LOUDEST = 0.375
 """Largest peak of a curve drawn for training: that of a full sine at the peak of 0.5 that all clips have."""
-SHAPED_SHARE = 0.6
-"""Share of the variants that are shaped; the others are redrawn."""
+KINDS = {"shaped": 0.4, "redrawn": 0.3, "measured": 0.3}
+"""Kinds of variants and their shares. Our choice."""
 MATERIAL_BOOST_DB = 30.0
 """A material is clean, so it may be turned up far."""
 PEAK = 0.95
@@ -44,10 +48,10 @@ class DrawnSound:
     """(n,) float32."""
     curve: np.ndarray
     """(P,) float32."""
-    start_seconds: int
-    """Second of the 10 s clip at which its pictures begin."""
+    start_frame: int
+    """The clip's video frame at which its pictures begin, VIDEO_FPS a second."""
     kind: str
-    """"shaped" or "redrawn"."""
+    """One of KINDS."""
 
 
 def draw_sound(rng: np.random.Generator, waveform: np.ndarray, material: np.ndarray | None) -> DrawnSound:
@@ -58,16 +62,19 @@ def draw_sound(rng: np.random.Generator, waveform: np.ndarray, material: np.ndar
         waveform: (160000,) the clip's own sound, any level.
         material: (160000,) the same thing sounding without a pause, or None.
     """
-    start = int(rng.integers(SOURCE_SECONDS - CLIP_SECONDS + 1))
-    crop = slice(start * SAMPLE_RATE, start * SAMPLE_RATE + CLIP_SAMPLES)
-    if rng.random() < SHAPED_SHARE:
+    start = int(rng.integers((SOURCE_SECONDS - CLIP_SECONDS) * VIDEO_FPS + 1))
+    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    if kind == "shaped":
         sound, curve = _shaped(rng, waveform, material)
-        return DrawnSound(sound, curve, start, "shaped")
-    own = normalize_waveform(waveform)[crop]
+        return DrawnSound(sound, curve, start, kind)
+    first = start * SAMPLE_RATE // VIDEO_FPS
+    own = normalize_waveform(waveform)[first : first + CLIP_SAMPLES]
     loudest = 20 * np.log10(PEAK / max(float(np.abs(own).max()), 1e-3))
     own = (own * 10 ** (rng.uniform(-14.0, min(loudest, 14.0)) / 20)).astype(np.float32)
-    drawn = redraw_curve(rng, loudness_signal(own, seconds=CLIP_SECONDS))
-    return DrawnSound(own, from_points(drawn, CLIP_SECONDS), start, "redrawn")
+    curve = loudness_signal(own, seconds=CLIP_SECONDS)
+    if kind == "redrawn":
+        curve = from_points(redraw_curve(rng, curve), CLIP_SECONDS)
+    return DrawnSound(own, curve, start, kind)
 
 
 def _shaped(

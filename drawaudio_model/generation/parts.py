@@ -16,7 +16,14 @@ def check_parts(pipe: DiffusionPipeline) -> None:
         )
     unet, attention = pipe.unet.config, pipe.mask_attention.config
     pairs = (
-        ("latent channels", "autoencoder", pipe.vae.config.latent_channels, "UNet", unet.in_channels),
+        ("latent channels", "autoencoder", pipe.vae.config.latent_channels, "UNet", unet.out_channels),
+        (
+            "channels of latent and loudness signal",
+            "loudness control",
+            pipe.vae.config.latent_channels + pipe.loudness_control.added_channels,
+            "UNet",
+            unet.in_channels,
+        ),
         ("video token width", "mask attention", attention.width, "UNet", unet.video_attention_dim),
         ("video feature width", "CAVP", pipe.cavp.config.embed_dim, "mask attention", attention.cavp_dim),
         (

@@ -12,7 +12,7 @@ from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingShards
 from drawaudio_model.denoiser import Denoiser
 from drawaudio_model.generation.candidates import published_front_end
-from drawaudio_model.loudness_control import LoudnessControl
+from drawaudio_model.loudness_control import LoudnessControl, added_channels
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_card import AUDIOLDM2, AUDIOLDM2_LICENCE
 from drawaudio_model.patch_autoencoder import load_autoencoder
@@ -74,7 +74,7 @@ def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards 
         plain, deeper = config.unet_plain_levels, len(config.unet_channels) - config.unet_plain_levels
         unet = DrawAudioUNet(
             sample_size=frames,
-            in_channels=channels,
+            in_channels=channels + added_channels(config.loudness_mode),
             out_channels=channels,
             down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * deeper,
             up_block_types=("CrossAttnUpBlock2D",) * deeper + ("UpBlock2D",) * plain,
