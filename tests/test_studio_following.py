@@ -74,7 +74,7 @@ def test_a_loose_box_moves_as_far_as_its_thing() -> None:
 def test_what_is_drawn_beside_a_moving_thing_stays() -> None:
     pictures, _ = scene()
     found = follow([box(0.02, 0.02, 0.12, 0.15)], pictures)
-    assert found[-1][0]["points"] == found[0][0]["points"]
+    assert np.abs(np.array(found[-1][0]["points"]) - found[0][0]["points"]).max() < 1e-3
     assert keyframes_of(found, 3) == [{"frame": 3, "shapes": [box(0.02, 0.02, 0.12, 0.15)], "linear": False}]
 
 

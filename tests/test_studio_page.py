@@ -1,11 +1,12 @@
 """The studio's page in a real browser: time, history, saving, and what it asks for."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
 from tests.studio_browser import BROWSER_TESTS, LANE, SETTLED, drag, open_page, place_in, saved, track
-from tests.studio_page import FPS, SECONDS, Running, wait
+from tests.studio_page import FPS, SECONDS, Running, studio, wait
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS
@@ -214,3 +215,32 @@ def test_the_page_asks_for_nothing_elsewhere_and_weighs_little(page: Any, runnin
     assert {url.split("/")[2] for url in asked} == {f"127.0.0.1:{running.port}"}
     own = [url for url in asked if "/page/" in url or url.endswith(f":{running.port}/")]
     assert sum(len(gzip.compress(running.ask("GET", "/" + url.split("/", 3)[3])[2])) for url in own) < 60_000
+
+
+def test_without_a_video_the_page_opens_the_demos_clip_where_it_was_made(context: Any, home: Path) -> None:
+    world = home / "world"
+    (world / "raw_clips").mkdir(parents=True)
+    with tarfile.open(world / "raw_clips" / "test-000000.tar", "w") as tar:
+        tar.add(home / "clip.mp4", "demo900002_000000.mp4")
+    with studio(home, "--model", world / "model") as started:
+        page = context.new_page()
+        page.goto(started.address)
+        page.get_by_role("button", name="Open the demo’s clip").click()
+        wait(lambda: page.evaluate("() => window.studio?.state.media.state === 'ready'"), 60)
+        assert page.inner_text("#name") == "clip" and (world / "clip.drawaudio" / "project.json").is_file()
+        assert (world / "clip.mp4").read_bytes() == (home / "clip.mp4").read_bytes()
+        page.close()
+
+
+def test_a_file_that_is_chosen_becomes_a_project_where_the_studio_was_started(context: Any, home: Path) -> None:
+    folder = home / "elsewhere"
+    folder.mkdir()
+    with studio(folder, "--model", "none") as started:
+        page = context.new_page()
+        page.goto(started.address)
+        page.locator("#drop").wait_for()
+        assert page.is_hidden("#open-demo")  # it was not made here
+        page.set_input_files("#file", home / "clip.mp4")
+        wait(lambda: page.evaluate("() => window.studio?.state.media.state === 'ready'"), 60)
+        assert (folder / "clip.drawaudio" / "media" / "clip.mp4").read_bytes() == (home / "clip.mp4").read_bytes()
+        page.close()

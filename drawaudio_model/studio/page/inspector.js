@@ -69,9 +69,9 @@ function build() {
   const strictWords = element('output', { className: 'quiet' });
   strict.addEventListener('input', () => changeTrack(id, { strictness: Number(strict.value) < 0 ? null : Number(strict.value) }, 'strictness'));
   const make = button('Generate', 'Make takes of this track (G)', generate, 'strong wide');
-  const makeWords = element('output', { className: 'quiet' });
+  const makeWords = element('output', { className: 'quiet words' });
   const range = element('span', { className: 'row' });
-  const anew = button('Regenerate', 'Make the section of the take that is used anew, under what stands here now (Shift+G)', regenerate);
+  const anew = button('Regenerate the section', 'Only this part of the take that is used is made anew, under what stands here now (Shift+G)', regenerate, 'wide');
   const order = button('Best first', 'By curve and words, stars before all; else the newest first', () => {
     bestFirst = !bestFirst;
     localStorage.setItem('best-first', bestFirst ? 'on' : 'off');
@@ -99,7 +99,8 @@ function build() {
       element('label', {}, 'Seed', element('span', { className: 'row' }, seed, dice)),
       element('label', {}, 'Takes', count), element('label', {}, 'Steps', steps)),
     element('div', { className: 'row' }, make),
-    element('div', { className: 'row group', role: 'group', label: 'Section' }, element('span', { className: 'label', textContent: 'Section' }), range, element('span', { className: 'space' }), anew),
+    element('div', { className: 'row group', role: 'group', label: 'Section' }, element('span', { className: 'label', textContent: 'Section' }), range),
+    element('div', { className: 'row' }, anew),
     makeWords, element('div', { className: 'row' }, element('span', { className: 'label', textContent: 'Takes' }), element('span', { className: 'space' }), order), comparing, takes,
     element('div', { className: 'row group', role: 'group', label: 'Curve' }, element('span', { className: 'label', textContent: 'Curve' }), points, pencil,
       element('span', { className: 'space' }), erase),
@@ -130,7 +131,8 @@ function refresh() {
   parts.strict.disabled = !track.curve;
   parts.strictWords.textContent = track.strictness === null ? 'as learnt' : track.strictness.toFixed(1);
   parts.strict.setAttribute('aria-valuetext', parts.strictWords.textContent);
-  parts.anew.disabled = parts.make.disabled || !section() || !track.take;
+  parts.anew.hidden = !section();
+  parts.anew.disabled = parts.make.disabled || !track.take;
   parts.order.setAttribute('aria-pressed', String(bestFirst));
   drawSection();
   drawComparing();
@@ -217,7 +219,7 @@ function takeCard(track, take, number) {
   const note = element('input', { className: 'note', placeholder: 'note', value: track.notes[take.id] ?? '', label: `Note on take ${number + 1}` });
   note.addEventListener('change', () => changeTrack(id, { notes: { ...chosenTrack().notes, [take.id]: note.value.slice(0, 2000) } }));
   const made = take.section
-    ? [element('span', { className: 'tag', textContent: take.section.seconds.map((end) => end.toFixed(1)).join('–') + ' s', title: 'Only this section was made; the rest is of another take' })] : [];
+    ? [element('span', { className: 'tag', textContent: `${take.section.seconds.map((end) => end.toFixed(1)).join('–')} s`, title: 'Only this section was made; the rest is of another take' })] : [];
   const versus = button('A/B', `Hear it against the take that is used, at equal loudness (C swaps them)`, () => compare(take.id), 'small');
   versus.setAttribute('aria-label', `Compare take ${number + 1} with the one that is used`);
   versus.disabled = !track.take || track.take === take.id;
