@@ -1,4 +1,4 @@
-"""A studio for all tests of a file, its page in a real browser, and the hands that draw on it.
+"""Fixtures: a studio for all tests of a file, and its page in a real browser.
 
 A file of tests names this module in `pytest_plugins`; one that sets `DETECTOR = False` has no detector beside the model.
 """
@@ -13,18 +13,9 @@ import soundfile
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.studio.project import empty_track
-from tests.studio_page import CHROMIUM, Running, studio, wait, write_clip
+from tests.studio_page import CHROMIUM, Running, open_page, studio, wait, write_clip
 from tests.tiny_detector import tiny_detector
 from tests.tiny_pipeline import saved_pipeline
-
-BROWSER_TESTS = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium; Debian: apt-get install chromium"),
-]
-SETTLED = "() => !document.getElementById('video').seeking && document.getElementById('video').readyState >= 2"
-
-
-LANE = ".track .lane"
 
 
 @pytest.fixture(scope="module")
@@ -82,36 +73,3 @@ def mouth_sound() -> np.ndarray:
     """(n,) half a second of a tone, then half a second of the same 20 dB softer."""
     time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     return np.sin(2 * np.pi * 440 * time) * np.where(time < 0.5, 0.5, 0.05)
-
-
-def open_page(context: Any, running: Running) -> Any:
-    opened = context.new_page()
-    opened.said = []
-    opened.set_default_timeout(20_000)
-    opened.on("console", lambda message: opened.said.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: opened.said.append(str(error)))
-    opened.goto(running.address)
-    wait(lambda: opened.evaluate("() => window.studio?.state.media.state === 'ready'"), 30)
-    wait(lambda: opened.evaluate(SETTLED), 20)
-    return opened
-
-
-def track(page: Any, number: int = 0) -> dict[str, Any]:
-    return page.evaluate(f"() => studio.state.document.tracks[{number}]")
-
-
-def place_in(page: Any, selector: str, x: float, y: float) -> tuple[float, float]:
-    box = page.locator(selector).first.bounding_box()
-    return box["x"] + x * box["width"], box["y"] + y * box["height"]
-
-
-def drag(page: Any, selector: str, *points: tuple[float, float], steps: int = 4) -> None:
-    page.mouse.move(*place_in(page, selector, *points[0]))
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*place_in(page, selector, *point), steps=steps)
-    page.mouse.up()
-
-
-def saved(page: Any) -> None:
-    wait(lambda: page.inner_text("#saved") == "Saved", 10)

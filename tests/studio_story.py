@@ -14,8 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.studio_browser import LANE, drag, place_in, track
-from tests.studio_page import wait
+from tests.studio_page import LANE, drag, place_in, track, wait
 
 ANIMATION, MASK_PICTURE, SECTION_PICTURE, LIGHT_PICTURE = (
     "studio.webp",
@@ -147,8 +146,7 @@ def main(arguments: list[str]) -> None:
     from playwright.sync_api import sync_playwright
 
     from drawaudio_model.studio.demo import demo_clip
-    from tests.studio_browser import open_page
-    from tests.studio_page import CHROMIUM, studio
+    from tests.studio_page import CHROMIUM, open_page, studio
 
     demo, output = (Path(argument).resolve() for argument in arguments)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:

@@ -5,8 +5,21 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from tests.studio_browser import BROWSER_TESTS, LANE, SETTLED, drag, open_page, place_in, saved, track
-from tests.studio_page import FPS, SECONDS, Running, studio, wait
+from tests.studio_page import (
+    BROWSER_TESTS,
+    FPS,
+    LANE,
+    SECONDS,
+    SETTLED,
+    Running,
+    drag,
+    open_page,
+    place_in,
+    saved,
+    studio,
+    track,
+    wait,
+)
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.studio_browser import BROWSER_TESTS, LANE, drag, place_in
+from tests.studio_page import BROWSER_TESTS, LANE, drag, place_in
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS

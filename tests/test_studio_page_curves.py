@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from drawaudio_model.studio.drawing import curve_levels
-from tests.studio_browser import BROWSER_TESTS, LANE, drag, place_in, track
-from tests.studio_page import FPS, SECONDS, wait
+from tests.studio_page import BROWSER_TESTS, FPS, LANE, SECONDS, drag, place_in, track, wait
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.studio_browser import BROWSER_TESTS, drag, saved, track
-from tests.studio_page import Running, wait
+from tests.studio_page import BROWSER_TESTS, Running, drag, saved, track, wait
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.studio_browser import BROWSER_TESTS, drag, place_in, saved, track
-from tests.studio_page import Running, wait
+from tests.studio_page import BROWSER_TESTS, Running, drag, place_in, saved, track, wait
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS

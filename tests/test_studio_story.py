@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from tests.studio_browser import BROWSER_TESTS
+from tests.studio_page import BROWSER_TESTS
 from tests.studio_story import WIDTH, Pictures, animation, play
 
 pytest_plugins = ["tests.studio_browser"]
