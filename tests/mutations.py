@@ -994,6 +994,27 @@ MUTATIONS = (
         "tests/test_studio_drawing.py",
     ),
     Mutation(
+        "drawaudio_model/studio/drawing.py",
+        'share = (frame - here["frame"]) / (after["frame"] - here["frame"])',
+        "share = 0.0",
+        "a linear keyframe of a mask holds",
+        "tests/test_studio_drawing.py -k linear",
+    ),
+    Mutation(
+        "drawaudio_model/studio/following.py",
+        "    flow.setFinestScale(0)\n",
+        "",
+        "a mask that follows falls behind its thing",
+        "tests/test_studio_following.py -k follows_its_thing",
+    ),
+    Mutation(
+        "drawaudio_model/studio/following.py",
+        "if moving.sum() >= LEAST_PIXELS:",
+        "if False:",
+        "a loose box follows its background",
+        "tests/test_studio_following.py -k loose",
+    ),
+    Mutation(
         "drawaudio_model/studio/media_view.py",
         "tick = max(round(time * TICKS), last + 1)",
         "tick = len(times) * TICKS // 25",

@@ -108,6 +108,10 @@ def test_a_section_is_made_anew_and_every_sample_outside_stays(running: Running,
     facts = json.loads((takes / f"{second}.json").read_bytes())
     assert facts["section"] == {"of": first, "seconds": [1.0, 2.0]} and facts["seed"] == 8
     assert facts["instructions"]["text"] == "rain falls" and facts["instructions"]["strictness"] == 1.5
+    # No table of tracks makes this sound again, and the export says so.
+    save(running, track("track1", take=second))
+    manifest = json.loads((Path(running.json("POST", "/api/exports")["folder"]) / "manifest.json").read_bytes())
+    assert manifest["render_again"] is None and manifest["takes"][0]["section"]["of"] == first
     # The command goes on from a take of the studio as from its own, and hears the same.
     words = ["regenerate", str(takes / f"{first}.wav"), "--section", "1", "2", "--text", "rain falls", "--mask-invert"]
     words += ["--mask", str(home / "clip.drawaudio" / "masks" / facts["mask_folder"]), "--seed", "8"]

@@ -242,7 +242,7 @@ function scrub(event) {
   canvas.onpointermove = go;
   canvas.onpointerup = () => { canvas.onpointermove = null; };
 }
-rulerHand(ruler, timeAt, (time) => ((time - view.start) / view.span) * laneWidth(), snapped, seek);
+rulerHand(ruler, timeAt, (time) => ((time - view.start) / view.span) * laneWidth(), (time, fine) => snapped(time, fine, []), seek);
 
 timeline.addEventListener('wheel', (event) => {
   if (!ready()) return;
@@ -281,12 +281,12 @@ function places(lane, curve) {
 }
 
 // Times snap to frames and markers that are near on the screen, unless Alt is held.
-function snapped(time, fine) {
+function snapped(time, fine, ends = section() ?? []) {
   if (fine) return time;
   const { times } = state.media;
   const near = (9 / laneWidth()) * view.span;
   for (const marker of state.document.markers) if (Math.abs(times[marker.frame] - time) < near) return times[marker.frame];
-  for (const end of section() ?? []) if (Math.abs(end - time) < near) return end;
+  for (const end of ends) if (Math.abs(end - time) < near) return end;
   const number = frameAt(times, Math.max(time, 0));
   const options = [times[number], times[number + 1] ?? state.media.seconds];
   return options.sort((a, b) => Math.abs(a - time) - Math.abs(b - time))[0];
