@@ -1015,6 +1015,13 @@ MUTATIONS = (
         "tests/test_studio_following.py -k loose",
     ),
     Mutation(
+        "drawaudio_model/studio/following.py",
+        "way = _matched(*pictures, places.astype(int), way)",
+        "pass",
+        "a mask that follows a flat thing stays behind",
+        "tests/test_studio_following.py -k flat",
+    ),
+    Mutation(
         "drawaudio_model/studio/media_view.py",
         "tick = max(round(time * TICKS), last + 1)",
         "tick = len(times) * TICKS // 25",

@@ -71,6 +71,15 @@ def test_a_loose_box_moves_as_far_as_its_thing() -> None:
     assert ways == pytest.approx([truth[-1][0] - x0, truth[-1][1] - y0], abs=0.04)
 
 
+def test_a_flat_thing_on_flat_ground_is_followed_although_flow_finds_half_of_its_way() -> None:
+    pictures = np.full((8 * STEPS_A_FRAME + 1, 120, 160, 3), 60, np.uint8)
+    for number, picture in enumerate(pictures):
+        picture[60:, 4 * number : 4 * number + 8] = (200, 120, 40)
+    found = follow([box(0.0, 0.55, 0.06, 0.95)], pictures)
+    lefts = [shapes[0]["points"][0][0] for shapes in found]
+    assert lefts == pytest.approx([4 * STEPS_A_FRAME * number / 160 for number in range(9)], abs=0.03)
+
+
 def test_what_is_drawn_beside_a_moving_thing_stays() -> None:
     pictures, _ = scene()
     found = follow([box(0.02, 0.02, 0.12, 0.15)], pictures)

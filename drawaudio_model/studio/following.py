@@ -25,6 +25,10 @@ TOLERANCE = 0.006
 """Of the picture: a keyframe that lies this near to the line between its neighbours is left out."""
 LEAST_PIXELS = 12
 """That have to move before a shape does."""
+MOST_MATCHED = 300
+"""Pixels of a shape that are compared."""
+UNLIKE = 40
+"""Grey levels of 255; what differs more is something else."""
 _MOST_GROWTH = 1.06
 """In one step."""
 
@@ -58,24 +62,30 @@ def follow(
         after = cv2.cvtColor(pictures[number], cv2.COLOR_RGB2GRAY)
         if not np.array_equal(before, after):
             there, back = flow.calc(before, after, None), flow.calc(after, before, None)  # each (H, W, 2)
-            now = _moved(now, there, back)
+            now = _moved(now, before, after, there, back)
         before = after
         if number % STEPS_A_FRAME == 0:
             found.append(_within_picture(now))
     return found
 
 
-def _moved(shapes: Shapes, there: np.ndarray, back: np.ndarray) -> Shapes:
+def _moved(shapes: Shapes, before: np.ndarray, after: np.ndarray, there: np.ndarray, back: np.ndarray) -> Shapes:
     """The shapes one picture later."""
     height, width = there.shape[:2]
     regions = [draw_shapes([{**shape, "cut": False}], height, width) for shape in _within_picture(shapes)]
     outside = ~np.any(regions, axis=0) if regions else np.ones((height, width), bool)
     rest = np.median(there[outside], axis=0) if outside.any() else np.zeros(2)
-    return [_moved_shape(shape, region, there, back, rest) for shape, region in zip(shapes, regions, strict=True)]
+    pairs = zip(shapes, regions, strict=True)
+    return [_moved_shape(shape, region, (before, after), there, back, rest) for shape, region in pairs]
 
 
 def _moved_shape(
-    shape: dict[str, Any], region: np.ndarray, there: np.ndarray, back: np.ndarray, rest: np.ndarray
+    shape: dict[str, Any],
+    region: np.ndarray,
+    pictures: tuple[np.ndarray, np.ndarray],
+    there: np.ndarray,
+    back: np.ndarray,
+    rest: np.ndarray,
 ) -> dict[str, Any]:
     height, width = region.shape
     rows, columns = np.nonzero(region)
@@ -95,10 +105,31 @@ def _moved_shape(
     if moving.sum() >= LEAST_PIXELS:
         places, ways = places[moving], ways[moving]
     way, growth = np.median(ways, axis=0), _growth(places, ways)
+    if moving.sum() >= LEAST_PIXELS:
+        way = _matched(*pictures, places.astype(int), way)
     corners = np.asarray(shape["points"]) * (width, height)
     middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
     points = (middle + (corners - middle) * growth + way) / (width, height)
     return {**shape, "points": points.tolist(), "size": min(shape["size"] * growth, 1.0)}
+
+
+def _matched(before: np.ndarray, after: np.ndarray, places: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """The way (2,) of pixels (P, 2), or the whole number of pixels near it after which they look much more alike.
+
+    Flow takes a flat thing's patch and the ground around it for one, and finds half of its way.
+    """
+    height, width = before.shape
+    some = places[:: -(-len(places) // MOST_MATCHED)]
+    reach = int(np.clip(np.ceil(2 * np.abs(way).max()) + 2, 3, 12))
+    steps = np.arange(-reach, reach + 1)
+    offsets = np.round(way).astype(int) + np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)  # (O, 2)
+    ends = some + offsets[:, None]  # (O, P, 2)
+    inside = (ends >= 0).all(axis=-1) & (ends[..., 0] < width) & (ends[..., 1] < height)
+    seen = after[ends[..., 1].clip(0, height - 1), ends[..., 0].clip(0, width - 1)].astype(np.int16)
+    unlike = np.abs(seen - before[some[:, 1], some[:, 0]]).clip(max=UNLIKE)
+    cost = np.where(inside, unlike, UNLIKE).mean(axis=1)
+    now, best = cost[len(cost) // 2], int(cost.argmin())
+    return offsets[best].astype(float) if cost[best] < 0.7 * now - 1 else way
 
 
 def _growth(places: np.ndarray, ways: np.ndarray) -> float:

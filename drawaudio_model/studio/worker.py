@@ -239,7 +239,7 @@ class Worker:
 
         from drawaudio_model.clip_format import LOUDNESS_FPS
         from drawaudio_model.generation.instructions import curve_of_audio
-        from drawaudio_model.studio.drawing import decibels_of
+        from drawaudio_model.studio.drawing import SILENCE_DB, decibels_of
 
         job, sound = order["job"], Path(order["sound"])
         try:
@@ -247,7 +247,7 @@ class Worker:
             levels = curve_of_audio(sound, max(math.floor(order["length"] * LOUDNESS_FPS), 1) / LOUDNESS_FPS)
         finally:
             sound.unlink(missing_ok=True)
-        heard = np.nonzero(levels)[0]
+        heard = np.nonzero(levels > 10 ** (SILENCE_DB / 20))[0]
         if not len(heard):
             raise ValueError(
                 f"{order['name']} is silent; choose a sound that can be heard, or speak closer to the microphone"
