@@ -3,9 +3,10 @@
     clip.drawaudio/
       project.json   the document: the video's place, tracks, masks, curves, markers; written whole or not at all
       backups/       ten earlier documents, a minute or more apart
-      takes/         <id>.wav (floats), .json (with which words, mask, curve and seed it was made), .png, .peaks
+      takes/         <id>.wav (floats), .json (with which words, mask, curve and seed it was made), .take, .png, .peaks
       masks/         <id>/ pictures of a mask, as the model got it
       exports/       what was exported
+      sounds/        a sound that becomes a curve, until it was listened to
       media/         a video that was dropped on the page
       cache/         what is shown of the video; may be deleted
 

@@ -339,7 +339,7 @@ function drawCurve(force = false) {
     changeTrack(track.id, { curve: curves.added(curve, curves.point(at, curve ? curves.levelAt(curve, at) : -24, length))[0] });
     drawCurve(true);
   });
-  const head = element('tr', {}, element('th', { textContent: 'seconds' }), element('th', { textContent: 'dB' }), element('th', { label: 'Remove' }));
+  const head = element('tr', {}, element('th', { textContent: 'seconds' }), element('th', { textContent: 'dB' }), element('td'));
   parts.curve.replaceChildren(element('table', {}, element('tbody', {}, head, ...rows)), add);
 }
 
