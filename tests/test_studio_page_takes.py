@@ -181,6 +181,7 @@ def test_two_takes_are_compared_at_the_same_moment_and_equal_loudness(page: Any)
       return [...levels, Math.max(...compared().cuts)];
     }""")
     assert levels[0] == pytest.approx(levels[1], abs=0.01) and levels[2] == 0
+    page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press(" ")
     wait(lambda: page.evaluate("() => studio.transport.frame()") > 2, 10)
     before = page.evaluate("() => studio.transport.seconds()")

@@ -38,6 +38,10 @@ export async function regenerate() {
     tell('problem', 'There is no section yet: drag over the ruler, or set its ends with I and O.');
     return;
   }
+  if (!track.take) {
+    tell('problem', 'The track has no take yet: generate one, then a section of it can be made anew.');
+    return;
+  }
   try {
     await save();
     const job = await sendJson('POST', '/api/jobs', { track: track.id, do: 'regenerate', section: section() });
