@@ -228,8 +228,8 @@ function takeCard(track, take, number) {
     ? [element('details', {}, element('summary', { textContent: `${take.notices.length} notice${take.notices.length > 1 ? 's' : ''}` }),
       ...take.notices.map((sentence) => element('p', { className: 'small', textContent: sentence })))] : [];
   return element('li', { className: track.take === take.id ? 'take chosen' : 'take' },
-    element('div', { className: 'row' }, pick, reuse, element('span', { className: 'space' }), ...made, versus, star),
-    element('div', { className: 'row' }, facts, element('span', { className: 'space' }), ...older), note, ...notices);
+    element('div', { className: 'row' }, pick, reuse, element('span', { className: 'space' }), versus, star),
+    element('div', { className: 'row' }, facts, element('span', { className: 'space' }), ...made, ...older), note, ...notices);
 }
 
 function drawComparing() {
