@@ -80,7 +80,7 @@ def main() -> None:
 def clips(data: Path, most: int) -> Iterator[tuple[bytes, tuple[TrueObject, ...]]]:
     """(video, things) of the first test clips."""
     reader = ShardReader(data / "raw_clips", "test-000000")
-    for key in reader.keys()[:most]:
+    for key in reader.keys[:most]:
         truth = read_truth(reader, key)
         assert truth is not None  # the demo's world knows it
         yield reader.member(key, "mp4"), truth.objects

@@ -16,12 +16,7 @@ from PIL import Image
 
 from tests.studio_page import LANE, drag, place_in, track, wait
 
-ANIMATION, MASK_PICTURE, SECTION_PICTURE, LIGHT_PICTURE = (
-    "studio.webp",
-    "studio_mask.png",
-    "studio.png",
-    "studio_light.png",
-)
+ANIMATION, PICTURE, LIGHT_PICTURE = "studio.webp", "studio.png", "studio_light.png"
 WIDTH = 880
 """Of the animation, in pixels."""
 BELL = ((0.53, 0.28), (0.98, 0.78))
@@ -159,8 +154,7 @@ def main(arguments: list[str]) -> None:
             page = open_page(context, running)
             pictures = Pictures(page)
             play(page, pictures)
-            (output / MASK_PICTURE).write_bytes(pictures.named["mask"])
-            (output / SECTION_PICTURE).write_bytes(pictures.named["section"])
+            (output / PICTURE).write_bytes(pictures.named["section"])
             page.emulate_media(color_scheme="light")
             (output / LIGHT_PICTURE).write_bytes(page.screenshot())
             (output / ANIMATION).write_bytes(animation(pictures.taken))

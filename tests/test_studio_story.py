@@ -42,6 +42,6 @@ def test_the_pictures_of_the_documentation_are_there_and_small() -> None:
         image.load()  # its duration is known then
         seconds += image.info["duration"] / 1000
     assert 15 <= seconds <= 40
-    for name in ("studio.png", "studio_mask.png", "studio_light.png"):
+    for name in ("studio.png", "studio_light.png"):
         assert Image.open(PICTURES / name).size == (1280, 800)
         assert (PICTURES / name).stat().st_size < 300_000
