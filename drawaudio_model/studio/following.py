@@ -49,7 +49,7 @@ def follow(
     """
     import cv2
 
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]  # not in its stubs
     # In full size and unsmoothed: at half size a step is found a twentieth too short, and a box falls behind.
     flow.setFinestScale(0)
     flow.setVariationalRefinementIterations(0)
