@@ -1009,8 +1009,8 @@ MUTATIONS = (
     ),
     Mutation(
         "drawaudio_model/studio/following.py",
-        "if moving.sum() >= LEAST_PIXELS:",
-        "if False:",
+        "is_moving = moving.sum() >= LEAST_PIXELS",
+        "is_moving = False",
         "a loose box follows its background",
         "tests/test_studio_following.py -k loose",
     ),

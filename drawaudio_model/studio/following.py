@@ -102,10 +102,11 @@ def _moved_shape(
     apart = np.linalg.norm(ways - rest, axis=1)
     # What moves most sets the measure; the noise of still pixels is below half a pixel.
     moving = apart > max(0.5, 0.5 * float(np.quantile(apart, 0.98)))
-    if moving.sum() >= LEAST_PIXELS:
+    is_moving = moving.sum() >= LEAST_PIXELS
+    if is_moving:
         places, ways = places[moving], ways[moving]
     way, growth = np.median(ways, axis=0), _growth(places, ways)
-    if moving.sum() >= LEAST_PIXELS:
+    if is_moving:
         way = _matched(*pictures, places.astype(int), way)
     corners = np.asarray(shape["points"]) * (width, height)
     middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
