@@ -238,7 +238,8 @@ def test_without_a_video_the_page_opens_the_demos_clip_where_it_was_made(context
     with studio(home, "--model", world / "model") as started:
         page = context.new_page()
         page.goto(started.address)
-        page.get_by_role("button", name="Open the demo’s clip").click()
+        with page.expect_navigation(timeout=60_000):  # the page comes again, with the project
+            page.get_by_role("button", name="Open the demo’s clip").click()
         wait(lambda: page.evaluate("() => window.studio?.state.media.state === 'ready'"), 60)
         assert page.inner_text("#name") == "clip" and (world / "clip.drawaudio" / "project.json").is_file()
         assert (world / "clip.mp4").read_bytes() == (home / "clip.mp4").read_bytes()
@@ -253,7 +254,8 @@ def test_a_file_that_is_chosen_becomes_a_project_where_the_studio_was_started(co
         page.goto(started.address)
         page.locator("#drop").wait_for()
         assert page.is_hidden("#open-demo")  # it was not made here
-        page.set_input_files("#file", home / "clip.mp4")
+        with page.expect_navigation(timeout=60_000):
+            page.set_input_files("#file", home / "clip.mp4")
         wait(lambda: page.evaluate("() => window.studio?.state.media.state === 'ready'"), 60)
         assert (folder / "clip.drawaudio" / "media" / "clip.mp4").read_bytes() == (home / "clip.mp4").read_bytes()
         page.close()
