@@ -207,7 +207,7 @@ def test_the_loudness_of_a_chosen_sound_becomes_the_curve_from_the_playhead_on(p
     loud, soft = loud_and_soft(page, 1.0)
     assert loud - soft == pytest.approx(20, abs=1) and loud == pytest.approx(-9, abs=1)
     assert level_at(page, 0, 0.9, 2.9) == pytest.approx([-50] * 3, abs=0.01)
-    assert len(track(page)["curve"]) < 12  # simplified
+    assert len(track(page)["curve"]) < 15  # simplified
     page.keyboard.press("Control+z")
     assert track(page)["curve"] == [[0, -50], [3, -50]]
 
@@ -236,7 +236,8 @@ def test_a_mouth_sound_is_recorded_while_the_video_plays_and_becomes_the_curve(p
     assert page.get_by_role("button", name="Stop recording").get_attribute("aria-pressed") == "true"
     wait(lambda: page.evaluate("() => studio.transport.frame()") > 26, 20)
     page.keyboard.press("Shift+R")
-    assert page.get_by_role("button", name="Record").get_attribute("aria-pressed") == "false"
+    wait(lambda: page.get_by_role("button", name="Record", exact=True).count(), 5)
+    assert page.get_by_role("button", name="Record", exact=True).get_attribute("aria-pressed") == "false"
     wait(lambda: track(page)["curve"], 30)
     curve = track(page)["curve"]
     assert curve[0][0] < 0.2 and 1.8 < curve[-1][0] <= 3 and len(curve) < 10 * curve[-1][0]

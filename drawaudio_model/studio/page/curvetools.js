@@ -101,15 +101,17 @@ export function heard(job) {
 }
 
 let recorder = null;
+let asking = false; // for the microphone
 export const recording = () => recorder !== null;
 
 // Records while the video plays, until it is pressed again or the video ends.
 export async function record() {
   if (recorder) {
-    recorder.stop();
+    if (recorder.state === 'recording') recorder.stop();
     return;
   }
-  if (state.media.state !== 'ready' || !chosenTrack()) return;
+  if (state.media.state !== 'ready' || !chosenTrack() || asking) return;
+  asking = true;
   let stream = null;
   try {
     const asIs = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
@@ -117,6 +119,8 @@ export async function record() {
   } catch {
     tell('problem', 'The microphone cannot be used: allow it in the browser, or choose the file of a sound.');
     return;
+  } finally {
+    asking = false;
   }
   const parts = [];
   const from = transport.seconds();
