@@ -1,4 +1,4 @@
-"""A studio as a person starts it, and a browser with its page, for the tests of the studio."""
+"""A studio as a person starts it, a browser with its page, and the hands that draw on it, for the tests of the studio."""
 
 import http.client
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.evaluation.listening_page import write_video
@@ -23,6 +24,12 @@ from drawaudio_model.evaluation.listening_page import write_video
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECONDS, FPS, HEIGHT, WIDTH = 3, 12, 120, 160
+BROWSER_TESTS = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium; Debian: apt-get install chromium"),
+]
+SETTLED = "() => !document.getElementById('video').seeking && document.getElementById('video').readyState >= 2"
+LANE = ".track .lane"
 
 
 def write_clip(path: Path, *, seconds: int = SECONDS) -> Path:
@@ -147,3 +154,36 @@ def _answers(running: Running) -> bool:
         return running.ask("GET", "/")[0] == 200
     except OSError:
         return False
+
+
+def open_page(context: Any, running: Running) -> Any:
+    opened = context.new_page()
+    opened.said = []
+    opened.set_default_timeout(20_000)
+    opened.on("console", lambda message: opened.said.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: opened.said.append(str(error)))
+    opened.goto(running.address)
+    wait(lambda: opened.evaluate("() => window.studio?.state.media.state === 'ready'"), 30)
+    wait(lambda: opened.evaluate(SETTLED), 20)
+    return opened
+
+
+def track(page: Any, number: int = 0) -> dict[str, Any]:
+    return page.evaluate(f"() => studio.state.document.tracks[{number}]")
+
+
+def place_in(page: Any, selector: str, x: float, y: float) -> tuple[float, float]:
+    box = page.locator(selector).first.bounding_box()
+    return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+
+def drag(page: Any, selector: str, *points: tuple[float, float], steps: int = 4) -> None:
+    page.mouse.move(*place_in(page, selector, *points[0]))
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*place_in(page, selector, *point), steps=steps)
+    page.mouse.up()
+
+
+def saved(page: Any) -> None:
+    wait(lambda: page.inner_text("#saved") == "Saved", 10)

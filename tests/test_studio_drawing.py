@@ -9,7 +9,14 @@ import pytest
 from drawaudio_model import loudness, masks
 from drawaudio_model.curve_files import read_points, write_points
 from drawaudio_model.generation.instructions import drawn_mask, read_loudness
-from drawaudio_model.studio.drawing import curve_levels, draw_regions, draw_shapes, write_mask_folder
+from drawaudio_model.studio.drawing import (
+    curve_levels,
+    decibels_of,
+    draw_regions,
+    draw_shapes,
+    shapes_at,
+    write_mask_folder,
+)
 
 HEIGHT, WIDTH = 90, 160
 
@@ -52,7 +59,32 @@ def test_a_keyframe_holds_until_the_next_and_the_first_backwards() -> None:
     assert shown == ["left"] * 5 + ["right"] * 2 + ["none"] * 2
 
 
+def test_a_linear_keyframe_moves_in_straight_lines_and_what_has_no_counterpart_holds() -> None:
+    box, goal = shape("box", (0, 0), (0.2, 0.2)), shape("box", (0.4, 0.8), (0.8, 1))
+    dot, other = shape("brush", (0.5, 0.5), size=0.1), shape("lasso", (0.1, 0.1), (0.2, 0.1), (0.1, 0.2))
+    mask = {
+        "invert": False,
+        "keyframes": [{"frame": 2, "shapes": [box, dot], "linear": True}, {"frame": 6, "shapes": [goal, other]}],
+    }
+    found = [shapes_at(mask, frame) for frame in (0, 2, 3, 5, 6, 9)]
+    assert [shapes[0]["points"][1] for shapes in found] == [
+        [0.2, 0.2],
+        [0.2, 0.2],
+        [pytest.approx(0.35), pytest.approx(0.4)],
+        [pytest.approx(0.65), pytest.approx(0.8)],
+        [0.8, 1],
+        [0.8, 1],
+    ]
+    assert [shapes[1] for shapes in found] == [dot, dot, dot, dot, other, other]
+    held = {"invert": False, "keyframes": [keyframe | {"linear": False} for keyframe in mask["keyframes"]]}
+    assert shapes_at(held, 5) == [box, dot]
+
+
 MASKS = {
+    "on its way": [
+        {"frame": 1, "shapes": [shape("box", (0, 0), (0.3, 0.3))], "linear": True},
+        {"frame": 4, "shapes": [shape("box", (0.6, 0.5), (1, 1))]},
+    ],
     "held": [{"frame": 0, "shapes": [shape("lasso", (0.1, 0.1), (0.8, 0.2), (0.4, 0.9))]}],
     "moving": [{"frame": n, "shapes": [shape("brush", (0.1 + n / 10, 0.5), size=0.1)]} for n in range(4)],
     "everything": [{"frame": 0, "shapes": [shape("box", (0, 0), (1, 1))]}],
@@ -99,3 +131,10 @@ def test_a_curve_reaches_the_model_as_it_is_drawn_also_by_way_of_a_file(tmp_path
     assert (read_loudness(tmp_path / "curve.csv", seconds) == given).all()
     assert read_points(tmp_path / "curve.csv") == points
     assert len(given) == len(loudness.point_times(math.ceil(seconds * 10) / 10))
+
+
+def test_levels_come_back_as_the_curve_that_gives_them() -> None:
+    levels = np.array([0.0, 0.5, 0.01, 1.0], np.float32)
+    points = decibels_of(levels)
+    assert [level for _, level in points] == pytest.approx([-60, -6.02, -40, 0], abs=0.01)
+    assert [level for _, level in curve_levels(points, 0.4)] == pytest.approx(levels.tolist(), rel=1e-3)

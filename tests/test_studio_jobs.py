@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,29 +16,19 @@ from drawaudio_model.cli import main
 from drawaudio_model.generation.mixing import mix
 from drawaudio_model.studio.project import empty_track
 from tests.studio_page import Running, studio, wait, write_clip
-from tests.tiny_pipeline import saved_pipeline
 
+pytest_plugins = ["tests.studio_browser"]
 pytestmark = pytest.mark.slow
+DETECTOR = False
 
 BOX = {"kind": "box", "cut": False, "points": [[0.1, 0.2], [0.61, 0.7]], "size": 0}
 STROKE = {"kind": "brush", "cut": True, "points": [[0.3, 0.3], [0.5, 0.6]], "size": 0.1}
-MASK = {"invert": True, "keyframes": [{"frame": 0, "shapes": [BOX]}, {"frame": 5, "shapes": [BOX, STROKE]}]}
+MOVED = BOX | {"points": [[0.3, 0.25], [0.9, 0.8]]}
+MASK = {
+    "invert": True,
+    "keyframes": [{"frame": 0, "shapes": [BOX], "linear": True}, {"frame": 5, "shapes": [MOVED, STROKE]}],
+}
 CURVE = [[0.0, -40.0], [1.0, -14.5], [2.9, -60.0]]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("home")
-    write_clip(folder / "clip.mp4")
-    saved_pipeline(folder / "model")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def running(home: Path) -> Iterator[Running]:
-    with studio(home, "clip.mp4", "--model", "model") as found:
-        found.wait_for_media()
-        yield found
 
 
 def save(running: Running, *tracks: dict, steps: int = 2) -> dict:
@@ -101,6 +90,103 @@ def test_a_take_is_the_sound_that_generate_makes_of_the_same_drawing(running: Ru
     made = soundfile.read(project / "takes" / f"{identity}.wav", dtype="float32")[0]
     typed = soundfile.read(home / "typed.wav", dtype="int16")[0]
     assert (np.round(made.astype(np.float64) * 32768).clip(-32768, 32767) == typed).all()
+
+
+def test_a_section_is_made_anew_and_every_sample_outside_stays(running: Running, home: Path) -> None:
+    save(running, track("track1", text="a bell rings", curve=CURVE, seed=7))
+    (first,) = generate(running, "track1")["takes"]
+    save(running, track("track1", text="rain falls", curve=CURVE, mask=MASK, seed=8, take=first, strictness=1.5))
+    job = running.json("POST", "/api/jobs", {"track": "track1", "do": "regenerate", "section": [1.0, 2.0]})
+    assert job["section"] == [1.0, 2.0]
+    ended = running.wait_for_job(job["id"])
+    assert ended["state"] == "done", ended
+    (second,) = ended["takes"]
+    takes = home / "clip.drawaudio" / "takes"
+    before, after = (soundfile.read(takes / f"{name}.wav", dtype="float32")[0] for name in (first, second))
+    assert (before[:16000] == after[:16000]).all() and (before[32000:] == after[32000:]).all()
+    assert np.abs(before[16000:32000] - after[16000:32000]).max() > 1e-3
+    facts = json.loads((takes / f"{second}.json").read_bytes())
+    assert facts["section"] == {"of": first, "seconds": [1.0, 2.0]} and facts["seed"] == 8
+    assert facts["instructions"]["text"] == "rain falls" and facts["instructions"]["strictness"] == 1.5
+    # No table of tracks makes this sound again, and the export says so.
+    save(running, track("track1", take=second))
+    manifest = json.loads((Path(running.json("POST", "/api/exports")["folder"]) / "manifest.json").read_bytes())
+    assert manifest["render_again"] is None and manifest["takes"][0]["section"]["of"] == first
+    # The command goes on from a take of the studio as from its own, and hears the same.
+    words = ["regenerate", str(takes / f"{first}.wav"), "--section", "1", "2", "--text", "rain falls", "--mask-invert"]
+    words += ["--mask", str(home / "clip.drawaudio" / "masks" / facts["mask_folder"]), "--seed", "8"]
+    words += ["--guidance-loudness", "1.5", "--model", str(home / "model"), "-o", str(home / "section.wav")]
+    assert main(words) == 0
+    typed = soundfile.read(home / "section.wav", dtype="float32")[0]
+    assert typed == pytest.approx(after, abs=2e-4)
+
+
+def test_a_section_needs_a_take_and_a_stretch_of_the_video(running: Running) -> None:
+    save(running, track("track1", text="a bell rings"))
+    ask = {"track": "track1", "do": "regenerate"}
+    assert "has no take yet" in refusal(running, ask | {"section": [0.5, 1.0]})
+    save(running, track("track1", text="a bell rings", take=generate(running, "track1")["takes"][0]))
+    assert "expected a start before its end" in refusal(running, ask | {"section": [1.0, 1.0]})
+    assert "the video at 3 s" in refusal(running, ask | {"section": [1.0, 3.5]})
+    assert "a list of 2 to 2" in refusal(running, ask)
+
+
+def refusal(running: Running, ask: dict) -> str:
+    status, _, content = running.ask("POST", "/api/jobs", ask)
+    assert status == 400
+    return json.loads(content)["error"]
+
+
+def test_a_section_is_cancelled_like_any_job(running: Running) -> None:
+    row = track("track1", text="a bell rings")
+    save(running, row)
+    row |= {"take": generate(running, "track1")["takes"][0]}
+    save(running, row, steps=1000)
+    job = running.json("POST", "/api/jobs", {"track": "track1", "do": "regenerate", "section": [1.0, 2.0]})
+    wait(lambda: find(running, job["id"]).get("step", 0) >= 2, 60)
+    running.ask("DELETE", f"/api/jobs/{job['id']}")
+    assert running.wait_for_job(job["id"], 10)["state"] == "cancelled"
+
+
+def test_a_mask_of_an_export_makes_the_same_sound_on_the_command_line(running: Running, home: Path) -> None:
+    row = track("track1", text="a bell rings", mask=MASK, seed=3)
+    save(running, row)
+    row |= {"take": generate(running, "track1")["takes"][0]}
+    save(running, row)
+    folder = Path(running.json("POST", "/api/exports")["folder"])
+    (mask,) = (folder / "masks").iterdir()
+    assert len([*mask.iterdir()]) == 12  # it moves
+    words = ["generate", str(home / "clip.mp4"), "--text", "a bell rings", "--mask", str(mask), "--mask-invert"]
+    words += ["--seed", "3", "--steps", "2", "--model", str(home / "model"), "-o", str(home / "masked.wav")]
+    assert main(words) == 0
+    assert (home / "masked.wav").read_bytes() == (folder / "mix.wav").read_bytes()
+
+
+def test_a_sound_becomes_a_curve_and_silence_a_sentence(running: Running, home: Path) -> None:
+    save(running, track("track1"))
+    sound = np.zeros(16000, np.float32)
+    sound[4800:9600] = 0.5 * np.sin(np.arange(4800) * 0.3)
+    soundfile.write(home / "hit.flac", sound, 16000)
+    job = send_sound(running, "name=hit.flac&track=track1&start=0.5", (home / "hit.flac").read_bytes())
+    points = running.wait_for_job(job["id"])["points"]
+    times = [time for time, _ in points]
+    assert times[0] == 0.55 and np.diff(times) == pytest.approx(0.1)
+    levels = dict(points)
+    assert levels[0.95] == pytest.approx(-10, abs=1.5) and levels[0.55] == -60.0
+    later = send_sound(running, "name=hit.flac&track=track1&start=-0.25&from=0.4", (home / "hit.flac").read_bytes())
+    assert running.wait_for_job(later["id"])["points"][0][0] == 0.4
+    soundfile.write(home / "none.wav", np.zeros(16000, np.float32), 16000)
+    job = send_sound(running, "name=none.wav&track=track1", (home / "none.wav").read_bytes())
+    assert "none.wav is silent" in running.wait_for_job(job["id"])["sentence"]
+    job = send_sound(running, "name=../../x.wav&track=track1", b"no sound at all")
+    assert running.wait_for_job(job["id"])["state"] == "failed"
+    assert [*(home / "clip.drawaudio" / "sounds").iterdir()] == []
+
+
+def send_sound(running: Running, query: str, content: bytes) -> dict:
+    status, _, answer = running.ask("PUT", f"/api/sounds?{query}", content)
+    assert status == 202, answer
+    return json.loads(answer)
 
 
 def test_several_takes_are_ranked_and_have_neighbouring_seeds(running: Running, home: Path) -> None:

@@ -27,7 +27,7 @@ SILENCE_DB = -60.0
 def draw_regions(mask: Mapping[str, Any], frames: int, height: int, width: int) -> list[np.ndarray]:
     """The (H, W) bool region of each of V frames: what was drawn, before it is inverted.
 
-    A keyframe holds until the next one; the first holds backwards, too.
+    Frames between which nothing moves share one array.
 
     Args:
         mask: {"keyframes": [{"frame", "shapes"}, ...]}, as `project.check_document` lets it through.
@@ -35,13 +35,43 @@ def draw_regions(mask: Mapping[str, Any], frames: int, height: int, width: int) 
         height: H.
         width: W.
     """
-    keyframes = sorted(mask["keyframes"], key=lambda keyframe: keyframe["frame"])
-    drawn = [draw_shapes(keyframe["shapes"], height, width) for keyframe in keyframes]
-    regions = []
+    regions: list[np.ndarray] = []
+    before: list[Mapping[str, Any]] | None = None
     for frame in range(frames):
-        passed = sum(keyframe["frame"] <= frame for keyframe in keyframes)
-        regions.append(drawn[max(passed - 1, 0)])
+        shapes = shapes_at(mask, frame)
+        regions.append(regions[-1] if shapes == before else draw_shapes(shapes, height, width))
+        before = shapes
     return regions
+
+
+def shapes_at(mask: Mapping[str, Any], frame: int) -> list[Mapping[str, Any]]:
+    """The shapes of one frame of a mask.
+
+    A keyframe holds until the next one; the first holds backwards, too. Where it is linear, its shapes move in straight
+    lines to those of the next: the first to the first and so on, each where both are of one kind with as many points.
+    Others hold.
+    """
+    keyframes = sorted(mask["keyframes"], key=lambda keyframe: keyframe["frame"])
+    place = max(sum(keyframe["frame"] <= frame for keyframe in keyframes) - 1, 0)
+    here = keyframes[place]
+    if not here.get("linear", False) or place + 1 == len(keyframes) or frame <= here["frame"]:
+        return list(here["shapes"])
+    after = keyframes[place + 1]
+    share = (frame - here["frame"]) / (after["frame"] - here["frame"])
+    pairs = zip(here["shapes"], after["shapes"], strict=False)
+    moved = [_between(shape, goal, share) for shape, goal in pairs]
+    return moved + list(here["shapes"][len(moved) :])
+
+
+def _between(shape: Mapping[str, Any], goal: Mapping[str, Any], share: float) -> Mapping[str, Any]:
+    """A shape that has gone this share of its way to another; one that cannot become the other stays."""
+    if any(shape[name] != goal[name] for name in ("kind", "cut")) or len(shape["points"]) != len(goal["points"]):
+        return shape
+    points = [
+        [value + (end - value) * share for value, end in zip(point, other, strict=True)]
+        for point, other in zip(shape["points"], goal["points"], strict=True)
+    ]
+    return {**shape, "points": points, "size": shape["size"] + (goal["size"] - shape["size"]) * share}
 
 
 def draw_shapes(shapes: Sequence[Mapping[str, Any]], height: int, width: int) -> np.ndarray:
@@ -111,3 +141,10 @@ def curve_levels(curve: Sequence[Sequence[float]], seconds: float) -> list[tuple
     decibels = np.interp(times, [point[0] for point in curve], [point[1] for point in curve])
     levels = np.where(decibels <= SILENCE_DB, 0.0, 10 ** (decibels / 20))
     return list(zip(times.tolist(), levels.tolist(), strict=True))
+
+
+def decibels_of(levels: np.ndarray) -> list[tuple[float, float]]:
+    """The (time, decibels) points, as a curve has them, of levels that stand ten a second."""
+    decibels = 20 * np.log10(np.maximum(levels.astype(np.float64), 10 ** (SILENCE_DB / 20)))
+    times = (np.arange(len(levels)) + 0.5) / LOUDNESS_FPS
+    return list(zip(times.tolist(), np.round(decibels.clip(max=0.0), 2).tolist(), strict=True))

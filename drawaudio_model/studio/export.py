@@ -157,12 +157,23 @@ def _manifest(project: "Project", heard: Sequence[HeardTrack], found: "Mix", mod
         "true_peak_before_limiter_db": round(found.peak_db, 2),
         "limited_by_db": round(found.reduction_db, 2),
         "takes": [
-            {"track": _name(item), "seed": item.take["seed"], "steps": item.take["steps"], "made": item.take["made"]}
+            {
+                "track": _name(item),
+                "seed": item.take["seed"],
+                "steps": item.take["steps"],
+                "made": item.take["made"],
+                "section": item.take.get("section"),
+            }
             for item in heard
         ],
-        # The command has one number of steps for all tracks.
-        "render_again": command if len(steps) == 1 else None,
+        # The command has one number of steps for all tracks, and makes whole sounds under the model's own guidance.
+        "render_again": command if len(steps) == 1 and not any(map(_is_particular, heard)) else None,
     }
+
+
+def _is_particular(item: HeardTrack) -> bool:
+    """Whether a take was made as no row of tracks.json can say it: in a section, or with a strictness of its own."""
+    return item.take.get("section") is not None or item.take["instructions"].get("strictness") is not None
 
 
 def main(arguments: list[str]) -> int:

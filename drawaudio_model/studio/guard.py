@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MOST_BODY_BYTES = 8 * 2**20
 """Of a request that is not an upload: a project of hundreds of brush strokes has one."""
 MOST_UPLOAD_BYTES = 8 * 2**30
-UPLOADS = "/api/uploads"
+UPLOADS = ("/api/uploads", "/api/sounds")
 
 HEADERS = {
     "content-security-policy": (
@@ -82,7 +82,7 @@ class Guard:
                 await self._welcome(send)
                 return
             self._check_cookie(headers)
-            limit = MOST_UPLOAD_BYTES if scope["path"] == UPLOADS else MOST_BODY_BYTES
+            limit = MOST_UPLOAD_BYTES if scope["path"] in UPLOADS else MOST_BODY_BYTES
             _check_stated_length(headers, limit)
         except Refused as refusal:
             await _answer(send, refusal.status, str(refusal))

@@ -78,6 +78,7 @@ class Jobs:
             raise ValueError(f"{MOST_WAITING} jobs are waiting; let some of them end first")
         identity = secrets.token_hex(6)
         what = {"id": identity, "track": order["track"]["id"], "do": order["do"]}
+        what |= {name: order[name] for name in ("section",) if name in order}
         job = what | {"state": "waiting", "stage": "waiting for its turn"}
         self.jobs[identity] = job
         self._orders[identity] = dict(order) | {"job": identity}

@@ -3,9 +3,10 @@
     clip.drawaudio/
       project.json   the document: the video's place, tracks, masks, curves, markers; written whole or not at all
       backups/       ten earlier documents, a minute or more apart
-      takes/         <id>.wav (floats), .json (with which words, mask, curve and seed it was made), .png, .peaks
+      takes/         <id>.wav (floats), .json (with which words, mask, curve and seed it was made), .take, .png, .peaks
       masks/         <id>/ pictures of a mask, as the model got it
       exports/       what was exported
+      sounds/        a sound that becomes a curve, until it was listened to
       media/         a video that was dropped on the page
       cache/         what is shown of the video; may be deleted
 
@@ -36,6 +37,9 @@ MOST_TEXT = 2000
 LOWEST_DB, HIGHEST_DB = -60.0, 0.0
 """Of a curve's points."""
 MOST_GAIN_DB = 60.0
+MOST_STRICTNESS = 10.0
+"""Of the curve: a guidance weight; beyond it sounds fall apart."""
+_FIELDS = {"format", "revision", "video", "steps", "original", "markers", "section", "tracks"}
 _ID = re.compile(r"[a-z0-9]{4,32}")
 
 
@@ -84,6 +88,7 @@ class Project:
             "steps": 25,
             "original": {"gain_db": 0.0, "mute": True},
             "markers": [],
+            "section": None,
             "tracks": [empty_track("track1")],
         }
         check_document(document)
@@ -205,7 +210,7 @@ def read_document(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} has no project.json; {remedy}")
     try:
-        document = json.loads(path.read_bytes())
+        document = with_later_fields(json.loads(path.read_bytes()))
         check_document(document)
     except ValueError as error:
         raise ValueError(f"{path} is no project that can be read ({error}); {remedy}") from error
@@ -224,6 +229,7 @@ def empty_track(identity: str) -> dict[str, Any]:
         "negative_text": "",
         "mask": None,
         "curve": None,
+        "strictness": None,
         "seed": None,
         "count": 1,
         "gain_db": 0.0,
@@ -233,6 +239,17 @@ def empty_track(identity: str) -> dict[str, Any]:
         "starred": [],
         "notes": {},
     }
+
+
+def with_later_fields(document: Any) -> Any:
+    """A document that was written before there were sections and strictness, with each as it was then."""
+    if not isinstance(document, dict) or not isinstance(document.get("tracks"), list):
+        return document
+    tracks = [
+        {name: empty_track("none")[name] for name in ("strictness",)} | track if isinstance(track, dict) else track
+        for track in document["tracks"]
+    ]
+    return {"section": None} | document | {"tracks": tracks}
 
 
 def check_id(value: object, what: str) -> str:
@@ -248,7 +265,7 @@ def check_id(value: object, what: str) -> str:
 
 def check_document(document: object) -> None:
     """Raises ValueError, naming the field and its value, for a document that no page of this version writes."""
-    found = _object(document, "the project", {"format", "revision", "video", "steps", "original", "markers", "tracks"})
+    found = _object(document, "the project", _FIELDS)
     if found["format"] != FORMAT:
         raise ValueError(f"its format is {str(found['format'])[:60]!r}, expected {FORMAT!r}")
     _whole(found["revision"], "revision", 0, 2**53)
@@ -264,6 +281,8 @@ def check_document(document: object) -> None:
         row = _object(marker, "a marker", {"frame", "name"})
         _whole(row["frame"], "a marker's frame", 0, 2**31)
         _text(row["name"], "a marker's name", 200)
+    if found["section"] is not None:
+        check_section(found["section"])
     tracks = _list(found["tracks"], "tracks", MOST_TRACKS)
     for track in tracks:
         _check_track(track)
@@ -297,6 +316,8 @@ def check_instructions(row: Mapping[str, Any], name: str) -> None:
     """Raises ValueError for a mask, a curve or a seed that cannot be drawn."""
     if row["seed"] is not None:
         _whole(row["seed"], f"{name}: seed", 0, 2**53 - 1)
+    if row["strictness"] is not None:
+        _number(row["strictness"], f"{name}: strictness", 0.0, MOST_STRICTNESS)
     if row["mask"] is not None:
         check_mask(row["mask"], name)
     if row["curve"] is None:
@@ -309,6 +330,16 @@ def check_instructions(row: Mapping[str, Any], name: str) -> None:
         before = time_seconds
 
 
+def check_section(section: object) -> tuple[float, float]:
+    """The start and the end of a range in seconds; raises ValueError for anything else."""
+    start, end = _pair(section, "the section")
+    _number(start, "the section's start", 0.0, 6 * 3600)
+    _number(end, "the section's end", 0.0, 6 * 3600)
+    if not start < end:
+        raise ValueError(f"the section goes from {start:g} to {end:g} s, expected a start before its end")
+    return start, end
+
+
 def check_mask(mask: object, name: str) -> None:
     """Raises ValueError for a mask that cannot be drawn."""
     found = _object(mask, f"{name}: mask", {"invert", "keyframes"})
@@ -316,7 +347,8 @@ def check_mask(mask: object, name: str) -> None:
     points = 0
     frames = []
     for keyframe in _list(found["keyframes"], f"{name}: keyframes", 10_000, least=1):
-        row = _object(keyframe, f"{name}: a keyframe", {"frame", "shapes"})
+        row = _object(keyframe, f"{name}: a keyframe", {"frame", "shapes"}, {"linear"})
+        _flag(row.get("linear", False), f"{name}: a keyframe's linear")
         frames.append(_whole(row["frame"], f"{name}: a keyframe's frame", 0, 2**31))
         for shape in _list(row["shapes"], f"{name}: shapes", 1000):
             points += _check_shape(shape, f"{name}: a shape")
@@ -343,10 +375,12 @@ def _check_shape(shape: object, name: str) -> int:
     return len(points)
 
 
-def _object(value: object, name: str, fields: set[str]) -> dict[str, Any]:
+def _object(
+    value: object, name: str, fields: set[str], optional: frozenset[str] | set[str] = frozenset()
+) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{name} is {type(value).__name__}, expected an object")
-    wrong = sorted(fields ^ value.keys())
+    wrong = sorted(fields ^ (value.keys() - optional))
     if wrong:
         raise ValueError(
             f"{name} {'lacks' if wrong[0] in fields else 'has'} {wrong[0][:60]!r}, expected {sorted(fields)}"

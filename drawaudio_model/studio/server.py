@@ -7,6 +7,7 @@ is, is decided here. Nothing that is loaded here is slow: the model and the deco
 import asyncio
 import contextlib
 import json
+import math
 import re
 import secrets
 import shutil
@@ -22,6 +23,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from drawaudio_model.clip_format import VIDEO_FPS
+from drawaudio_model.studio.demo import demo_clip, has_demo_clip
 from drawaudio_model.studio.guard import Refused
 from drawaudio_model.studio.jobs import Events, Jobs, Views
 from drawaudio_model.studio.project import (
@@ -32,6 +35,7 @@ from drawaudio_model.studio.project import (
     check_id,
     check_instructions,
     check_mask,
+    check_section,
 )
 
 PAGE = Path(__file__).parent / "page"
@@ -39,6 +43,8 @@ VIEWS = {"proxy.mp4": "video/mp4", "strip.jpg": "image/jpeg", "sound.wav": "audi
 VIEWS |= {"sound.png": "image/png", "sound.peaks": "application/octet-stream"}
 TAKE_FILES = {"wav": "audio/wav", "png": "image/png", "peaks": "application/octet-stream"}
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+MOST_LEAD_SECONDS = 10.0
+"""That a recording may begin before the video."""
 SECONDS_BETWEEN_SIGNS = 15.0
 """Of life, on the stream of events: a connection that is gone is noticed then."""
 
@@ -121,7 +127,7 @@ class Studio:
     async def read_project(self, _: Request) -> Response:
         facts: dict[str, Any] = {"model": str(self.model), "has_model": self.model.is_dir(), "notice": self.notice}
         if self.project is None:
-            return JSONResponse(facts | {"document": None})
+            return JSONResponse(facts | {"document": None, "demo": has_demo_clip(self.model)})
         takes = await run_in_threadpool(self.project.takes)
         document = self.project.document
         facts |= {
@@ -165,6 +171,20 @@ class Studio:
         self.show()
         return JSONResponse({"folder": str(folder)}, 201)
 
+    async def open_demo(self, _: Request) -> Response:
+        """Opens the demo's clip, in a project beside it."""
+        if self.project is not None:
+            raise ValueError(f"{self.project.folder.name} is open; start another studio for another video")
+
+        def opened() -> Project:
+            clip = demo_clip(self.model)
+            folder = clip.with_suffix(SUFFIX)
+            return Project(folder) if folder.exists() else Project.create(folder, clip)
+
+        self.project = await run_in_threadpool(opened)
+        self.show()
+        return JSONResponse({"folder": str(self.project.folder)}, 201)
+
     def _create(self, folder: Path, uploaded: Path, name: str) -> None:
         project = Project.create(folder, uploaded)
         kept = folder / "media" / name
@@ -186,7 +206,7 @@ class Studio:
 
     async def mask_picture(self, request: Request) -> Response:
         """What the model sees of a drawn mask in one frame, as a picture: white sounds."""
-        from drawaudio_model.studio.drawing import draw_regions, png
+        from drawaudio_model.studio.drawing import draw_shapes, png, shapes_at
 
         asked = await _json(request)
         if not isinstance(asked, dict) or not isinstance(asked.get("frame"), int):
@@ -196,8 +216,8 @@ class Studio:
         if not 0 <= asked["frame"] < media["model_frames"]:
             raise ValueError(f"frame is {asked['frame']}, expected 0 to {media['model_frames'] - 1}")
         width, height = media["model_size"]
-        frames = await run_in_threadpool(draw_regions, asked["mask"], asked["frame"] + 1, height, width)
-        region = ~frames[-1] if asked["mask"]["invert"] else frames[-1]
+        drawn = await run_in_threadpool(draw_shapes, shapes_at(asked["mask"], asked["frame"]), height, width)
+        region = ~drawn if asked["mask"]["invert"] else drawn
         return Response(png(region), media_type="image/png")
 
     def _ready(self) -> dict[str, Any]:
@@ -246,15 +266,13 @@ class Studio:
             raise ValueError(f"the model {self.model} does not exist; run make demo, or start with --model FOLDER")
         from drawaudio_model.clip_format import SAMPLE_RATE
 
-        do, words = asked.get("do", "generate"), asked.get("words", "")
-        if do not in ("generate", "detect"):
-            raise ValueError(f"a job is to do {str(do)[:40]!r}, expected generate or detect")
-        if do == "detect" and not (isinstance(words, str) and 0 < len(words.strip()) <= MOST_TEXT):
-            raise ValueError("no thing is named; type what is to be looked for, such as bell")
+        do = asked.get("do", "generate")
+        if do not in ORDERS:
+            raise ValueError(f"a job is to do {str(do)[:40]!r}, expected one of {', '.join(ORDERS)}")
         job = self.jobs.add(
-            {
+            ORDERS[do](asked, track, project, media)
+            | {
                 "do": do,
-                "words": words.strip(),
                 "track": track,
                 "project": str(project.folder.resolve()),
                 "video": str(project.video),
@@ -265,6 +283,32 @@ class Studio:
                 "rate": SAMPLE_RATE,
             }
         )
+        return JSONResponse(job, 202)
+
+    async def add_sound(self, request: Request) -> Response:
+        """A sound whose loudness becomes a curve: it is kept until a job has listened to it."""
+        project, media = self.opened(), self._ready()
+        query = request.query_params
+        track = next((track for track in project.document["tracks"] if track["id"] == query.get("track")), None)
+        if track is None:
+            raise ValueError(f"there is no track {query.get('track', '')[:40]!r}; save the project first")
+        start = _seconds(query.get("start", "0"), "start", media["seconds"], least=-MOST_LEAD_SECONDS)
+        begin = _seconds(query.get("from", query.get("start", "0")), "from", media["seconds"])
+        name = Path(query.get("name", "")).name[-80:] or "the sound"
+        suffix = Path(name).suffix if re.fullmatch(r"\.\w{1,8}", Path(name).suffix) else ""
+        kept = project.folder / "sounds" / f"{secrets.token_hex(6)}{suffix}"
+        kept.parent.mkdir(exist_ok=True)
+        try:
+            with kept.open("wb") as file:
+                async for part in request.stream():
+                    await run_in_threadpool(file.write, part)
+            order = {"do": "curve", "track": track, "sound": str(kept), "name": name, "start": start, "from": begin}
+            job = self.jobs.add(order | {"length": media["seconds"] - start})
+        except BaseException as error:
+            kept.unlink(missing_ok=True)
+            if isinstance(error, ClientDisconnect):
+                raise ValueError("the upload was broken off; choose the sound again") from None
+            raise
         return JSONResponse(job, 202)
 
     async def cancel_job(self, request: Request) -> Response:
@@ -313,6 +357,57 @@ class Studio:
         return JSONResponse({"folder": str(folder), "files": files}, 201)
 
 
+def _detect_order(asked: dict[str, Any], *_: Any) -> dict[str, Any]:
+    words = asked.get("words", "")
+    if not (isinstance(words, str) and 0 < len(words.strip()) <= MOST_TEXT):
+        raise ValueError("no thing is named; type what is to be looked for, such as bell")
+    return {"words": words.strip()}
+
+
+def _regenerate_order(
+    asked: dict[str, Any], track: dict[str, Any], project: Project, media: dict[str, Any]
+) -> dict[str, Any]:
+    start, end = check_section(asked.get("section"))
+    if end > media["seconds"] + 1e-3:
+        raise ValueError(f"the section ends at {end:g} s, and the video at {media['seconds']:g} s; draw it shorter")
+    if track["take"] is None:
+        raise ValueError("the track has no take yet; generate one first, then a section of it can be made anew")
+    project.take(track["take"])
+    return {"section": [start, min(end, media["seconds"])], "take": track["take"]}
+
+
+def _follow_order(asked: dict[str, Any], track: dict[str, Any], _: Project, media: dict[str, Any]) -> dict[str, Any]:
+    frame = asked.get("frame")
+    if track["mask"] is None:
+        raise ValueError("the track has no mask; draw one first, then it can follow what is under it")
+    if not isinstance(frame, int) or not 0 <= frame < media["model_frames"] - 1:
+        raise ValueError(
+            f"frame is {str(frame)[:40]}, expected 0 to {media['model_frames'] - 2}: something must follow it"
+        )
+    until = _seconds(asked.get("until", media["seconds"]), "until", media["seconds"])
+    return {"frame": frame, "until": max(until, (frame + 2) / VIDEO_FPS)}
+
+
+def _seconds(value: object, name: str, most: float, *, least: float = 0.0) -> float:
+    """A time in a video, at most its length; raises ValueError for anything else."""
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # whatever is no number is refused below
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not least <= seconds <= most + 1e-3:
+        raise ValueError(f"{name} is {str(value)[:40]!r}, expected seconds from {least:g} to {most:g}")
+    return min(seconds, most)
+
+
+ORDERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "generate": lambda *_: {},
+    "regenerate": _regenerate_order,
+    "detect": _detect_order,
+    "follow": _follow_order,
+}
+"""What a job may be asked to do, and what of the request belongs to it."""
+
+
 def _free(folder: Path) -> Path:
     """The folder, or the first of its names with a number that is not taken."""
     names = (folder.with_stem(f"{folder.stem}-{number}") for number in range(2, 10_000))
@@ -350,12 +445,14 @@ def application(studio: Studio) -> Starlette:
         ("GET", "/api/project", studio.read_project),
         ("PUT", "/api/project", studio.write_project),
         ("PUT", "/api/uploads", studio.upload),
+        ("POST", "/api/demo", studio.open_demo),
         ("GET", "/api/media", studio.media),
         ("GET", "/media/{name}", studio.media_file),
         ("POST", "/api/mask", studio.mask_picture),
         ("GET", "/api/takes/{take}/{kind}", studio.take_file),
         ("POST", "/api/mix", studio.mix),
         ("POST", "/api/jobs", studio.add_job),
+        ("PUT", "/api/sounds", studio.add_sound),
         ("DELETE", "/api/jobs/{job}", studio.cancel_job),
         ("GET", "/api/events", studio.events_stream),
         ("POST", "/api/exports", studio.export),

@@ -6,6 +6,7 @@ sounds by the call of the pipeline that `drawaudio generate` makes, and puts the
 
 import argparse
 import json
+import math
 import os
 import queue
 import secrets
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
     from drawaudio_model.generation.output import DrawAudioOutput
     from drawaudio_model.pipeline import DrawAudioPipeline
+
+
+INSTRUCTIONS = ("text", "negative_text", "mask", "curve", "strictness")
+"""What of a track a take is made of, beside its seed."""
+STAGE_WORDS = {
+    "reading": "reading the picture",
+    "mask": "reading the mask",
+    "picture": "looking at the picture",
+    "text": "reading the words",
+    "sampling": "sampling",
+    "decoding": "making the sound",
+    "vocoder": "making the sound",
+    "ranking": "comparing",
+}
 
 
 class Cancelled(Exception):
@@ -54,8 +69,9 @@ class Worker:
         job = order["job"]
         try:
             self.check(job)
-            do = {"generate": self.generate, "detect": self.detect, "load": self.load}[order["do"]]
-            found = do(order)
+            jobs = {"generate": self.generate, "regenerate": self.regenerate, "load": self.load}
+            jobs |= {"detect": self.detect, "follow": self.follow, "curve": self.curve}
+            found = jobs[order["do"]](order)
         except Cancelled:
             self.tell(job, state="cancelled")
         except (ValueError, OSError) as error:
@@ -114,16 +130,11 @@ class Worker:
 
     def generate(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Makes the takes of a track: their ids, the best first."""
-        from drawaudio_model.studio.drawing import curve_levels, write_mask_folder
-
-        job, track, project = order["job"], order["track"], Path(order["project"])
+        job, track = order["job"], order["track"]
         pipe = self.pipeline(job)
         self.check(job)
         self.tell(job, stage="reading picture, mask and words")
-        mask = None
-        if track["mask"] is not None:
-            width, height = order["model_size"]
-            mask = write_mask_folder(project / "masks", track["mask"], order["model_frames"], height, width)
+        mask = self.mask_of(order)
         total = order["steps"] * track["count"]
         done = 0
 
@@ -141,18 +152,131 @@ class Worker:
             negative_prompt=track["negative_text"].strip() or None,
             mask=mask,
             mask_invert=mask is not None and track["mask"]["invert"],
-            loudness=None if track["curve"] is None else curve_levels(track["curve"], order["seconds"]),
+            loudness=self.curve_of(order),
             num_inference_steps=order["steps"],
+            guidance_loudness=strictness_of(track),
             seed=seed,
             num_candidates=track["count"],
+            keep_latents=True,
             callback_on_step_end=step,
         )
         self.check(job)
         return {"takes": self.keep(order, result, mask)}
 
+    def regenerate(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes a section of a take anew, under what the track says now: ids of whole takes, the best first."""
+        from drawaudio_model.generation.stages import Progress
+        from drawaudio_model.generation.take_files import read_sound
+        from drawaudio_model.generation.takes import Sampling
+        from drawaudio_model.guidance import Guidance
+
+        job, track, (start, end) = order["job"], order["track"], order["section"]
+        pipe = self.pipeline(job)
+        mask, steps, count = self.mask_of(order), order["steps"], track["count"]
+
+        def tell(at: Progress) -> None:
+            self.check(job)
+            if at.stage == "sampling":
+                done = (at.candidate - 1 + at.done / at.total) * steps
+                self.tell(job, stage="sampling the section", step=round(done), total=steps * count)
+            else:
+                self.tell(job, stage=STAGE_WORDS[at.stage])
+
+        before = read_sound(Path(order["project"]) / "takes" / f"{order['take']}.wav").take()
+        prepared = pipe.prepare(
+            order["video"],
+            track["text"].strip() or None,
+            negative_prompt=track["negative_text"].strip() or None,
+            mask=mask,
+            mask_invert=mask is not None and track["mask"]["invert"],
+            loudness=self.curve_of(order),
+            overlap_seconds=before.overlap_seconds,
+            section=(start, end),
+            on_progress=tell,
+        )
+        seed = secrets.randbelow(2**31) if track["seed"] is None else track["seed"]
+        guidance = Guidance(text=None, video=None, loudness=strictness_of(track))
+        result = pipe.regenerate(
+            before,
+            prepared,
+            start,
+            end,
+            seeds=[seed + number for number in range(count)],
+            sampling=Sampling(steps, guidance, on_progress=tell),
+        )
+        self.check(job)
+        return {"takes": self.keep(order, result, mask)}
+
+    def follow(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyframes of a mask from one frame of the model on, whose shapes follow what is under them."""
+        from drawaudio_model import media
+        from drawaudio_model.clip_format import VIDEO_FPS
+        from drawaudio_model.studio import following
+        from drawaudio_model.studio.drawing import shapes_at
+
+        job, first = order["job"], order["frame"]
+        self.tell(job, stage="reading the picture")
+        start = first / VIDEO_FPS
+        pictures = media.read_frames(
+            Path(order["video"]),
+            seconds=min(order["until"], start + following.MOST_SECONDS) - start,
+            start_seconds=start,
+            fps=following.PICTURES_A_SECOND,
+            longer_side=following.LONGER_SIDE,
+        )
+
+        def tell(done: int, total: int) -> None:
+            self.check(job)
+            if done % following.STEPS_A_FRAME == 0:
+                self.tell(job, stage="following", step=done, total=total)
+
+        found = following.follow(shapes_at(order["track"]["mask"], first), pictures, tell)
+        return {"keyframes": following.keyframes_of(found, first), "followed_to": first + len(found) - 1}
+
+    def curve(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """The points of a curve in decibels, ten a second, of a sound; the sound's file is removed."""
+        import numpy as np
+
+        from drawaudio_model.clip_format import LOUDNESS_FPS
+        from drawaudio_model.generation.instructions import curve_of_audio
+        from drawaudio_model.studio.drawing import SILENCE_DB, decibels_of
+
+        job, sound = order["job"], Path(order["sound"])
+        try:
+            self.tell(job, stage="listening")
+            levels = curve_of_audio(sound, max(math.floor(order["length"] * LOUDNESS_FPS), 1) / LOUDNESS_FPS)
+        finally:
+            sound.unlink(missing_ok=True)
+        heard = np.nonzero(levels > 10 ** (SILENCE_DB / 20))[0]
+        if not len(heard):
+            raise ValueError(
+                f"{order['name']} is silent; choose a sound that can be heard, or speak closer to the microphone"
+            )
+        # What follows the sound's end is no part of it.
+        points = decibels_of(levels[: heard[-1] + 1])
+        placed = [[round(order["start"] + time, 4), level] for time, level in points]
+        return {"points": [point for point in placed if point[0] >= order["from"]]}
+
+    def mask_of(self, order: Mapping[str, Any]) -> Path | None:
+        """The folder of pictures of a track's mask, as `drawaudio generate --mask` reads it."""
+        from drawaudio_model.studio.drawing import write_mask_folder
+
+        mask, (width, height) = order["track"]["mask"], order["model_size"]
+        if mask is None:
+            return None
+        return write_mask_folder(Path(order["project"]) / "masks", mask, order["model_frames"], height, width)
+
+    def curve_of(self, order: Mapping[str, Any]) -> list[tuple[float, float]] | None:
+        """The points of a track's curve as the model gets them."""
+        from drawaudio_model.studio.drawing import curve_levels
+
+        curve = order["track"]["curve"]
+        return None if curve is None else curve_levels(curve, order["seconds"])
+
     def keep(self, order: Mapping[str, Any], result: "DrawAudioOutput", mask: Path | None) -> list[str]:
         """Writes the takes into the project; a take is there when its .json is, which comes last."""
         from drawaudio_model.atomic_files import write_atomically
+        from drawaudio_model.generation.take_files import write_take
         from drawaudio_model.media import write_audio
         from drawaudio_model.studio.media_view import write_pictures
 
@@ -164,6 +288,7 @@ class Worker:
         for place, (audio, seed) in enumerate(zip(result.audios, result.seeds, strict=True)):
             identity = secrets.token_hex(6)
             write_audio(folder / f"{identity}.wav", audio, floats=True)
+            write_take(folder / f"{identity}.wav", result.take(place), self.typed(order, mask))
             write_pictures(audio, folder / identity)
             facts = {
                 "id": identity,
@@ -178,11 +303,32 @@ class Worker:
                 "notices": list(result.notices),
                 "model": str(self.model),
                 "mask_folder": None if mask is None else mask.name,
-                "instructions": {name: track[name] for name in ("text", "negative_text", "mask", "curve")},
+                "instructions": {name: track[name] for name in INSTRUCTIONS},
+                "section": None if "section" not in order else {"of": order["take"], "seconds": order["section"]},
             }
             write_atomically(folder / f"{identity}.json", json.dumps(facts, allow_nan=False).encode())
             identities.append(identity)
         return identities
+
+    def typed(self, order: Mapping[str, Any], mask: Path | None) -> dict[str, Any]:
+        """What `drawaudio regenerate` is to know of a take: the instructions as one types them."""
+        track, curve = order["track"], self.curve_of(order)
+        told = {
+            "video": order["video"],
+            "text": track["text"].strip() or None,
+            "negative_text": track["negative_text"].strip() or None,
+            "mask": None if mask is None else str(mask),
+            "mask_invert": True if mask is not None and track["mask"]["invert"] else None,
+            "loudness": None if curve is None else ",".join(f"{time:.4f}:{level:.6f}" for time, level in curve),
+            "num_inference_steps": order["steps"],
+            "guidance_loudness": strictness_of(track),
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+
+def strictness_of(track: Mapping[str, Any]) -> float | None:
+    """The weight of the curve beyond what the model learnt; None is the model's own, and without a curve there is none."""
+    return None if track["curve"] is None else track["strictness"]
 
 
 def _score(scores: Any, place: int) -> float | None:

@@ -1,7 +1,12 @@
 // The page as a whole: what is loaded first, the keys, jobs as they go on, and exports.
 
 import { Problem, ask, getJson, sendJson, upload } from './api.js';
-import { chooseTake, generate, stageWords } from './inspector.js';
+import { endComparing } from './compare.js';
+import * as tools from './curvetools.js';
+import { chooseTake, generate, stageWords, swapTakes } from './inspector.js';
+import { withFollowed } from './masks.js';
+import './meters.js';
+import { clearSection, regenerate, setEnd } from './section.js';
 import * as store from './store.js';
 import { on, state, tell } from './store.js';
 import { readTime, timecode } from './timecode.js';
@@ -20,6 +25,7 @@ async function start() {
   state.hasModel = project.has_model;
   if (!project.document) {
     $('empty').hidden = false;
+    $('open-demo').hidden = !project.demo;
     return;
   }
   $('studio').hidden = false;
@@ -54,7 +60,7 @@ async function showMedia(media) {
   }
   if (media.state === 'ready' && was !== 'ready') {
     if (!media.times) state.media = await getJson('/api/media');
-    video.src = `/media/proxy.mp4?${encodeURIComponent(state.media.mark.join())}`;
+    $('still').src = video.src = `/media/proxy.mp4?${encodeURIComponent(state.media.mark.join())}`;
     video.addEventListener('loadeddata', () => transport.seekFrame(0), { once: true });
     tell('media');
     tell('moved');
@@ -81,6 +87,7 @@ async function showJob(job) {
     const project = await getJson('/api/project');
     state.takes = new Map(project.takes.map((take) => [take.id, take]));
     if (job.keyframes) findsMask(job);
+    if (job.points) tools.heard(job);
     if (job.takes?.length && state.document.tracks.some((track) => track.id === job.track)) {
       store.changeTrack(job.track, { take: job.takes[0] });
       transport.refreshMix();
@@ -92,8 +99,10 @@ async function showJob(job) {
 }
 
 function findsMask(job) {
-  if (!state.document.tracks.some((track) => track.id === job.track)) return;
-  store.changeTrack(job.track, { mask: { invert: false, keyframes: job.keyframes } });
+  const track = state.document.tracks.find((one) => one.id === job.track);
+  if (!track || (job.do === 'follow' && !track.mask)) return;
+  const found = { invert: false, keyframes: job.keyframes };
+  store.changeTrack(job.track, { mask: job.do === 'follow' ? withFollowed(track.mask, job.keyframes, job.followed_to) : found });
 }
 
 $('find').addEventListener('submit', async (event) => {
@@ -104,7 +113,10 @@ $('find').addEventListener('submit', async (event) => {
 });
 
 function say(job) {
-  const words = { done: job.do === 'detect' ? 'The mask is there' : 'The takes are there', cancelled: 'Cancelled', failed: job.sentence, waiting: 'Waiting for its turn' };
+  const made = { detect: 'The mask is there', follow: 'The mask follows', curve: 'The curve is there', regenerate: 'The section is there' };
+  const words = {
+    done: made[job.do] ?? 'The takes are there', cancelled: 'Cancelled', failed: job.sentence, waiting: 'Waiting for its turn',
+  };
   live.textContent = words[job.state] ?? job.stage;
 }
 
@@ -200,6 +212,9 @@ async function take(file) {
   bar.hidden = true;
 }
 $('file').addEventListener('change', (event) => take(event.target.files[0]));
+$('open-demo').addEventListener('click', async () => {
+  if (await attempt(() => sendJson('POST', '/api/demo'))) location.reload();
+});
 for (const name of ['dragover', 'drop']) {
   addEventListener(name, (event) => {
     event.preventDefault();
@@ -243,10 +258,12 @@ $('export-go').addEventListener('click', async () => {
 
 const KEYS = [
   ['Space', 'play, pause'], ['J K L', 'back, pause, on; again for faster'], ['← →', 'one frame; with Shift ten'], ['Home End', 'first, last frame'],
-  ['M', 'marker here, or none'], [', .', 'marker before, after'], ['V B O P E', 'select, box, lasso, brush, eraser; Alt cuts out'],
-  ['[ ]', 'size of the brush'], ['Shift+K', 'keyframe of the mask here'], ['D', 'curve: points or freehand'], ['G', 'generate'], ['Esc', 'cancel the job'],
-  ['1–9', 'use that take'], ['N', 'next track'], ['+ − 0', 'zoom, whole video'], ['Ctrl+Z, Shift+Ctrl+Z', 'undo, redo'], ['Ctrl+S', 'save at once'],
+  ['I O X', 'first and last frame of the section, none'], ['Shift+G', 'make the section anew'],
+  ['M', 'marker here, or none'], [', .', 'marker before, after'], ['V B Q P E', 'select, box, lasso, brush, eraser; Alt cuts out'],
+  ['[ ]', 'size of the brush'], ['Shift+K', 'keyframe of the mask here'], ['Shift+L', 'it is held, or moves to the next'], ['F', 'the mask follows what is under it'], ['D', 'curve: points or freehand'], ['G', 'generate'], ['Esc', 'cancel the job'],
+  ['1–9', 'use that take'], ['C, Shift+C', 'compare two takes at equal loudness, swap them; end'], ['Shift+R', 'record a sound for the curve'], ['N', 'next track'], ['+ − 0', 'zoom, whole video'], ['Ctrl+Z, Shift+Ctrl+Z', 'undo, redo'], ['Ctrl+S', 'save at once'],
   ['on a curve', 'A adds a point, Ctrl+← → chooses one, arrows move it by a frame or 0.5 dB, Enter shows numbers, Delete removes; Ctrl and drag moves a line'],
+  ['the curve, or its section', 'Ctrl+C, Ctrl+V; Ctrl+↑ ↓ louder, softer; Alt+← → earlier, later; with Shift+Ctrl: ↑ ↓ contrast, ← → shorter, longer'],
   ['on the picture', 'N adds a box, . chooses a shape, arrows move it, with Ctrl its corner, Delete removes'],
 ];
 for (const [key, words] of KEYS) {
@@ -269,8 +286,9 @@ function nextTrack() {
 const single = {
   ' ': transport.toggle, j: () => transport.shuttle(-1), k: () => transport.stop(), l: () => transport.shuttle(1), m: timeline.toggleMarker,
   ',': () => timeline.toMarker(-1), '.': () => timeline.toMarker(1), v: () => viewer.choose('select'), b: () => viewer.choose('box'),
-  o: () => viewer.choose('lasso'), p: () => viewer.choose('brush'), e: () => viewer.choose('erase'), '[': () => viewer.grow(-2), ']': () => viewer.grow(2),
-  K: viewer.addKeyframe, d: () => timeline.setPencil(!timeline.isPencil()), g: generate, n: nextTrack, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
+  q: () => viewer.choose('lasso'), p: () => viewer.choose('brush'), e: () => viewer.choose('erase'), '[': () => viewer.grow(-2), ']': () => viewer.grow(2),
+  K: viewer.addKeyframe, L: viewer.toggleLinear, f: viewer.follow, G: regenerate, i: () => setEnd(false), o: () => setEnd(true), x: clearSection,
+  c: swapTakes, C: endComparing, R: tools.record, d: () => timeline.setPencil(!timeline.isPencil()), g: generate, n: nextTrack, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
   '-': () => timeline.zoom(2), 0: timeline.showAll, '?': help, t: () => $('find-words').focus(),
   r: (event) => event.repeat || timeline.ride(true),
 };
@@ -283,7 +301,9 @@ addEventListener('keydown', (event) => {
   if (document.querySelector('dialog[open]') || !state.document) return;
   const target = event.target;
   const typing = target.matches('textarea, input:not([type=range]):not([type=checkbox])');
-  const key = event.key.length === 1 && event.key !== 'K' ? event.key.toLowerCase() : event.key;
+  const letter = event.key.length === 1;
+  const upper = event.key.toUpperCase();
+  const key = letter ? (event.shiftKey && single[upper] && upper !== event.key.toLowerCase() ? upper : event.key.toLowerCase()) : event.key;
   if ((event.ctrlKey || event.metaKey) && key === 's') store.save();
   else if ((event.ctrlKey || event.metaKey) && key === 'z' && !typing) (event.shiftKey ? store.redo : store.undo)();
   else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;

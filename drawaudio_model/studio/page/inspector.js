@@ -1,8 +1,11 @@
 // The chosen track beside the picture: words, mask and curve as numbers, seed, takes.
 
 import { Problem, sendJson } from './api.js';
+import { compare, compared, endComparing, hear, swap } from './compare.js';
 import * as curves from './curve.js';
-import { keyframeAt, maskFrame, words as shapeWords } from './masks.js';
+import * as tools from './curvetools.js';
+import { keyframeAt, maskFrame, shapesAt, words as shapeWords } from './masks.js';
+import { clearSection, regenerate, section, setSection } from './section.js';
 import { change, changeTrack, chosenTrack, on, save, state, takesOf, tell } from './store.js';
 import * as timeline from './timeline.js';
 import { seconds } from './transport.js';
@@ -13,6 +16,8 @@ let parts = null;
 let builtFor = null;
 let maskMark = null;
 let curveMark = null;
+const NO_SHAPES = [];
+let bestFirst = localStorage.getItem('best-first') === 'on';
 
 function element(name, properties = {}, ...children) {
   const { label, ...rest } = properties;
@@ -60,9 +65,20 @@ function build() {
     const value = Math.min(Math.max(Math.round(Number(steps.value)) || 25, 1), 1000);
     change((document) => ({ ...document, steps: value }));
   });
+  const strict = element('input', { type: 'range', min: -0.5, max: 10, step: 0.5, label: 'How strictly the curve is followed' });
+  const strictWords = element('output', { className: 'quiet' });
+  strict.addEventListener('input', () => changeTrack(id, { strictness: Number(strict.value) < 0 ? null : Number(strict.value) }, 'strictness'));
   const make = button('Generate', 'Make takes of this track (G)', generate, 'strong wide');
-  const makeWords = element('output', { className: 'quiet' });
-  const takes = element('ol', { className: 'takes', label: 'Takes, the newest first' });
+  const makeWords = element('output', { className: 'quiet words' });
+  const range = element('span', { className: 'row' });
+  const anew = button('Regenerate the section', 'Only this part of the take that is used is made anew, under what stands here now (Shift+G)', regenerate, 'wide');
+  const order = button('Best first', 'By curve and words, stars before all; else the newest first', () => {
+    bestFirst = !bestFirst;
+    localStorage.setItem('best-first', bestFirst ? 'on' : 'off');
+    refresh();
+  }, 'small');
+  const comparing = element('div', { className: 'row comparing', role: 'group', label: 'Comparison at equal loudness' });
+  const takes = element('ol', { className: 'takes', label: 'Takes' });
   const mask = element('div', { className: 'numbers' });
   const curve = element('div', { className: 'numbers' });
   const maskBox = element('details', {}, element('summary', { textContent: 'Mask as numbers' }), mask);
@@ -72,17 +88,24 @@ function build() {
   const points = button('Points', 'Click adds a point, drag moves it', () => timeline.setPencil(false), 'toggle');
   const pencil = button('Freehand', 'Draw the curve by hand (D)', () => timeline.setPencil(true), 'toggle');
   const erase = button('No curve', 'The model chooses its own loudness', () => chosenTrack().curve && changeTrack(id, { curve: null }));
-  parts = { text, negative, seed, count, steps, make, makeWords, takes, mask, curve, maskBox, curveBox, points, pencil, erase };
+  const { box, record } = curveTools();
+  const toolBox = element('details', {}, element('summary', { textContent: 'Change the curve' }), box);
+  parts = {
+    record, text, negative, seed, count, steps, strict, strictWords, make, makeWords, range, anew, order, comparing, takes, mask, curve, maskBox, curveBox, points, pencil, erase };
   panel.append(
     element('label', {}, 'What should sound', text),
     element('label', {}, 'Not', negative),
     element('div', { className: 'row' },
       element('label', {}, 'Seed', element('span', { className: 'row' }, seed, dice)),
       element('label', {}, 'Takes', count), element('label', {}, 'Steps', steps)),
-    element('div', { className: 'row' }, make), makeWords, takes,
+    element('div', { className: 'row' }, make),
+    element('div', { className: 'row group', role: 'group', label: 'Section' }, element('span', { className: 'label', textContent: 'Section' }), range),
+    element('div', { className: 'row' }, anew),
+    makeWords, element('div', { className: 'row' }, element('span', { className: 'label', textContent: 'Takes' }), element('span', { className: 'space' }), order), comparing, takes,
     element('div', { className: 'row group', role: 'group', label: 'Curve' }, element('span', { className: 'label', textContent: 'Curve' }), points, pencil,
       element('span', { className: 'space' }), erase),
-    curveBox, maskBox,
+    element('div', { className: 'row' }, element('span', { className: 'label', textContent: 'Strictness' }), strict, strictWords),
+    toolBox, curveBox, maskBox,
   );
   refresh();
 }
@@ -104,6 +127,15 @@ function refresh() {
   parts.points.setAttribute('aria-pressed', String(!timeline.isPencil()));
   parts.pencil.setAttribute('aria-pressed', String(timeline.isPencil()));
   parts.erase.disabled = !track.curve;
+  put(parts.strict, track.strictness ?? -0.5);
+  parts.strict.disabled = !track.curve;
+  parts.strictWords.textContent = track.strictness === null ? 'as learnt' : track.strictness.toFixed(1);
+  parts.strict.setAttribute('aria-valuetext', parts.strictWords.textContent);
+  parts.anew.hidden = !section();
+  parts.anew.disabled = parts.make.disabled || !track.take;
+  parts.order.setAttribute('aria-pressed', String(bestFirst));
+  drawSection();
+  drawComparing();
   const job = [...state.jobs.values()].findLast((one) => one.track === track.id);
   const busy = job && (job.state === 'waiting' || job.state === 'running');
   parts.make.disabled = state.media.state !== 'ready' || !state.hasModel;
@@ -146,10 +178,18 @@ export function chooseTake(number) {
   if (list[number]) changeTrack(track.id, { take: list[number].id });
 }
 
-const ordered = (track) => takesOf(track.id).sort((a, b) => (a.made < b.made ? 1 : a.made > b.made ? -1 : a.place - b.place));
+const newest = (a, b) => (a.made < b.made ? 1 : a.made > b.made ? -1 : a.place - b.place);
+function rank(take) {
+  const known = [take.curve_score, take.clap_score].filter((one) => one !== null);
+  return known.length ? known.reduce((sum, one) => sum + one, 0) / known.length : -2;
+}
+function ordered(track) {
+  const stars = (take) => Number(track.starred.includes(take.id));
+  return takesOf(track.id).sort((a, b) => (bestFirst && (stars(b) - stars(a) || rank(b) - rank(a))) || newest(a, b));
+}
 
-const isCurrent = (track, take) => JSON.stringify([track.text, track.negative_text, track.mask, track.curve])
-  === JSON.stringify(['text', 'negative_text', 'mask', 'curve'].map((name) => take.instructions[name]));
+const TOLD = ['text', 'negative_text', 'mask', 'curve', 'strictness'];
+const isCurrent = (track, take) => TOLD.every((name) => JSON.stringify(track[name]) === JSON.stringify(take.instructions[name] ?? null));
 
 let takesMark = '';
 function drawTakes(track) {
@@ -178,13 +218,75 @@ function takeCard(track, take, number) {
   facts.title = 'How well it follows the curve (correlation), and fits the words (CLAP, with several takes); 1 is best';
   const note = element('input', { className: 'note', placeholder: 'note', value: track.notes[take.id] ?? '', label: `Note on take ${number + 1}` });
   note.addEventListener('change', () => changeTrack(id, { notes: { ...chosenTrack().notes, [take.id]: note.value.slice(0, 2000) } }));
+  const made = take.section
+    ? [element('span', { className: 'tag', textContent: `${take.section.seconds.map((end) => end.toFixed(1)).join('–')} s`, title: 'Only this section was made; the rest is of another take' })] : [];
+  const versus = button('A/B', `Hear it against the take that is used, at equal loudness (C swaps them)`, () => compare(take.id), 'small');
+  versus.setAttribute('aria-label', `Compare take ${number + 1} with the one that is used`);
+  versus.disabled = !track.take || track.take === take.id;
   const older = isCurrent(track, take) ? [] : [element('span', { className: 'tag', textContent: 'changed since', title: 'Words, mask or curve were changed after this take was made' })];
   const notices = take.notices.length
     ? [element('details', {}, element('summary', { textContent: `${take.notices.length} notice${take.notices.length > 1 ? 's' : ''}` }),
       ...take.notices.map((sentence) => element('p', { className: 'small', textContent: sentence })))] : [];
   return element('li', { className: track.take === take.id ? 'take chosen' : 'take' },
-    element('div', { className: 'row' }, pick, reuse, element('span', { className: 'space' }), ...older, star),
-    facts, note, ...notices);
+    element('div', { className: 'row' }, pick, reuse, element('span', { className: 'space' }), versus, star),
+    element('div', { className: 'row' }, facts, element('span', { className: 'space' }), ...made, ...older), note, ...notices);
+}
+
+function drawComparing() {
+  const pair = compared();
+  parts.comparing.hidden = !pair;
+  if (!pair) return;
+  const list = ordered(chosenTrack()).map((take) => take.id);
+  const one = (which) => {
+    const made = button(`${'AB'[which]}: take ${list.indexOf(pair.takes[which]) + 1}`, pair.cuts[which] < -0.05 ? `${(-pair.cuts[which]).toFixed(1)} dB softer than it is` : 'As loud as it is', () => hear(which));
+    made.setAttribute('aria-pressed', String(pair.heard === which));
+    return made;
+  };
+  parts.comparing.replaceChildren(one(0), one(1), element('span', { className: 'space' }), button('Done', 'The mix is heard again (Shift+C)', endComparing));
+}
+
+export function swapTakes() {
+  const other = chosenTrack() && ordered(chosenTrack()).find((take) => take.id !== chosenTrack().take);
+  if (compared()) swap();
+  else if (other) compare(other.id);
+}
+
+let sectionMark = '';
+function drawSection() {
+  const range = section();
+  const mark = JSON.stringify(range);
+  if (mark === sectionMark && parts.range.childElementCount) return;
+  sectionMark = mark;
+  if (!range) {
+    parts.range.replaceChildren(element('span', { className: 'quiet', textContent: 'drag on the ruler, or I and O' }));
+    return;
+  }
+  parts.range.replaceChildren(
+    numberInput(range[0], 2, 'Start of the section in seconds', (value) => setSection(value, section()[1]), 0.05), '–',
+    numberInput(range[1], 2, 'End of the section in seconds', (value) => setSection(section()[0], value), 0.05),
+    button('✕', 'No section (X)', clearSection, 'small'),
+  );
+  parts.range.lastElementChild.setAttribute('aria-label', 'No section');
+}
+
+function curveTools() {
+  const tool = (text, title, what) => button(text, title, () => tools.alter(what), 'small');
+  const file = element('input', { type: 'file', accept: 'audio/*,video/*', className: 'hidden' });
+  file.addEventListener('change', () => {
+    tools.ofSound(file.files[0]);
+    file.value = '';
+  });
+  const record = button('Record', 'Make the sound with your mouth while the video plays (Shift+R); press again to end', tools.record, 'small');
+  const row = (label, ...buttons) => element('div', { className: 'row', role: 'group', label }, element('span', { className: 'label', textContent: label }), ...buttons);
+  const box = element('div', { className: 'numbers' },
+    element('p', { className: 'quiet', textContent: 'Of the section where there is one, else of all of it' }),
+    row('Level', tool('+1 dB', 'Louder (Ctrl+↑)', { louder: 1 }), tool('−1 dB', 'Softer (Ctrl+↓)', { louder: -1 }),
+      tool('more contrast', 'Its loudest level stays (Shift+Ctrl+↑)', { contrast: 1.1 }), tool('less', 'Its loudest level stays (Shift+Ctrl+↓)', { contrast: 1 / 1.1 })),
+    row('Time', button('earlier', 'By a frame (Alt+←)', () => tools.byFrame(-1), 'small'), button('later', 'By a frame (Alt+→)', () => tools.byFrame(1), 'small'),
+      tool('longer', 'By a twentieth (Shift+Ctrl+→)', { longer: 1.05 }), tool('shorter', 'By a twentieth (Shift+Ctrl+←)', { longer: 1 / 1.05 })),
+    row('Copy', button('copy', 'Ctrl+C on the curve; a spreadsheet takes it, too', tools.copy, 'small'), button('paste at the playhead', 'Ctrl+V on the curve', () => tools.paste(), 'small')),
+    row('From a sound', element('label', { className: 'button small' }, 'choose a file', file), record));
+  return { box, record };
 }
 
 // Numbers
@@ -237,13 +339,8 @@ function drawCurve(force = false) {
     changeTrack(track.id, { curve: curves.added(curve, curves.point(at, curve ? curves.levelAt(curve, at) : -24, length))[0] });
     drawCurve(true);
   });
-  const shift = (by) => button(by > 0 ? `+${by} dB` : `−${-by} dB`, 'All points', () => {
-    changeTrack(track.id, { curve: chosenTrack().curve.map(([time, level]) => curves.point(time, level + by, length)) });
-    drawCurve(true);
-  }, 'small');
-  const head = element('tr', {}, element('th', { textContent: 'seconds' }), element('th', { textContent: 'dB' }), element('th', { label: 'Remove' }));
-  const all = track.curve ? [element('div', { className: 'row' }, 'All: ', shift(1), shift(-1))] : [];
-  parts.curve.replaceChildren(element('table', {}, element('tbody', {}, head, ...rows)), ...all, add);
+  const head = element('tr', {}, element('th', { textContent: 'seconds' }), element('th', { textContent: 'dB' }), element('td'));
+  parts.curve.replaceChildren(element('table', {}, element('tbody', {}, head, ...rows)), add);
 }
 
 function drawMask(force = false) {
@@ -251,16 +348,16 @@ function drawMask(force = false) {
   if (!parts || !parts.maskBox.open) return;
   const frame = maskFrame(seconds(), state.media.model_frames ?? 1);
   const keyframe = track.mask ? keyframeAt(track.mask, frame) : null;
-  if (!force && keyframe?.shapes === maskMark) return;
-  if (!force && parts.mask.contains(document.activeElement) && keyframe?.shapes.length === maskMark?.length) {
-    maskMark = keyframe?.shapes;
+  const shapes = track.mask ? shapesAt(track.mask, frame) : NO_SHAPES;
+  if (!force && shapes === maskMark) return;
+  if (!force && parts.mask.contains(document.activeElement) && shapes.length === maskMark?.length) {
+    maskMark = shapes;
     return;
   }
-  maskMark = keyframe?.shapes;
-  const shapes = keyframe?.shapes ?? [];
+  maskMark = shapes;
   const rows = shapes.map((shape, number) => shapeRow(shape, number));
   const add = button('Add a box', '', () => {
-    const now = chosenTrack().mask ? keyframeAt(chosenTrack().mask, maskFrame(seconds(), state.media.model_frames)).shapes : [];
+    const now = chosenTrack().mask ? shapesAt(chosenTrack().mask, maskFrame(seconds(), state.media.model_frames)) : [];
     viewer.setShapes([...now, { kind: 'box', cut: false, points: [[0.35, 0.35], [0.65, 0.65]], size: 0 }]);
     drawMask(true);
   });
@@ -269,7 +366,7 @@ function drawMask(force = false) {
 }
 
 function shapeRow(shape, number) {
-  const current = () => keyframeAt(chosenTrack().mask, maskFrame(seconds(), state.media.model_frames)).shapes;
+  const current = () => shapesAt(chosenTrack().mask, maskFrame(seconds(), state.media.model_frames));
   const remove = button('✕', `Remove shape ${number + 1}`, () => {
     viewer.setShapes(current().filter((_, one) => one !== number));
     drawMask(true);
@@ -291,6 +388,12 @@ on('takes', refresh);
 on('jobs', refresh);
 on('media', refresh);
 on('pencil', refresh);
+on('compared', refresh);
+on('recording', () => {
+  if (!parts) return;
+  parts.record.textContent = tools.recording() ? 'Stop recording' : 'Record';
+  parts.record.setAttribute('aria-pressed', String(tools.recording()));
+});
 on('shape', () => drawMask());
 on('numbers', (index) => {
   parts.curveBox.open = true;

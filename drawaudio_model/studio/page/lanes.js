@@ -62,6 +62,32 @@ export function drawRuler(canvas, view, media, markers, tint) {
   }
 }
 
+// The section: a frame around it and what is outside darkened, so that it is not told by colour alone; `share` of it is made.
+export function drawSection(context, view, [from, to], width, height, tint, { handles = false, share = null } = {}) {
+  const [left, right] = [from, to].map((time) => Math.round(((time - view.start) / view.span) * width));
+  context.save();
+  context.globalAlpha = handles ? 0.3 : 0.14;
+  context.fillStyle = tint.accent;
+  context.fillRect(left, 0, right - left, height);
+  if (share !== null) {
+    context.globalAlpha = 0.45;
+    context.fillRect(left, height - 7, (right - left) * share, 7);
+  }
+  context.globalAlpha = 1;
+  context.fillRect(left - 1, 0, 2, height);
+  context.fillRect(right - 1, 0, 2, height);
+  if (handles) {
+    for (const [x, way] of [[left, 1], [right, -1]]) {
+      context.beginPath();
+      context.moveTo(x, height);
+      context.lineTo(x + 9 * way, height);
+      context.lineTo(x, height - 12);
+      context.fill();
+    }
+  }
+  context.restore();
+}
+
 export function drawStrip(canvas, view, media, sheet) {
   const { context, width, height } = begin(canvas);
   if (!sheet?.complete || !sheet.naturalWidth) return;

@@ -1,36 +1,80 @@
-// A mask: shapes in fractions of the picture, in keyframes at the model's 4 frames a second that hold until the next.
+// A mask: shapes in fractions of the picture, in keyframes at the model's 4 frames a second. A keyframe holds until the next,
+// or, where it is linear, its shapes move in straight lines to those of the next, as studio/drawing.py moves them.
 
 export const MASK_FPS = 4;
 
 export const maskFrame = (seconds, frames) => Math.min(Math.max(Math.floor(seconds * MASK_FPS + 1e-6), 0), frames - 1);
 
-export function keyframeAt(mask, frame) {
-  const sorted = [...mask.keyframes].sort((a, b) => a.frame - b.frame);
-  return sorted.filter((one) => one.frame <= frame).at(-1) ?? sorted[0];
+const inOrder = (keyframes) => [...keyframes].sort((a, b) => a.frame - b.frame);
+
+function around(mask, frame) {
+  const sorted = inOrder(mask.keyframes);
+  const place = Math.max(sorted.filter((one) => one.frame <= frame).length - 1, 0);
+  return [sorted[place], sorted[place + 1]];
+}
+
+export const keyframeAt = (mask, frame) => around(mask, frame)[0];
+
+// Whether the shapes of this frame lie between two keyframes.
+export function isBetween(mask, frame) {
+  const [here, after] = around(mask, frame);
+  return Boolean(here.linear && after && frame > here.frame);
+}
+
+const mix = (from, to, share) => from + (to - from) * share;
+
+function between(shape, goal, share) {
+  if (!goal || shape.kind !== goal.kind || shape.cut !== goal.cut || shape.points.length !== goal.points.length) return shape;
+  const points = shape.points.map((point, number) => point.map((value, axis) => mix(value, goal.points[number][axis], share)));
+  return { ...shape, points, size: mix(shape.size, goal.size, share) };
+}
+
+let last = {}; // the shapes that were asked for last: who compares them finds the same ones again
+export function shapesAt(mask, frame) {
+  if (!isBetween(mask, frame)) return keyframeAt(mask, frame).shapes;
+  if (last.mask !== mask || last.frame !== frame) {
+    const [here, after] = around(mask, frame);
+    const share = (frame - here.frame) / (after.frame - here.frame);
+    last = { mask, frame, shapes: here.shapes.map((shape, number) => between(shape, after.shapes[number], share)) };
+  }
+  return last.shapes;
 }
 
 export function withShapes(mask, frame, shapes) {
   if (!mask) return { invert: false, keyframes: [{ frame: 0, shapes }] };
   const there = keyframeAt(mask, frame);
+  // What is changed on its way becomes a keyframe.
+  if (isBetween(mask, frame)) return { ...mask, keyframes: inOrder([...mask.keyframes, { frame, shapes, linear: true }]) };
   return { ...mask, keyframes: mask.keyframes.map((one) => (one === there ? { ...one, shapes } : one)) };
 }
 
 export function withKeyframe(mask, frame) {
   if (mask.keyframes.some((one) => one.frame === frame)) return mask;
   // What is shown backwards from the first keyframe stays there when one is set before it.
-  const keyframes = [...mask.keyframes, { frame, shapes: keyframeAt(mask, frame).shapes }];
-  return { ...mask, keyframes: keyframes.sort((a, b) => a.frame - b.frame) };
+  const made = { frame, shapes: shapesAt(mask, frame) };
+  if (keyframeAt(mask, frame).linear) made.linear = true;
+  return { ...mask, keyframes: inOrder([...mask.keyframes, made]) };
 }
 
 export function movedKeyframe(mask, from, to) {
   if (from === to || mask.keyframes.some((one) => one.frame === to)) return mask;
-  const keyframes = mask.keyframes.map((one) => (one.frame === from ? { ...one, frame: to } : one));
-  return { ...mask, keyframes: keyframes.sort((a, b) => a.frame - b.frame) };
+  return { ...mask, keyframes: inOrder(mask.keyframes.map((one) => (one.frame === from ? { ...one, frame: to } : one))) };
 }
 
 export function withoutKeyframe(mask, frame) {
   const keyframes = mask.keyframes.filter((one) => one.frame !== frame);
   return keyframes.length ? { ...mask, keyframes } : null;
+}
+
+export function withLinear(mask, keyframe, linear) {
+  const { linear: _, ...held } = keyframe;
+  return { ...mask, keyframes: mask.keyframes.map((one) => (one === keyframe ? (linear ? { ...held, linear } : held) : one)) };
+}
+
+// Keyframes that were found for a stretch take the place of those that were there.
+export function withFollowed(mask, keyframes, to) {
+  const rest = mask.keyframes.filter((one) => one.frame < keyframes[0].frame || one.frame > to);
+  return { ...mask, keyframes: inOrder([...rest, ...keyframes]) };
 }
 
 const digits = (value) => Math.round(Math.min(Math.max(value, 0), 1) * 1e4) / 1e4;

@@ -1,7 +1,9 @@
 // The timeline: zoom, film strip, original sound, and a lane for each track with its curve under the hand.
 
 import * as curves from './curve.js';
+import * as tools from './curvetools.js';
 import * as lanes from './lanes.js';
+import { rulerHand, section } from './section.js';
 import { change, changeTrack, choose, chosenTrack, on, removeTrack, state, tell } from './store.js';
 import { frameAt } from './timecode.js';
 import { frame, playing, refreshMix, seconds, seek, seekFrame } from './transport.js';
@@ -24,6 +26,8 @@ let pencil = false;
 let queued = false;
 const LEAST_FRAMES = 10;
 
+export const soundOf = (take) => sounds.get(take);
+export const metersOf = () => [...row].map(([id, parts]) => [id, parts.meter]);
 export const chosenPoint = () => point;
 export const isPencil = () => pencil;
 export function setPencil(value) {
@@ -73,6 +77,8 @@ export function drawNow() {
     context.globalAlpha = 0.8;
     if (originalSound?.peaks) lanes.drawWave(context, originalSound.peaks, view, width, height, tint.wave);
   }
+  const range = section();
+  if (range) lanes.drawSection(ruler.getContext('2d'), view, range, laneWidth(), ruler.clientHeight, tint, { handles: true });
   for (const track of state.document.tracks) {
     const parts = row.get(track.id);
     if (!parts) continue;
@@ -80,6 +86,11 @@ export function drawNow() {
     lanes.drawLane(parts.lane, view, track, sounds.get(track.take), state.media, tint, {
       chosen, point: chosen ? point : -1, stroke: chosen ? stroke : null,
     });
+    const job = jobOf(track.id);
+    const anew = job?.section ?? (chosen ? range : null);
+    if (!anew) continue;
+    const share = job?.section ? (job.total ? job.step / job.total : 0) : null;
+    lanes.drawSection(parts.lane.getContext('2d'), view, anew, parts.lane.clientWidth, parts.lane.clientHeight, tint, { share });
   }
   drawThumb();
 }
@@ -157,16 +168,26 @@ function trackRow(track) {
   bar.setAttribute('aria-label', 'Progress of this track');
   const top = element('div', { className: 'line' }, name, mute, solo, remove);
   const bottom = element('div', { className: 'line' }, gain, gainWords);
-  const { made, lane } = makeRow('track', [top, bottom, bar], 'Loudness curve; keys: arrows, Enter, Delete, A');
+  const meter = element('div', { className: 'meter' });
+  for (const [key, value] of [['role', 'meter'], ['aria-label', 'Level of this track'], ['aria-valuemin', -60], ['aria-valuemax', 0], ['aria-valuenow', -60]]) {
+    meter.setAttribute(key, value);
+  }
+  const { made, lane } = makeRow('track', [top, bottom, meter, bar], 'Loudness curve; keys: arrows, Enter, Delete, A');
   lane.tabIndex = 0;
   lane.setAttribute('role', 'application');
   lane.addEventListener('pointerdown', (event) => press(event, id, lane));
   lane.addEventListener('keydown', (event) => curveKeys(event, id));
   lane.addEventListener('focus', () => choose(id));
-  row.set(id, { made, lane, name, mute, solo, gain, gainWords, bar });
+  lane.addEventListener('dragover', (event) => event.preventDefault());
+  lane.addEventListener('drop', (event) => {
+    choose(id);
+    tools.ofSound(event.dataTransfer.files[0], Math.min(Math.max(snapped(timeAt(lane, event), event.altKey), 0), state.media.seconds));
+  });
+  row.set(id, { made, lane, name, mute, solo, gain, gainWords, bar, meter });
   return made;
 }
 
+const jobOf = (id) => [...state.jobs.values()].find((one) => one.track === id && ['waiting', 'running'].includes(one.state));
 const nameOf = (track, number) => track.text.trim() || `Track ${number + 1}`;
 
 function refresh() {
@@ -187,7 +208,7 @@ function refresh() {
     parts.solo.setAttribute('aria-pressed', String(track.solo));
     if (document.activeElement !== parts.gain || Number(parts.gain.value) !== track.gain_db) parts.gain.value = track.gain_db;
     parts.gainWords.textContent = `${track.gain_db > 0 ? '+' : ''}${track.gain_db.toFixed(1)} dB`;
-    const job = [...state.jobs.values()].find((one) => one.track === track.id && ['waiting', 'running'].includes(one.state));
+    const job = jobOf(track.id);
     parts.bar.hidden = !job;
     if (job?.total) parts.bar.value = job.step / job.total;
     else parts.bar.removeAttribute('value');
@@ -221,7 +242,7 @@ function scrub(event) {
   canvas.onpointermove = go;
   canvas.onpointerup = () => { canvas.onpointermove = null; };
 }
-ruler.addEventListener('pointerdown', scrub);
+rulerHand(ruler, timeAt, (time) => ((time - view.start) / view.span) * laneWidth(), (time, fine) => snapped(time, fine, []), seek);
 
 timeline.addEventListener('wheel', (event) => {
   if (!ready()) return;
@@ -260,11 +281,12 @@ function places(lane, curve) {
 }
 
 // Times snap to frames and markers that are near on the screen, unless Alt is held.
-function snapped(time, fine) {
+function snapped(time, fine, ends = section() ?? []) {
   if (fine) return time;
   const { times } = state.media;
   const near = (9 / laneWidth()) * view.span;
   for (const marker of state.document.markers) if (Math.abs(times[marker.frame] - time) < near) return times[marker.frame];
+  for (const end of ends) if (Math.abs(end - time) < near) return end;
   const number = frameAt(times, Math.max(time, 0));
   const options = [times[number], times[number + 1] ?? state.media.seconds];
   return options.sort((a, b) => Math.abs(a - time) - Math.abs(b - time))[0];
@@ -383,12 +405,14 @@ function curveKeys(event, id) {
   const frameLength = state.media.rate.denominator / state.media.rate.numerator;
   const fine = event.shiftKey ? 10 : 1;
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 0.5], ArrowDown: [0, -0.5] };
-  if (event.key === 'a' || event.key === 'A') {
+  if (curve && tools.arrow(event)) {
+    // done
+  } else if (event.key === 'a' || event.key === 'A') {
     const at = state.media.times[frame()];
     const [made, place] = curves.added(curve, curves.point(at, curve ? curves.levelAt(curve, at) : -24, length));
     changeTrack(id, { curve: made });
     setPoint(place);
-  } else if (curve && event.ctrlKey && (event.key === 'ArrowLeft' || event.key === 'ArrowRight')) {
+  } else if (curve && event.ctrlKey && !event.shiftKey && (event.key === 'ArrowLeft' || event.key === 'ArrowRight')) {
     setPoint(Math.min(Math.max(point + (event.key === 'ArrowLeft' ? -1 : 1), 0), curve.length - 1));
   } else if (curve && point >= 0 && arrows[event.key] && !event.ctrlKey) {
     const [frames, level] = arrows[event.key].map((value) => value * fine);

@@ -9,6 +9,7 @@ let context = null;
 let sources = [];
 let started = null; // { at: time of the context, from: seconds } while sound plays
 let mix = null; // AudioBuffer
+let instead = null; // { buffer, gain } that is heard in its place
 let original = null;
 let mixMark = '';
 let originalMark = '';
@@ -167,7 +168,7 @@ function silence() {
 async function startSound(from) {
   await mixing;
   const original = await theOriginal();
-  if (!mix && !original) return;
+  if (!mix && !original && !instead) return;
   context ??= new AudioContext({ latencyHint: 'interactive' });
   await context.resume();
   if (rate !== 1) return;
@@ -176,7 +177,8 @@ async function startSound(from) {
 
 function begin(from, at, withOriginal) {
   silence();
-  for (const [buffer, gain] of [[mix, 1], [withOriginal, 10 ** (state.document.original.gain_db / 20)]]) {
+  const own = instead ? [instead.buffer, 10 ** (instead.gain / 20)] : [mix, 1];
+  for (const [buffer, gain] of [own, [withOriginal, 10 ** (state.document.original.gain_db / 20)]]) {
     if (!buffer || from >= buffer.duration) continue;
     const source = new AudioBufferSourceNode(context, { buffer });
     const level = new GainNode(context, { gain });
@@ -194,7 +196,7 @@ async function theOriginal() {
 }
 
 // A .wav of 32-bit floats, one channel: what was sent is played, sample for sample.
-function bufferOf(bytes) {
+export function bufferOf(bytes) {
   const view = new DataView(bytes);
   let place = 12;
   let rate = 16000;
@@ -267,3 +269,14 @@ on('document', () => {
 
 export const sounding = () => sources.length;
 export const samplesOfMix = () => mix?.getChannelData(0) ?? null;
+// What the meter looks at: the samples that are played beside the original sound.
+export function samplesHeard() {
+  const buffer = instead?.buffer ?? mix;
+  return buffer && { values: buffer.getChannelData(0), rate: buffer.sampleRate, gain: instead ? 10 ** (instead.gain / 20) : 1 };
+}
+
+// One sound in place of the mix, at a gain in decibels; null: the mix again.
+export function audition(buffer, gain = 0) {
+  instead = buffer && { buffer, gain };
+  soundAgain();
+}

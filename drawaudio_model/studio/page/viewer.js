@@ -1,13 +1,15 @@
 // The picture with the mask of the chosen track over it, and the tools that draw the mask.
 
-import { ask } from './api.js';
+import { Problem, ask, sendJson } from './api.js';
 import * as masks from './masks.js';
-import { changeTrack, chosenTrack, on, state, tell } from './store.js';
+import { changeTrack, chosenTrack, on, save, state, tell } from './store.js';
+import { frameAt, middleOf } from './timecode.js';
 import { frame, playing, seconds } from './transport.js';
 
 const stage = document.getElementById('stage');
 const video = document.getElementById('video');
 const overlay = document.getElementById('overlay');
+const still = document.getElementById('still'); // shows the frames that the model sees
 const strip = document.getElementById('keyframes');
 const context = overlay.getContext('2d');
 const painted = document.createElement('canvas');
@@ -25,7 +27,7 @@ const frames = () => state.media.model_frames ?? 1;
 const now = () => masks.maskFrame(seconds(), frames());
 const shapes = () => {
   const mask = chosenTrack()?.mask;
-  return mask ? masks.keyframeAt(mask, now()).shapes : [];
+  return mask ? masks.shapesAt(mask, now()) : [];
 };
 
 export function setShapes(list, key = null) {
@@ -68,7 +70,7 @@ function layOut() {
 export function draw(force = false) {
   const track = chosenTrack();
   const list = shapes();
-  const mark = [track?.id, list, track?.mask?.invert, drawn, selected, asModel ? frame() : 0];
+  const mark = [track?.id, list, track?.mask?.invert, drawn, selected, asModel ? now() : -1];
   if (!force && drawnMark && mark.every((value, number) => value === drawnMark[number])) return;
   drawnMark = mark;
   const [width, height] = [overlay.width, overlay.height];
@@ -133,9 +135,18 @@ async function drawAsModel(mask, width, height) {
     return;
   }
   if (!modelPicture.unseen) return;
+  // The frame that the model sees is that of the quarter second, not the one which is shown now.
+  const shown = frameAt(state.media.times, number / masks.MASK_FPS);
+  if (Number(still.dataset.frame) !== shown) {
+    still.dataset.frame = shown;
+    still.currentTime = middleOf(state.media.times, shown, state.media.seconds);
+  }
+  if (still.readyState >= 2 && !still.seeking) context.drawImage(still, 0, 0, width, height);
   context.imageSmoothingEnabled = false;
   context.drawImage(modelPicture.unseen, 0, 0, width, height);
 }
+
+still.addEventListener('seeked', () => draw(true));
 
 // Black where the mask is black, and clear where it is white.
 function darkened(bitmap) {
@@ -274,13 +285,14 @@ function drawKeyframes() {
     button.className = 'keyframe';
     button.style.left = `${(100 * keyframe.frame) / last}%`;
     const when = `${(keyframe.frame / masks.MASK_FPS).toFixed(2)} s`;
-    button.title = `Keyframe at ${when}: drag or ←/→ to move, Delete to remove`;
+    button.title = `Keyframe at ${when}: drag or ←/→ to move, L for held or linear, Delete to remove`;
     button.setAttribute('aria-label', `Keyframe at ${when}, ${keyframe.shapes.length} shapes`);
     button.addEventListener('pointerdown', (event) => dragKeyframe(event, button, keyframe.frame));
     button.addEventListener('keydown', (event) => {
       const to = { ArrowLeft: keyframe.frame - 1, ArrowRight: keyframe.frame + 1 }[event.key];
       let mask = track.mask;
-      if (to !== undefined) mask = to >= 0 && to < frames() ? masks.movedKeyframe(mask, keyframe.frame, to) : mask;
+      if (event.key === 'l') mask = masks.withLinear(mask, keyframe, !keyframe.linear);
+      else if (to !== undefined) mask = to >= 0 && to < frames() ? masks.movedKeyframe(mask, keyframe.frame, to) : mask;
       else if (event.key === 'Delete' || event.key === 'Backspace') mask = masks.withoutKeyframe(mask, keyframe.frame);
       else return;
       event.preventDefault();
@@ -288,7 +300,40 @@ function drawKeyframes() {
       if (mask !== track.mask) changeTrack(track.id, { mask });
       [...strip.querySelectorAll('.keyframe')][track.mask.keyframes.indexOf(keyframe)]?.focus();
     });
+    if (keyframe.linear) {
+      button.classList.add('linear');
+      button.setAttribute('aria-label', `Keyframe at ${when}, ${keyframe.shapes.length} shapes, moving to the next`);
+      const next = track.mask.keyframes.map((one) => one.frame).filter((one) => one > keyframe.frame);
+      const way = document.createElement('span');
+      way.className = 'way';
+      way.style.left = button.style.left;
+      way.style.width = `${(100 * ((next.length ? Math.min(...next) : keyframe.frame) - keyframe.frame)) / last}%`;
+      strip.append(way);
+    }
     strip.append(button);
+  }
+}
+
+// Held or linear: the keyframe of which the shapes are that are shown.
+export function toggleLinear() {
+  const mask = chosenTrack()?.mask;
+  if (!mask) return;
+  const keyframe = masks.keyframeAt(mask, now());
+  changeTrack(state.track, { mask: masks.withLinear(mask, keyframe, !keyframe.linear) });
+}
+
+// The shapes that are shown follow what is under them: to the end of the section where this is in it, else of the video.
+export async function follow() {
+  const track = chosenTrack();
+  if (!track?.mask) return;
+  const range = state.document.section;
+  const until = range && seconds() >= range[0] && seconds() < range[1] ? range[1] : state.media.seconds;
+  try {
+    await save();
+    await sendJson('POST', '/api/jobs', { track: track.id, do: 'follow', frame: now(), until });
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    tell('problem', problem.message);
   }
 }
 
@@ -309,6 +354,8 @@ function dragKeyframe(event, button, from) {
 
 for (const button of document.querySelectorAll('[data-tool]')) button.addEventListener('click', () => choose(button.dataset.tool));
 document.getElementById('add-keyframe').addEventListener('click', addKeyframe);
+document.getElementById('linear').addEventListener('click', toggleLinear);
+document.getElementById('follow').addEventListener('click', follow);
 document.getElementById('clear-mask').addEventListener('click', () => {
   select(-1);
   if (chosenTrack()?.mask) changeTrack(state.track, { mask: null });
@@ -331,10 +378,16 @@ function refresh() {
   const mask = chosenTrack()?.mask;
   if (selected >= shapes().length) selected = -1;
   document.getElementById('invert').setAttribute('aria-pressed', String(mask?.invert ?? false));
-  for (const id of ['invert', 'clear-mask', 'as-model']) document.getElementById(id).disabled = !mask;
+  for (const id of ['invert', 'clear-mask', 'as-model', 'linear', 'follow']) document.getElementById(id).disabled = !mask;
+  showLinear();
   if (!strip.contains(document.activeElement) || !document.activeElement.classList.contains('keyframe')) drawKeyframes();
   else queueMicrotask(drawKeyframes);
   draw(true);
+}
+
+function showLinear() {
+  const mask = chosenTrack()?.mask;
+  document.getElementById('linear').setAttribute('aria-pressed', String(Boolean(mask && masks.keyframeAt(mask, now()).linear)));
 }
 
 let shownFrame = -1;
@@ -348,6 +401,7 @@ on('moved', () => {
     shownFrame = now();
     const line = strip.querySelector('.now');
     if (line) line.style.left = `${(100 * shownFrame) / Math.max(frames() - 1, 1)}%`;
+    showLinear();
     if (!playing()) tell('shape');
   }
   draw();

@@ -1,0 +1,183 @@
+"""Shapes of a mask that follow what they were drawn on: keyframes made by dense optical flow, to be edited like any others.
+
+Each shape moves and grows as the pixels in it do that move otherwise than the rest of the picture: a loose box has more
+background in it than thing. Pixels whose flow there and back does not return are left out.
+
+Legend: N pictures of the video, H/W their pixels, P pixels of one shape.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from drawaudio_model.clip_format import VIDEO_FPS
+from drawaudio_model.studio.drawing import draw_shapes
+
+STEPS_A_FRAME = 3
+"""Pictures that are looked at for each of the model's frames: flow is found over short ways only."""
+PICTURES_A_SECOND = VIDEO_FPS * STEPS_A_FRAME
+LONGER_SIDE = 320
+"""Of these pictures, in pixels."""
+MOST_SECONDS = 60.0
+"""That one call follows, so that its pictures fit into memory."""
+TOLERANCE = 0.006
+"""Of the picture: a keyframe that lies this near to the line between its neighbours is left out."""
+LEAST_PIXELS = 12
+"""That have to move before a shape does."""
+MOST_MATCHED = 300
+"""Pixels of a shape that are compared."""
+UNLIKE = 40
+"""Grey levels of 255; what differs more is something else."""
+_MOST_GROWTH = 1.06
+"""In one step."""
+
+Shapes = list[dict[str, Any]]
+
+
+def follow(
+    shapes: Sequence[Mapping[str, Any]],
+    pictures: np.ndarray,
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Shapes]:
+    """The shapes in the first picture and in every STEPS_A_FRAME-th after it.
+
+    Args:
+        shapes: as they lie on the first picture.
+        pictures: (N, H, W, 3) uint8, STEPS_A_FRAME times as many a second as the model sees.
+        tell: called with the pictures that are done, and all; what it raises ends it.
+    """
+    import cv2
+
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]  # not in its stubs
+    # In full size and unsmoothed: at half size a step is found a twentieth too short, and a box falls behind.
+    flow.setFinestScale(0)
+    flow.setVariationalRefinementIterations(0)
+    flow.setPatchStride(4)
+    now = [dict(shape) for shape in shapes]
+    found = [_within_picture(now)]
+    before = cv2.cvtColor(pictures[0], cv2.COLOR_RGB2GRAY)
+    for number in range(1, len(pictures)):
+        tell(number, len(pictures))
+        after = cv2.cvtColor(pictures[number], cv2.COLOR_RGB2GRAY)
+        if not np.array_equal(before, after):
+            there, back = flow.calc(before, after, None), flow.calc(after, before, None)  # each (H, W, 2)
+            now = _moved(now, before, after, there, back)
+        before = after
+        if number % STEPS_A_FRAME == 0:
+            found.append(_within_picture(now))
+    return found
+
+
+def _moved(shapes: Shapes, before: np.ndarray, after: np.ndarray, there: np.ndarray, back: np.ndarray) -> Shapes:
+    """The shapes one picture later."""
+    height, width = there.shape[:2]
+    regions = [draw_shapes([{**shape, "cut": False}], height, width) for shape in _within_picture(shapes)]
+    outside = ~np.any(regions, axis=0) if regions else np.ones((height, width), bool)
+    rest = np.median(there[outside], axis=0) if outside.any() else np.zeros(2)
+    pairs = zip(shapes, regions, strict=True)
+    return [_moved_shape(shape, region, (before, after), there, back, rest) for shape, region in pairs]
+
+
+def _moved_shape(
+    shape: dict[str, Any],
+    region: np.ndarray,
+    pictures: tuple[np.ndarray, np.ndarray],
+    there: np.ndarray,
+    back: np.ndarray,
+    rest: np.ndarray,
+) -> dict[str, Any]:
+    height, width = region.shape
+    rows, columns = np.nonzero(region)
+    places = np.stack([columns, rows], axis=1).astype(np.float64)  # (P, 2)
+    ways = there[rows, columns].astype(np.float64)  # (P, 2)
+    ends = np.round(places + ways).astype(int)
+    inside = (ends >= 0).all(axis=1) & (ends[:, 0] < width) & (ends[:, 1] < height)
+    returned = np.full(len(places), np.inf)
+    returned[inside] = np.linalg.norm(ways[inside] + back[ends[inside, 1], ends[inside, 0]], axis=1)
+    sure = returned < 0.5 + 0.1 * np.linalg.norm(ways, axis=1)
+    places, ways = places[sure], ways[sure]
+    if len(places) < LEAST_PIXELS:
+        return shape
+    apart = np.linalg.norm(ways - rest, axis=1)
+    # What moves most sets the measure; the noise of still pixels is below half a pixel.
+    moving = apart > max(0.5, 0.5 * float(np.quantile(apart, 0.98)))
+    is_moving = moving.sum() >= LEAST_PIXELS
+    if is_moving:
+        places, ways = places[moving], ways[moving]
+    way, growth = np.median(ways, axis=0), _growth(places, ways)
+    if is_moving:
+        way = _matched(*pictures, places.astype(int), way)
+    corners = np.asarray(shape["points"]) * (width, height)
+    middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
+    points = (middle + (corners - middle) * growth + way) / (width, height)
+    return {**shape, "points": points.tolist(), "size": min(shape["size"] * growth, 1.0)}
+
+
+def _matched(before: np.ndarray, after: np.ndarray, places: np.ndarray, way: np.ndarray) -> np.ndarray:
+    """The way (2,) of pixels (P, 2), or the whole number of pixels near it after which they look much more alike.
+
+    Flow takes a flat thing's patch and the ground around it for one, and finds half of its way.
+    """
+    height, width = before.shape
+    some = places[:: -(-len(places) // MOST_MATCHED)]
+    reach = int(np.clip(np.ceil(2 * np.abs(way).max()) + 2, 3, 12))
+    steps = np.arange(-reach, reach + 1)
+    offsets = np.round(way).astype(int) + np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)  # (O, 2)
+    ends = some + offsets[:, None]  # (O, P, 2)
+    inside = (ends >= 0).all(axis=-1) & (ends[..., 0] < width) & (ends[..., 1] < height)
+    seen = after[ends[..., 1].clip(0, height - 1), ends[..., 0].clip(0, width - 1)].astype(np.int16)
+    unlike = np.abs(seen - before[some[:, 1], some[:, 0]]).clip(max=UNLIKE)
+    cost = np.where(inside, unlike, UNLIKE).mean(axis=1)
+    now, best = cost[len(cost) // 2], int(cost.argmin())
+    return offsets[best].astype(float) if cost[best] < 0.7 * now - 1 else way
+
+
+def _growth(places: np.ndarray, ways: np.ndarray) -> float:
+    """By how much the distances between pixels (P, 2) grow as they go their ways (P, 2)."""
+    order = np.random.default_rng(0).permutation(len(places))
+    gaps, new = places - places[order], places + ways - (places + ways)[order]
+    lengths = np.linalg.norm(gaps, axis=1)
+    far = lengths > 8
+    if far.sum() < LEAST_PIXELS:
+        return 1.0
+    growth = float(np.median(np.linalg.norm(new[far], axis=1) / lengths[far]))
+    return 1.0 if abs(growth - 1) < 0.004 else min(max(growth, 1 / _MOST_GROWTH), _MOST_GROWTH)
+
+
+def _within_picture(shapes: Shapes) -> Shapes:
+    """What of them can be drawn; a shape that has left the picture may come back as large as it was."""
+    return [
+        {**shape, "points": [[min(max(value, 0.0), 1.0) for value in point] for point in shape["points"]]}
+        for shape in shapes
+    ]
+
+
+def keyframes_of(found: Sequence[Shapes], first: int) -> list[dict[str, Any]]:
+    """Keyframes, linear but for the last, of shapes in every frame of the model; as few as follow them closely.
+
+    Args:
+        found: shapes of frames that follow each other, as many and of the same kinds in each.
+        first: number of the first of these frames.
+    """
+    ways = np.array([[value for shape in shapes for point in shape["points"] for value in point] for shapes in found])
+    kept = {0, len(found) - 1}
+    ahead = [(0, len(found) - 1)]
+    while ahead:
+        start, end = ahead.pop()
+        share = ((np.arange(start, end + 1) - start) / max(end - start, 1))[:, None]
+        off = np.abs(ways[start : end + 1] - ways[start] - share * (ways[end] - ways[start]))
+        worst = int(off.max(axis=1, initial=0.0).argmax())
+        if off.max(initial=0.0) > TOLERANCE:
+            kept.add(start + worst)
+            ahead += [(start, start + worst), (start + worst, end)]
+    order = sorted(kept)
+    if len(order) == 2 and np.abs(ways[0] - ways[-1]).max(initial=0.0) <= TOLERANCE:
+        order = [0]  # it stays where it is
+    return [{"frame": first + place, "shapes": _rounded(found[place]), "linear": place != order[-1]} for place in order]
+
+
+def _rounded(shapes: Shapes) -> Shapes:
+    return [
+        {**shape, "points": [[round(value, 4) for value in point] for point in shape["points"]]} for shape in shapes
+    ]

@@ -1,0 +1,175 @@
+"""The studio's page for everyone: names, contrast, keys, sizes of screens, and what axe finds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.studio_page import BROWSER_TESTS, LANE, drag, place_in
+
+pytest_plugins = ["tests.studio_browser"]
+pytestmark = BROWSER_TESTS
+
+
+def test_single_keys_can_be_turned_off(page: Any) -> None:
+    page.keyboard.press("?")
+    page.uncheck("#single-keys")
+    page.keyboard.press("Escape")
+    page.keyboard.press("m")
+    assert page.evaluate("() => studio.state.document.markers") == []
+    page.click("#help-open")
+    page.check("#single-keys")
+    page.keyboard.press("Escape")
+
+
+def test_everything_that_can_be_pressed_has_a_name_and_can_be_reached(page: Any) -> None:
+    nameless = page.evaluate("""() => [...document.querySelectorAll('button, input, textarea, canvas[tabindex], progress')]
+      .filter((one) => one.offsetParent !== null)
+      .filter((one) => !(one.getAttribute('aria-label') || one.labels?.length || one.textContent.trim() || one.title))
+      .map((one) => one.outerHTML.slice(0, 120))""")
+    assert nameless == []
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "() => document.activeElement.id || document.activeElement.className || document.activeElement.tagName"
+            )
+        )
+    assert {"play", "timecode", "stage", "add-keyframe", "lane", "export-open", "TEXTAREA"} <= reached
+
+
+def fill(page: Any) -> None:
+    """Something of everything that the page can show without a take."""
+    page.fill("textarea", "a bell rings")
+    drag(page, "#overlay", (0.2, 0.2), (0.6, 0.7))
+    page.evaluate("() => studio.transport.seekFrame(24)")
+    page.keyboard.press("Shift+K")
+    page.keyboard.press("Shift+L")
+    for x, y in ((0.1, 0.8), (0.5, 0.2), (0.9, 0.7)):
+        page.mouse.click(*place_in(page, LANE, x, y))
+    drag(page, "#ruler", (0.3, 0.5), (0.6, 0.5))
+    page.evaluate("() => document.activeElement.blur()")
+
+
+def faults(page: Any) -> list[str]:
+    """What axe finds on the page as it is now: rule, weight and the first place."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response
+    assert len(found["passes"]) > 15  # it has looked
+    return [f"{one['id']} ({one['impact']}): {one['nodes'][0]['html'][:160]}" for one in found["violations"]]
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_axe_finds_nothing(page: Any, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    assert faults(page) == []
+    fill(page)
+    for words in ("Change the curve", "Curve as numbers", "Mask as numbers"):
+        page.click(f"summary:has-text('{words}')")
+    assert faults(page) == []
+    page.keyboard.press("?")
+    assert faults(page) == []
+    page.keyboard.press("Escape")
+    page.click("#export-open")
+    assert faults(page) == []
+    page.click("#export-close")
+    page.emulate_media(color_scheme="dark")
+
+
+def test_axe_finds_a_button_without_a_name(page: Any) -> None:
+    """That the test above can fail."""
+    page.evaluate("() => document.getElementById('help-open').removeAttribute('aria-label')")
+    page.evaluate("() => { document.getElementById('help-open').textContent = ''; }")
+    page.evaluate("() => document.getElementById('help-open').removeAttribute('title')")
+    assert any(fault.startswith("button-name (critical)") for fault in faults(page))
+
+
+def test_the_tab_key_goes_from_left_to_right_and_from_top_to_bottom_within_each_part(page: Any) -> None:
+    fill(page)
+    order = page.evaluate("""() => [...document.querySelectorAll('button, input, textarea, canvas, summary, [tabindex]')]
+      .filter((one) => one.tabIndex >= 0 && one.offsetParent !== null && !one.disabled)
+      .map((one) => ['.bar', '#viewer', '#inspector', '#timeline'].find((part) => one.closest(part)))""")
+    assert [part for part, before in zip(order, [None, *order], strict=False) if part != before] == [
+        ".bar",
+        "#viewer",
+        "#inspector",
+        "#timeline",
+    ]
+    assert page.evaluate("() => [...document.querySelectorAll('[tabindex]')].every((one) => one.tabIndex <= 0)")
+
+
+def test_what_is_pressed_chosen_or_linear_is_told_by_more_than_colour(page: Any) -> None:
+    fill(page)
+    pressed = page.evaluate("""() => [...document.querySelectorAll('[data-tool]')]
+      .map((one) => [one.getAttribute('aria-pressed'), getComputedStyle(one).fontWeight])""")
+    assert {weight for state, weight in pressed if state == "true"} == {"600"}
+    assert {weight for state, weight in pressed if state == "false"} == {"400"}
+    forms = page.evaluate("""() => [...document.querySelectorAll('.keyframe')]
+      .map((one) => [one.classList.contains('linear'), getComputedStyle(one).borderRadius])""")
+    assert dict(forms) == {True: "50%", False: "2px"}
+
+
+def test_nothing_moves_by_itself_for_who_wants_it_so(page: Any) -> None:
+    page.evaluate("() => { document.getElementById('job').hidden = false; }")
+    page.evaluate("() => document.getElementById('job-bar').removeAttribute('value')")
+    looks = "() => getComputedStyle(document.getElementById('job-bar')).appearance"
+    assert page.evaluate(looks) != "none"
+    page.emulate_media(reduced_motion="reduce")
+    assert page.evaluate(looks) == "none"  # a bar without an end does not run to and fro
+    moving = """() => [...document.querySelectorAll('*')].filter((one) => {
+      const style = getComputedStyle(one);
+      return style.transitionDuration !== '0s' || style.animationName !== 'none' || style.scrollBehavior === 'smooth';
+    }).length"""
+    assert page.evaluate(moving) == 0 and page.evaluate("() => document.getAnimations().length") == 0
+    page.emulate_media(reduced_motion="no-preference")
+
+
+CONTRAST = """() => {
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => [r, g, b].map((v) => linear(v / 255))
+    .reduce((sum, v, n) => sum + v * [0.2126, 0.7152, 0.0722][n], 0);
+  const ground = (one) => {
+    for (let at = one; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0.9) return colour;
+    }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll('button:enabled, label, output, summary, p, span, h1, li, td, th')]
+    .filter((one) => one.offsetParent !== null && one.textContent.trim())
+    .map((one) => {
+      const [a, b] = [luminance(parse(getComputedStyle(one).color)), luminance(ground(one))];
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), one.textContent.trim().slice(0, 30)];
+    }).filter(([ratio]) => ratio < 4.5);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)])
+def test_nothing_is_cut_off_and_all_words_can_be_read(
+    page: Any, scheme: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    fill(page)
+    page.click("summary:has-text('Change the curve')")
+    assert page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
+        *size
+    ]
+    outside = page.evaluate("""() => ['.bar *', '.tools *', '.keyframes button', '#scale button', '#inspector *']
+      .flatMap((parts) => [...document.querySelectorAll(parts)])
+      .filter((one) => one.offsetParent !== null).filter((one) => {
+        const box = one.getBoundingClientRect();
+        return box.right > innerWidth + 1 || (box.bottom > innerHeight + 1 && !one.closest('#inspector')) || box.left < -1;
+      }).map((one) => one.outerHTML.slice(0, 80))""")
+    assert outside == []
+    stage = page.locator("#stage").bounding_box()
+    assert stage["width"] > 500 and stage["height"] > 200
+    assert page.evaluate(CONTRAST) == []
+    picture = page.screenshot(path=tmp_path / f"{scheme}-{size[0]}.png")
+    assert len(picture) > 20_000
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.emulate_media(color_scheme="dark")

@@ -1,0 +1,275 @@
+"""Takes on the studio's page: made, heard, compared, and made anew in a section."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.studio_page import BROWSER_TESTS, Running, drag, place_in, saved, track, wait
+
+pytest_plugins = ["tests.studio_browser"]
+pytestmark = BROWSER_TESTS
+
+
+def test_a_take_is_made_while_one_draws_and_is_heard_in_step_with_the_picture(page: Any, running: Running) -> None:
+    page.fill("textarea", "a bell rings")
+    page.get_by_label("Takes").first.fill("2")
+    page.get_by_label("Seed").first.fill("5")
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name=re.compile("Generate")).click()
+    # Drawing goes on meanwhile.
+    drag(page, "#overlay", (0.2, 0.2), (0.5, 0.5))
+    wait(lambda: page.evaluate("() => studio.state.takes.size && studio.state.document.tracks[0].take"), 120)
+    assert page.locator(".take").count() == 2
+    assert page.locator(".take.chosen").count() == 1 and "seed" in page.locator(".take.chosen").inner_text()
+    assert "changed since" in page.locator(".take").first.inner_text()  # the mask came after
+    page.keyboard.press("Escape")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("2")
+    assert track(page)["take"] == page.evaluate(
+        "() => [...studio.state.takes.values()].filter((t) => t.track === 'track1').sort((a, b) => a.place - b.place)[1].id"
+    )
+    wait(lambda: page.evaluate("() => studio.transport.samplesOfMix()?.length === 48000"), 10)
+    page.evaluate("() => studio.transport.seekFrame(0)")
+    page.evaluate("() => { studio.transport.drifts.length = 0; }")
+    page.keyboard.press(" ")
+    wait(lambda: page.evaluate("() => !studio.transport.playing() && studio.transport.drifts.length"), 20)
+    drifts = sorted(page.evaluate("() => studio.transport.drifts"))
+    assert len(drifts) > 10
+    assert abs(drifts[len(drifts) // 2]) < 0.02
+    saved(page)
+    # What is played is what is exported, sample for sample.
+    page.click("#export-open")
+    page.click("#export-go")
+    page.locator("#export-done li").first.wait_for(timeout=60_000)
+    folder = Path(page.inner_text("#export-done .path"))
+    page.click("#export-close")
+    played = np.array(page.evaluate("() => [...studio.transport.samplesOfMix()]"))
+    exported = soundfile.read(folder / "mix.wav", dtype="int16")[0]
+    assert (np.round(played * 32768).clip(-32768, 32767) == exported).all()
+
+
+def test_a_job_is_cancelled_on_the_page(page: Any) -> None:
+    page.get_by_label("Steps").first.fill("1000")
+    page.fill("textarea", "a bell rings")
+    page.get_by_role("button", name=re.compile("Generate")).click()
+    wait(lambda: re.search(r"sampling \d+/1000", page.inner_text("#job-words")), 60)
+    page.click("#job-cancel")
+    wait(lambda: page.is_hidden("#job"), 10)
+    assert page.inner_text("#live") == "Cancelled"
+
+
+def made_take(page: Any, *, seed: int, steps: int = 2, count: int = 1) -> str:
+    """The id of the take that is used after it was made."""
+    before = page.evaluate("() => studio.state.takes.size")
+    page.evaluate(
+        "([seed, steps, count]) => { studio.store.changeTrack('track1', { text: 'a bell rings', seed, count });"
+        " studio.store.change((document) => ({ ...document, steps })); }",
+        [seed, steps, count],
+    )
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("g")
+    wait(lambda: page.evaluate("() => studio.state.takes.size") == before + count, 120)
+    return wait(lambda: track(page)["take"], 5)
+
+
+def test_a_range_on_the_ruler_is_made_anew_alone(page: Any, home: Path) -> None:
+    first = made_take(page, seed=2_000_000_005)
+    drag(page, "#ruler", (1 / 3, 0.5), (2 / 3, 0.5))
+    assert page.evaluate("() => studio.state.document.section") == [1, 2]
+    assert page.input_value("[aria-label='Start of the section in seconds']") == "1.00"
+    page.fill("textarea", "rain falls")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("Shift+G")
+    wait(lambda: track(page)["take"] != first, 120)
+    second = track(page)["take"]
+    takes = home / "clip.drawaudio" / "takes"
+    before, after = (soundfile.read(takes / f"{name}.wav", dtype="float32")[0] for name in (first, second))
+    assert (before[:16000] == after[:16000]).all() and (before[32000:] == after[32000:]).all()
+    assert np.abs(before[16000:32000] - after[16000:32000]).max() > 1e-3
+    assert "1.0–2.0 s" in page.locator(".take.chosen").inner_text()
+    assert (
+        page.evaluate("() => { const { scrollWidth, clientWidth } = inspector; return scrollWidth - clientWidth; }")
+        == 0
+    )
+    assert page.inner_text("#live") == "The section is there"
+    page.keyboard.press("Control+z")  # the take before is used again
+    assert track(page)["take"] == first
+    saved(page)
+    assert json.loads((home / "clip.drawaudio" / "project.json").read_bytes())["section"] == [1, 2]
+
+
+def test_a_section_is_set_moved_and_taken_away_by_keys_and_by_hand(page: Any) -> None:
+    section = "() => studio.state.document.section"
+    page.evaluate("() => studio.transport.seekFrame(6)")
+    page.keyboard.press("i")
+    page.evaluate("() => studio.transport.seekFrame(17)")
+    page.keyboard.press("o")
+    assert page.evaluate(section) == [0.5, 1.5]
+    assert page.inner_text("#live") == "Section from 0.50 to 1.50 seconds"
+    drag(page, "#ruler", (0.5, 0.5), (0.75, 0.5))  # its end
+    assert page.evaluate(section) == [0.5, 2.25]
+    field = page.get_by_label("Start of the section in seconds")
+    field.fill("0,75")
+    field.press("Enter")
+    assert page.evaluate(section) == [0.75, 2.25]
+    page.evaluate("() => document.activeElement.blur()")
+    page.mouse.click(*place_in(page, "#ruler", 0.1, 0.5))  # a click goes there and draws nothing
+    assert page.evaluate(section) == [0.75, 2.25] and page.evaluate("() => studio.transport.frame()") == 3
+    page.keyboard.press("x")
+    assert page.evaluate(section) is None
+    page.keyboard.press("Control+z")
+    assert page.evaluate(section) == [0.75, 2.25]
+
+
+def test_a_section_without_a_range_or_a_take_is_a_sentence(page: Any) -> None:
+    page.keyboard.press("Shift+G")
+    assert "There is no section yet" in page.inner_text("#notice")
+    page.keyboard.press("i")
+    page.keyboard.press("Shift+G")
+    wait(lambda: "has no take yet" in page.inner_text("#notice"), 10)
+
+
+def test_a_section_shows_its_progress_on_the_lane_and_is_cancelled(page: Any) -> None:
+    first = made_take(page, seed=6)
+    page.evaluate("() => studio.store.change((document) => ({ ...document, steps: 1000, section: [1, 2] }))")
+    page.keyboard.press("Shift+G")
+    wait(lambda: re.search(r"sampling the section \d+/1000", page.inner_text("#job-words")), 60)
+    colours = """() => {
+      const lane = document.querySelector('.track .lane');
+      const at = (x, y) => [Math.floor(x * lane.width), Math.floor(y * lane.height), 1, 1];
+      const read = (x, y) => [...lane.getContext('2d').getImageData(...at(x, y)).data];
+      return [read(1 / 6, 0.97), read(1 / 2, 0.6), read(1 / 3 + 0.01, 0.97), read(1 / 2, 0.97)];
+    }"""
+    wait(lambda: int(re.search(r"(\d+)/1000", page.inner_text("#job-words"))[1]) > 60, 60)
+    outside, inside, done, ahead = page.evaluate(colours)
+    assert inside != outside and done[3] > ahead[3] + 30
+    page.keyboard.press("Escape")
+    wait(lambda: page.is_hidden("#job"), 10)
+    assert page.inner_text("#live") == "Cancelled" and track(page)["take"] == first
+
+
+def test_loudness_is_that_of_the_standard(page: Any) -> None:
+    """ITU-R BS.1770-4: a sine of 997 Hz at full scale has -3.01 LUFS; EBU Tech 3341: gated parts do not count."""
+    program = """async ([levels, rate]) => {
+      const { loudness } = await import('/page/loudness.js');
+      const sine = (n) => Math.sin((2 * Math.PI * 997 * n) / rate);
+      const values = Float32Array.from({ length: levels.length * rate }, (_, n) => levels[Math.floor(n / rate)] * sine(n));
+      const buffer = new AudioBuffer({ length: values.length, sampleRate: rate });
+      buffer.copyToChannel(values, 0);
+      return loudness(buffer);
+    }"""
+    assert page.evaluate(program, [[1, 1, 1], 48000]) == pytest.approx(-3.01, abs=0.02)
+    assert page.evaluate(program, [[0.1, 0.1, 0.1], 16000]) == pytest.approx(-23.01, abs=0.1)
+    assert page.evaluate(program, [[0.1] * 6 + [0.001] * 6, 16000]) == pytest.approx(-23.0, abs=0.3)
+    assert page.evaluate(program, [[0, 0], 16000]) is None or page.evaluate(program, [[0, 0], 16000]) == float("-inf")
+
+
+def test_two_takes_are_compared_at_the_same_moment_and_equal_loudness(page: Any) -> None:
+    made_take(page, seed=20, count=2)
+    page.locator(".take:not(.chosen)").first.get_by_role("button", name=re.compile("Compare take")).click()
+    page.get_by_role("group", name="Comparison at equal loudness").wait_for()
+    levels = page.evaluate("""async () => {
+      const { compared } = await import('/page/compare.js');
+      const { loudness } = await import('/page/loudness.js');
+      const levels = [];
+      for (const [place, id] of compared().takes.entries()) {
+        const answer = await studio.ask('GET', `/api/takes/${id}/wav`);
+        const buffer = studio.transport.bufferOf(await answer.arrayBuffer());
+        levels.push((await loudness(buffer)) + compared().cuts[place]);
+      }
+      return [...levels, Math.max(...compared().cuts)];
+    }""")
+    assert levels[0] == pytest.approx(levels[1], abs=0.01) and levels[2] == 0
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press(" ")
+    wait(lambda: page.evaluate("() => studio.transport.frame()") > 2, 10)
+    before = page.evaluate("() => studio.transport.seconds()")
+    page.keyboard.press("c")
+    assert page.locator(".comparing button[aria-pressed=true]").inner_text().startswith("A")
+    assert page.evaluate("() => studio.transport.playing()")
+    assert 0 <= page.evaluate("() => studio.transport.seconds()") - before < 1
+    page.keyboard.press("k")
+    page.keyboard.press("Shift+C")
+    assert page.locator(".comparing").is_hidden()
+
+
+def test_takes_are_starred_noted_and_ranked(page: Any, home: Path) -> None:
+    page.evaluate("() => studio.store.changeTrack('track1', { curve: [[0, -30], [2, -10]] })")
+    made_take(page, seed=30, count=3)
+    last = page.locator(".take").nth(2)
+    last.get_by_role("button", name="Star").click()
+    page.locator(".take").nth(2).get_by_label("Note on take 3").fill("the long one")
+    page.keyboard.press("Tab")
+    starred = track(page)["starred"]
+    page.get_by_role("button", name="Best first").click()
+    facts = page.locator(".take .row > .quiet:not(.tag)").all_inner_texts()
+    ranks = [sum(map(float, re.findall(r"-?\d\.\d+", words))) for words in facts if words.startswith("curve")]
+    assert len(ranks) == 3 and ranks[1] >= ranks[2]  # the starred one is before them
+    first = page.locator(".take").first
+    assert first.get_by_role("button", name="Star").get_attribute("aria-pressed") == "true"
+    assert first.locator(".note").input_value() == "the long one"
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("1")
+    assert track(page)["take"] == starred[0]
+    page.get_by_role("button", name="Best first").click()
+    saved(page)
+    kept = json.loads((home / "clip.drawaudio" / "project.json").read_bytes())["tracks"][0]
+    assert kept["starred"] == starred and [*kept["notes"].values()] == ["the long one"]
+
+
+def test_negative_words_and_strictness_reach_the_take(page: Any, home: Path) -> None:
+    page.evaluate("() => studio.store.changeTrack('track1', { curve: [[0, -30], [2, -10]] })")
+    page.get_by_label("Not", exact=True).fill("rain")
+    slider = page.get_by_label("How strictly the curve is followed")
+    slider.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    assert track(page)["strictness"] == 1.5 and slider.get_attribute("aria-valuetext") == "1.5"
+    take = made_take(page, seed=3)
+    facts = json.loads((home / "clip.drawaudio" / "takes" / f"{take}.json").read_bytes())
+    assert (facts["instructions"]["negative_text"], facts["instructions"]["strictness"]) == ("rain", 1.5)
+    assert "changed since" not in page.locator(".take.chosen").inner_text()
+    slider.focus()
+    page.keyboard.press("Home")
+    assert track(page)["strictness"] is None
+    assert "changed since" in page.locator(".take.chosen").inner_text()
+
+
+WATCH_METERS = """() => {
+  window.seen = [];
+  const level = (selector) => Number(document.querySelector(selector).getAttribute('aria-valuenow'));
+  const note = () => {
+    seen.push([studio.transport.seconds(), level('#meter'), level('.track .meter')]);
+    requestAnimationFrame(note);
+  };
+  note();
+}"""
+
+
+def test_meters_show_what_is_heard_and_fall_when_it_is_mute(page: Any) -> None:
+    made_take(page, seed=4)
+    wait(lambda: page.evaluate("() => studio.transport.samplesOfMix() !== null"), 10)
+    page.evaluate(WATCH_METERS)
+    page.evaluate("() => studio.transport.seekFrame(0)")
+    page.keyboard.press(" ")
+    wait(lambda: page.evaluate("() => studio.transport.frame()") > 20, 20)
+    seen = page.evaluate("() => seen")
+    assert max(level for _, level, _ in seen) > -40 and max(level for _, _, level in seen) > -40
+    peak = page.evaluate("""() => {
+      const values = studio.transport.samplesOfMix();
+      return 20 * Math.log10(values.subarray(0, 24000).reduce((most, value) => Math.max(most, Math.abs(value)), 0));
+    }""")
+    assert max(level for at, level, _ in seen if at < 1.5) <= peak + 1
+    page.keyboard.press("k")
+    assert page.locator("#meter").get_attribute("aria-valuetext") == "silent"
+    page.get_by_role("button", name="Mute", exact=True).click()
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press(" ")
+    wait(lambda: page.evaluate("() => studio.transport.frame()") > 24, 20)
+    assert page.locator(".track .meter").get_attribute("aria-valuetext") == "silent"
+    page.keyboard.press("k")
