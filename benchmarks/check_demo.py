@@ -62,7 +62,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("data/demo"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--right", type=float, default=BOUNDS["right"], help="least share of right things")
+    for name, bound in BOUNDS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=bound, help="bound, see BOUNDS")
     options = parser.parse_args()
     raw = options.data / "raw_clips"
     classifier = trained_classifier(raw, options.data / "classifier")
@@ -76,7 +77,7 @@ def main() -> int:
             figures = judge(case, folder, options.data, range(7, 7 + options.seeds), classifier)
             reached = figures["right"] >= options.right and figures["peak"] <= 1.0
             if case.curve:
-                reached &= figures["correlation"] >= BOUNDS["correlation"] and figures["level_db"] <= BOUNDS["level_db"]
+                reached &= figures["correlation"] >= options.correlation and figures["level_db"] <= options.level_db
             missed |= not reached
             print(json.dumps({"case": case.name, **figures, "reached": reached}))
     return int(missed)

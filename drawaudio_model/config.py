@@ -322,6 +322,21 @@ class TrainConfig:
         )
 
     @classmethod
+    def small(cls) -> "TrainConfig":
+        """The demo's UNet after a fifth of its steps, for a check of the whole path by ear in minutes (`make check-small`)."""
+        return replace(
+            cls.demo(),
+            run="small",
+            steps=150,
+            warmup_steps=20,
+            ema_decay=0.97,
+            checkpoint_every=150,
+            validate_every=150,
+            validation_samples=8,
+            audio_samples=0,
+        )
+
+    @classmethod
     def tiny(cls) -> "TrainConfig":
         """A few steps of a UNet of a few thousand weights; for tests, no claim of quality."""
         return cls(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-RUN_NAMES = ("demo", "control", "tiny", "paper", "improved")
+RUN_NAMES = ("demo", "control", "small", "tiny", "paper", "improved")
 """Named settings of a training (config.py)."""
 SAMPLING_STEPS = 25
 """Sampling steps of the paper."""

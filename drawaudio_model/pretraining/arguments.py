@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-RUNS = ("demo", "control", "tiny")
+RUNS = ("demo", "control", "small", "tiny")
 BACKBONES = ("audio_autoencoder", "text_encoders", "cavp_backbone", "object_detector", "vocoder")
 ALIASES = {"cavp": "cavp_backbone"}
 
