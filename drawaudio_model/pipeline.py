@@ -51,6 +51,7 @@ from drawaudio_model.generation.instructions import (
 from drawaudio_model.generation.latents import conditions, decode, encode, sample_latents
 from drawaudio_model.generation.output import DrawAudioOutput, Take
 from drawaudio_model.generation.parts import check_parts
+from drawaudio_model.generation.preparations import Preparations
 from drawaudio_model.generation.preparing import Prepared, limited_curve, prepare
 from drawaudio_model.generation.sampling import Given
 from drawaudio_model.generation.sections import Section
@@ -174,6 +175,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         )
         self.detector: ObjectDetector | None = None  # imported where it is needed: open_clip takes seconds
         self.detector_folder: Path | None = None
+        self.preparations: Preparations | None = None
+        """Set by what makes many sounds of few videos; None prepares each time."""
         check_parts(self)
 
     @classmethod
@@ -322,8 +325,24 @@ class DrawAudioPipeline(DiffusionPipeline):
         Arguments and errors are a call's, but for `section`, (start, end) in seconds: then only what `regenerate` needs for
         this part of the sound is prepared.
         """
-        instructions = Instructions(video, prompt, negative_prompt, mask, mask_invert, loudness, seconds, video_fps)
-        return prepare(self, instructions, overlap_seconds, section, Teller(on_progress))
+        given: dict[str, Any] = {
+            "video": video,
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "mask": mask,
+            "mask_invert": mask_invert,
+            "seconds": seconds,
+            "video_fps": video_fps,
+        }
+
+        def made(curve: Loudness | None) -> Prepared:
+            instructions = Instructions(**given, loudness=curve)
+            return prepare(self, instructions, overlap_seconds, section, Teller(on_progress))
+
+        if self.preparations is None or video is None:
+            return made(loudness)
+        more = {"overlap_seconds": overlap_seconds, "section": section, "detector": self.detector_folder}
+        return self.with_loudness(self.preparations.of(lambda: made(None), **given, **more), loudness)
 
     def with_loudness(self, prepared: Prepared, loudness: Loudness | None) -> Prepared:
         """The same with another curve, or with none; ValueError when it is no curve."""

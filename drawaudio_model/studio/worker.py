@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from drawaudio_model.pipeline import DrawAudioPipeline
 
 
+NO_MEMORY = (
+    "the model needs more memory than there is; nothing in the project was lost: "
+    "end other programs, or take a shorter video"
+)
+
+
 class Cancelled(Exception):
     """The person wants this job no longer."""
 
@@ -54,14 +60,15 @@ class Worker:
         job = order["job"]
         try:
             self.check(job)
-            do = {"generate": self.generate, "detect": self.detect, "load": self.load}[order["do"]]
-            found = do(order)
+            jobs = {"generate": self.generate, "detect": self.detect, "load": self.load, "sound": self.sound}
+            found = jobs[order["do"]](order)
         except Cancelled:
             self.tell(job, state="cancelled")
         except (ValueError, OSError) as error:
             self.tell(job, state="failed", sentence=" ".join(str(error).split()))
         except Exception as error:  # a fault of ours costs a job, not the loaded model
-            self.tell(job, state="failed", sentence=f"{type(error).__name__}: {' '.join(str(error).split())}")
+            words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.tell(job, state="failed", sentence=NO_MEMORY if _wants_memory(error) else words)
         else:
             self.tell(job, state="done", **found)
 
@@ -75,18 +82,41 @@ class Worker:
         if self._pipe is None:
             self.tell(job, stage="loading the model")
             from drawaudio_model.commands.generate import load_pipeline
+            from drawaudio_model.generation.preparations import Preparations
 
             options = argparse.Namespace(
                 model=self.model, adapters=None, cavp=None, detector=None, device=None, bf16=False, compile=False
             )
             self._pipe = load_pipeline(options)
             self._pipe.set_progress_bar_config(disable=True)
+            self._pipe.preparations = Preparations()
         return self._pipe
+
+    def model_sha256(self) -> str:
+        """What takes say of the model that made them."""
+        from drawaudio_model.commands.generate import model_mark
+
+        return model_mark(argparse.Namespace(model=self.model, adapters=None, cavp=None))
 
     def load(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Loads the model before it is needed."""
         self.pipeline(order["job"])
+        self.model_sha256()
         return {}
+
+    def sound(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes a sound for `drawaudio serve`."""
+        from drawaudio_model.generation.stages import Progress
+        from drawaudio_model.studio import sounds
+
+        job = order["job"]
+
+        def tell(at: Progress) -> None:
+            self.check(job)
+            steps = {"step": at.done, "total": at.total} if at.stage == "sampling" else {}
+            self.tell(job, stage=at.stage, **steps)
+
+        return {"sound": sounds.make(self.pipeline(job), self.model, order, tell)}
 
     def detect(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """The keyframes of a mask that shows where a thing is; one for each frame in which its boxes change."""
@@ -177,12 +207,18 @@ class Worker:
                 "clap_score": _score(result.clap_scores, place),
                 "notices": list(result.notices),
                 "model": str(self.model),
+                "model_sha256": self.model_sha256(),
                 "mask_folder": None if mask is None else mask.name,
                 "instructions": {name: track[name] for name in ("text", "negative_text", "mask", "curve")},
             }
             write_atomically(folder / f"{identity}.json", json.dumps(facts, allow_nan=False).encode())
             identities.append(identity)
         return identities
+
+
+def _wants_memory(error: Exception) -> bool:
+    """Whether an allocation failed: numpy says so by its type, torch of a GPU by its type, and of a CPU in words alone."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
 
 
 def _score(scores: Any, place: int) -> float | None:
