@@ -12,7 +12,7 @@ Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, 
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -293,7 +293,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         check_seed(seed)
         check_start(start_from, strength)
-        prepared = prepare(self, instructions, overlap_seconds, None, Teller(on_progress))
+        prepared = self._prepared(instructions, overlap_seconds, None, Teller(on_progress))
         first = secrets.randbelow(2**31) if seed is None else seed
         return self.generate(
             prepared,
@@ -325,24 +325,25 @@ class DrawAudioPipeline(DiffusionPipeline):
         Arguments and errors are a call's, but for `section`, (start, end) in seconds: then only what `regenerate` needs for
         this part of the sound is prepared.
         """
-        given: dict[str, Any] = {
-            "video": video,
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "mask": mask,
-            "mask_invert": mask_invert,
-            "seconds": seconds,
-            "video_fps": video_fps,
-        }
+        instructions = Instructions(video, prompt, negative_prompt, mask, mask_invert, loudness, seconds, video_fps)
+        return self._prepared(instructions, overlap_seconds, section, Teller(on_progress))
 
-        def made(curve: Loudness | None) -> Prepared:
-            instructions = Instructions(**given, loudness=curve)
-            return prepare(self, instructions, overlap_seconds, section, Teller(on_progress))
-
-        if self.preparations is None or video is None:
-            return made(loudness)
-        more = {"overlap_seconds": overlap_seconds, "section": section, "detector": self.detector_folder}
-        return self.with_loudness(self.preparations.of(lambda: made(None), **given, **more), loudness)
+    def _prepared(
+        self, instructions: Instructions, overlap_seconds: int, section: tuple[float, float] | None, teller: Teller
+    ) -> Prepared:
+        """The preparation, found again where `preparations` keeps it: without the curve, which is another each time."""
+        if self.preparations is None or instructions.video is None:
+            return prepare(self, instructions, overlap_seconds, section, teller)
+        plain = replace(instructions, loudness=None)
+        arguments = {field.name: getattr(plain, field.name) for field in fields(plain)}
+        found = self.preparations.of(
+            lambda: prepare(self, plain, overlap_seconds, section, teller),
+            **arguments,
+            overlap_seconds=overlap_seconds,
+            section=section,
+            detector=self.detector_folder,
+        )
+        return self.with_loudness(found, instructions.loudness)
 
     def with_loudness(self, prepared: Prepared, loudness: Loudness | None) -> Prepared:
         """The same with another curve, or with none; ValueError when it is no curve."""
