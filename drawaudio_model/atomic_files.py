@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -73,21 +75,34 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def file_mark(place: Any) -> Any:
+    """What changes when a file, or any file in a folder, does: sizes and times; None for what is no file."""
+    if not isinstance(place, str | Path) or not os.path.exists(place):
+        return None
+    place = Path(place)
+    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
 def file_sha256(path: Path) -> str:
     """sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def encode_array(array: np.ndarray) -> bytes:
+def encode_array(array: "np.ndarray") -> bytes:
     """The bytes of an .npy file of version 1.0, equal for equal arrays."""
+    import numpy as np
+
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
     return buffer.getvalue()
 
 
-def decode_array(content: bytes) -> np.ndarray:
+def decode_array(content: bytes) -> "np.ndarray":
     """The array of an .npy file; pickled objects are refused."""
+    import numpy as np  # not above: whoever only writes files waits for no library
+
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 

@@ -12,7 +12,7 @@ Paper: Sec. "Draw an Audio" and "Implementation details" (DPM-Solver, 25 steps, 
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -51,6 +51,7 @@ from drawaudio_model.generation.instructions import (
 from drawaudio_model.generation.latents import conditions, decode, encode, sample_latents
 from drawaudio_model.generation.output import DrawAudioOutput, Take
 from drawaudio_model.generation.parts import check_parts
+from drawaudio_model.generation.preparations import Preparations
 from drawaudio_model.generation.preparing import Prepared, limited_curve, prepare
 from drawaudio_model.generation.sampling import Given
 from drawaudio_model.generation.sections import Section
@@ -174,6 +175,8 @@ class DrawAudioPipeline(DiffusionPipeline):
         )
         self.detector: ObjectDetector | None = None  # imported where it is needed: open_clip takes seconds
         self.detector_folder: Path | None = None
+        self.preparations: Preparations | None = None
+        """Set by what makes many sounds of few videos; None prepares each time."""
         check_parts(self)
 
     @classmethod
@@ -290,7 +293,7 @@ class DrawAudioPipeline(DiffusionPipeline):
             raise ValueError(f"num_candidates is {num_candidates}, expected at least 1")
         check_seed(seed)
         check_start(start_from, strength)
-        prepared = prepare(self, instructions, overlap_seconds, None, Teller(on_progress))
+        prepared = self._prepared(instructions, overlap_seconds, None, Teller(on_progress))
         first = secrets.randbelow(2**31) if seed is None else seed
         return self.generate(
             prepared,
@@ -323,7 +326,24 @@ class DrawAudioPipeline(DiffusionPipeline):
         this part of the sound is prepared.
         """
         instructions = Instructions(video, prompt, negative_prompt, mask, mask_invert, loudness, seconds, video_fps)
-        return prepare(self, instructions, overlap_seconds, section, Teller(on_progress))
+        return self._prepared(instructions, overlap_seconds, section, Teller(on_progress))
+
+    def _prepared(
+        self, instructions: Instructions, overlap_seconds: int, section: tuple[float, float] | None, teller: Teller
+    ) -> Prepared:
+        """The preparation, found again where `preparations` keeps it: without the curve, which is another each time."""
+        if self.preparations is None or instructions.video is None:
+            return prepare(self, instructions, overlap_seconds, section, teller)
+        plain = replace(instructions, loudness=None)
+        arguments = {field.name: getattr(plain, field.name) for field in fields(plain)}
+        found = self.preparations.of(
+            lambda: prepare(self, plain, overlap_seconds, section, teller),
+            **arguments,
+            overlap_seconds=overlap_seconds,
+            section=section,
+            detector=self.detector_folder,
+        )
+        return self.with_loudness(found, instructions.loudness)
 
     def with_loudness(self, prepared: Prepared, loudness: Loudness | None) -> Prepared:
         """The same with another curve, or with none; ValueError when it is no curve."""

@@ -1035,6 +1035,48 @@ MUTATIONS = (
         "a solo is exported with all the others",
         "tests/test_studio_jobs.py -k what_is_heard",
     ),
+    Mutation(
+        "drawaudio_model/studio/guard.py",
+        'for name in ("origin", "sec-fetch-site"):',
+        'for name in ("origin",):',
+        "a page of the web may ask the service for programs",
+        "tests/test_studio_service.py -k page_of_the_web",
+    ),
+    Mutation(
+        "drawaudio_model/studio/server.py",
+        'DRAFT_STEPS if asked.get("draft") is True else',
+        "DRAFT_STEPS if False else",
+        "a draft of the studio takes as long as a take",
+        "tests/test_studio_jobs.py -k draft",
+    ),
+    Mutation(
+        "drawaudio_model/generation/preparations.py",
+        "return fingerprint({name: str(value) for name, value in arguments.items()}, marks)",
+        "return fingerprint({name: str(value) for name, value in arguments.items()})",
+        "a mask that was drawn anew is not seen",
+        "tests/test_preparations.py -k anew",
+    ),
+    Mutation(
+        "drawaudio_model/generation/take_files.py",
+        "if made_by not in (None, model_sha256):",
+        "if made_by is model_sha256 is None:",
+        "a section goes on from the latents of another model",
+        "tests/test_regenerate.py -k another_model",
+    ),
+    Mutation(
+        "drawaudio_model/generation/sections.py",
+        "return mixed * (1 + part * rise)",
+        "return mixed * (1 + rise)",
+        "a fade swells beyond full scale",
+        "tests/test_sections.py -k swell_beyond",
+    ),
+    Mutation(
+        "drawaudio_model/muxing/timecode.py",
+        "number += left_out * (9 * tens +",
+        "number += left_out * (10 * tens +",
+        "labels of drop frame leave one minute in ten too many out",
+        "tests/test_wave_file.py -k label",
+    ),
     # The command line
     Mutation(
         "drawaudio_model/command_line.py",

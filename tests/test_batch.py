@@ -10,7 +10,7 @@ from PIL import Image
 
 from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.commands import batch
+from drawaudio_model.commands import batch, generate
 from drawaudio_model.evaluation.listening_page import write_video
 from drawaudio_model.media import probe, write_audio
 from tests.tiny_pipeline import saved_pipeline
@@ -135,17 +135,17 @@ def test_a_run_that_is_killed_goes_on_where_it_was(
     clips: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (clips.parent / "table.csv").write_text("file,text\na.mp4,a bell rings\nb.mp4,rain falls\n")
-    write = batch.write_sound
+    write = generate.write_sound
 
     def killed(output: Path, *given: object, **named: object) -> None:
         if output.name.startswith("0003"):
             raise KeyboardInterrupt
         write(output, *given, **named)
 
-    monkeypatch.setattr(batch, "write_sound", killed)
+    monkeypatch.setattr(generate, "write_sound", killed)
     assert main(command(clips, model)) == 130
     assert [row["status"] for row in results(clips)] == ["done"]
-    monkeypatch.setattr(batch, "write_sound", write)
+    monkeypatch.setattr(generate, "write_sound", write)
     capsys.readouterr()
     assert main(command(clips, model)) == 0
     assert "line 3" in (shown := capsys.readouterr().out) and "line 2" not in shown

@@ -45,7 +45,7 @@ COMMANDS = list(leaves(build_parser()))
 def test_the_commands_are_these() -> None:
     dataset = {("dataset", name) for name in ("plan", "layout", "range", "command", "card", "verify", "publish")}
     drawing = {("generate",), ("mix",), ("curve",), ("mask",), ("info",), ("completion",), ("studio",)}
-    drawing |= {("regenerate",), ("batch",)}
+    drawing |= {("regenerate",), ("batch",), ("serve",)}
     assert {*COMMANDS} == dataset | drawing | {(name,) for name in PROGRAMS}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.signal
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.generation.mixing import CEILING_DB, Track, mix, read_tracks
@@ -17,6 +18,13 @@ CEILING = 10 ** (CEILING_DB / 20)
 def tone(hertz: float, peak: float, seconds: float = 2.0, phase: float = 0.0) -> np.ndarray:
     time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return (peak * np.sin(2 * np.pi * hertz * time + phase)).astype(np.float32)
+
+
+@pytest.mark.parametrize("samples", [1, 20, 21, 16001])
+def test_true_peaks_are_those_of_scipy_s_resampling(samples: int) -> None:
+    waveform = np.random.default_rng(samples).normal(size=samples)
+    expected = np.abs(scipy.signal.resample_poly(waveform, 4, 1)).max()
+    assert true_peak(waveform) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_true_peak_lies_between_the_samples() -> None:

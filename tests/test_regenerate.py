@@ -14,6 +14,7 @@ from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.evaluation.listening_page import write_video
 from drawaudio_model.media import read_waveform
+from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.muxing.wave_file import read_chunks
 from tests.tiny_pipeline import saved_pipeline
 
@@ -136,6 +137,29 @@ def test_a_sound_without_its_take_is_gone_on_from_as_it_is(
     assert "was changed after its take was written" in capsys.readouterr().err
     (tmp_path / "alone.take").write_bytes(b"nothing")
     assert main(command) == 2 and "alone.take cannot be read" in capsys.readouterr().err
+
+
+def test_latents_of_another_model_are_refused_and_its_sound_alone_is_not(
+    model: Path, video: Path, bell: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(model, tmp_path / "other"))
+    weights = next((other / "unet").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1  # one bit of one weight
+    weights.write_bytes(content)
+    for path in (bell, bell.with_suffix(".take")):
+        shutil.copy(path, tmp_path / path.name)
+    command = ["regenerate", str(tmp_path / "bell.wav"), "--section", "9.2", "10.5", "--seed", "8", "--steps", "2"]
+    command += ["--device", "cpu", "-o", str(tmp_path / "out.wav")]
+    assert main([*command, "--model", str(other)]) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    names = [model_sha256(folder)[:12] for folder in (model, other)]
+    assert f"made by the model of sha256 {names[0]}, and {other} is {names[1]}; give the model that made it" in told
+    assert main([*command, "--model", str(model)]) == 0
+    capsys.readouterr()
+    (tmp_path / "bell.take").unlink()
+    assert main([*command, "--model", str(other), "--video", str(video), "--text", "rain falls"]) == 0
+    assert "has no take beside it" in capsys.readouterr().err
 
 
 def test_floats_and_flac_keep_their_form(model: Path, video: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from diffusers import DDIMScheduler
 
@@ -10,6 +11,7 @@ from drawaudio_model.generation.output import Take
 from drawaudio_model.generation.sampling import Given, denoise, sampling_solver, starting_noise
 from drawaudio_model.generation.sections import (
     FADE_SECONDS,
+    PLACE_SECONDS,
     Section,
     excerpt,
     level_of_neighbours,
@@ -142,7 +144,9 @@ def test_seams_are_inaudible_by_number_and_at_the_level_of_the_rest(steady: Draw
     jumps = np.abs(np.diff(log_mel(sound).numpy(), axis=0)).mean(axis=1)
     usual = float(np.median(np.abs(np.diff(log_mel(quiet.waveform).numpy(), axis=0)).mean(axis=1)))
     width, reach = SAMPLE_RATE // 2, round(FADE_SECONDS * 100)
-    for seam, side in ((3.0, slice(300 - 2, 300 + reach + 2)), (5.0, slice(500 - reach - 2, 500 + 2))):
+    changed = np.flatnonzero(sound != quiet.waveform) * 100 // SAMPLE_RATE
+    sides = slice(changed[0] - 2, changed[0] + reach + 2), slice(changed[-1] - reach - 2, changed[-1] + 2)
+    for seam, side in zip((3.0, 5.0), sides, strict=True):
         place = round(seam * SAMPLE_RATE)
         levels = [
             np.sqrt(np.mean(sound[part].astype(float) ** 2))
@@ -206,11 +210,43 @@ def test_two_sounds_fade_without_a_dip_or_a_swell() -> None:
     section = Section(2.0, 4.0, 8.0, 100)
     for made in (before, unlike):
         out = pasted(Take(before), made, 0, section)
-        fade = slice(2 * SAMPLE_RATE, round((2 + FADE_SECONDS) * SAMPLE_RATE))
-        assert abs(20 * np.log10(np.std(out[fade]) / 0.1)) < 0.6
-        middle = slice(round(2.2 * SAMPLE_RATE), round(3.8 * SAMPLE_RATE))
+        ends = slice(2 * SAMPLE_RATE, round((2 + FADE_SECONDS + PLACE_SECONDS) * SAMPLE_RATE))
+        for start in range(ends.start, ends.stop, SAMPLE_RATE // 20):
+            assert abs(20 * np.log10(np.std(out[start : start + SAMPLE_RATE // 20]) / 0.1)) < 1.2
+        middle = slice(round(2.5 * SAMPLE_RATE), round(3.5 * SAMPLE_RATE))
         assert np.array_equal(out[middle], made[middle])
     assert np.abs(pasted(Take(before), before, 0, section) - before).max() < 1e-6
+
+
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 48_000])
+def test_a_fade_lies_where_the_sounds_are_alike(rate: int) -> None:
+    """A tone that both have, and a hiss that one of them has, but for a quarter of a second near either end."""
+    rng = np.random.default_rng(0)
+    seconds = np.arange(8 * SAMPLE_RATE) / SAMPLE_RATE
+    tone, hiss = 0.2 * np.sin(2 * np.pi * 500 * seconds), rng.normal(0, 0.1, len(seconds))
+    begin, end = 2.0, 5.0
+    alike = ((seconds > begin + 0.25) & (seconds < begin + 0.5)) | ((seconds > end - 0.5) & (seconds < end - 0.25))
+    before, made = (tone + np.where(alike, hiss / 100, hiss)).astype(np.float32), tone.astype(np.float32)
+    whole = before if rate == SAMPLE_RATE else soxr.resample(before, SAMPLE_RATE, rate, quality="VHQ")
+    out = pasted(Take(whole, sample_rate=rate), made, 0, Section(begin, end, 8.0, 100))
+    changed = np.flatnonzero(out != whole) / rate
+    assert begin + 0.2 < changed[0] < begin + 0.31 and end - 0.31 < changed[-1] < end - 0.2
+    # Of a short section nearly nothing may be left out.
+    short = pasted(Take(whole, sample_rate=rate), made, 0, Section(2.0, 2.4, 8.0, 100))
+    changed = np.flatnonzero(short != whole) / rate
+    assert changed[0] - 2.0 < 0.051 and 2.4 - changed[-1] < 0.051
+
+
+def test_latents_near_the_ends_are_let_go_of_one_after_the_other() -> None:
+    kept = Section(2.0, 6.0, 8.0, 100).kept(0, 100)
+    assert (kept[:25] == 1).all() and (kept[75:] == 1).all() and (kept[29:71] == 0).all()
+    assert kept[25:29].tolist() == pytest.approx([0.8, 0.6, 0.4, 0.2]) and kept[71:75].tolist() == pytest.approx(
+        [0.2, 0.4, 0.6, 0.8]
+    )
+    # At the ends of the sound there is nothing to go on from.
+    whole = Section(0.0, 8.0, 8.0, 100).kept(0, 100)
+    assert (whole == 0).all()
+    assert Section(9.0, 10.0, 30.0, 100).kept(50, 200).sum() == pytest.approx(150 - 12.5 + 4, abs=1)
 
 
 def test_the_gain_of_the_rest_is_the_section_s_and_silence_says_nothing() -> None:
@@ -254,11 +290,13 @@ def test_what_does_not_belong_together_is_named(pipe: DrawAudioPipeline, long_ta
         pipe.regenerate(long_take, prepared, 9.0, 10.0, strength=2)
 
 
-def test_a_fade_that_swells_beyond_full_scale_is_limited() -> None:
+def test_a_fade_does_not_swell_beyond_full_scale_and_nothing_else_is_turned_down() -> None:
     rng = np.random.default_rng(0)
     old, new = (np.sign(rng.standard_normal(8 * SAMPLE_RATE)).astype(np.float32) * 0.99 for _ in range(2))
-    section = Section(2.0, 4.0, 8.0, 100)
-    out = pasted(Take(old), new, 0, section)
+    out = pasted(Take(old), new, 0, Section(2.0, 4.0, 8.0, 100))
     assert np.abs(out).max() <= 1.0
     np.testing.assert_array_equal(out[: 2 * SAMPLE_RATE], old[: 2 * SAMPLE_RATE])
     np.testing.assert_array_equal(out[4 * SAMPLE_RATE :], old[4 * SAMPLE_RATE :])
+    reach = round((FADE_SECONDS + PLACE_SECONDS) * SAMPLE_RATE)
+    inside = slice(2 * SAMPLE_RATE + reach, 4 * SAMPLE_RATE - reach)
+    np.testing.assert_array_equal(out[inside], new[inside])

@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +31,34 @@ def test_the_page_itself_passes(running: Running) -> None:
     status, headers, content = running.ask("GET", "/")
     assert status == 200 and b"/page/app.js" in content and headers["content-type"].startswith("text/html")
     assert running.json("GET", "/api/project")["document"] is None
+
+
+def test_the_address_that_is_printed_answers_whoever_is_quick(home: Path) -> None:
+    command = [sys.executable, "-m", "drawaudio_model.cli", "studio", "--no-browser"]
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, text=True)
+        try:
+            address = next(line.strip() for line in process.stdout if "http://" in line)
+            found = Running(process, address)
+            with socket.create_connection(("127.0.0.1", found.port), timeout=20) as wire:
+                wire.sendall(f"GET / HTTP/1.0\r\nHost: 127.0.0.1:{found.port}\r\n\r\n".encode())
+                assert wire.recv(100).startswith(b"HTTP/1.1 401 ")
+        finally:
+            process.terminate()
+            process.wait(15)
+
+
+def test_a_studio_that_is_ended_says_nothing_of_who_listened(home: Path) -> None:
+    command = [sys.executable, "-m", "drawaudio_model.cli", "studio", "--no-browser"]
+    process = subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    address = next(line.strip() for line in process.stdout if "http://" in line)
+    found = Running(process, address)
+    lines = [f"Host: 127.0.0.1:{found.port}", f"Cookie: drawaudio_{found.port}={found.token}"]
+    with socket.create_connection(("127.0.0.1", found.port), timeout=20) as wire:
+        wire.sendall("\r\n".join(["GET /api/events HTTP/1.1", *lines, "Sec-Fetch-Site: same-origin", "", ""]).encode())
+        assert wire.recv(100).startswith(b"HTTP/1.1 200 ")
+        process.terminate()
+        assert process.communicate(timeout=15)[1] == ""
 
 
 def test_the_server_listens_on_this_machine_alone(running: Running) -> None:

@@ -2,18 +2,25 @@
 
 import json
 import os
+import shlex
 import signal
 import time
 from pathlib import Path
 
+import av
 import numpy as np
+import opentimelineio
 import psutil
 import pytest
 import soundfile
+import soxr
 
 from drawaudio_model import media
+from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.cli import main
 from drawaudio_model.generation.mixing import mix
+from drawaudio_model.model_folder import model_sha256
+from drawaudio_model.muxing.wave_file import read_chunks
 from drawaudio_model.studio.project import empty_track
 from tests.studio_page import Running, studio, wait, write_clip
 
@@ -216,24 +223,34 @@ def test_what_is_heard_is_what_is_exported_and_what_mix_renders_again(running: R
     ]
     assert (heard == mix(stems, [3.0, -4.5]).waveform).all()
 
+    # At the model's own rate, what is heard is written sample by sample.
+    plain = running.json("POST", "/api/exports", {"sample_rate": 16000, "bits": 16})
+    exported, rate = soundfile.read(Path(plain["folder"]) / "mix.wav", dtype="int16")
+    assert rate == 16000 and (np.round(heard.astype(np.float64) * 32768).clip(-32768, 32767) == exported).all()
     made = running.json("POST", "/api/exports")
     folder = Path(made["folder"])
-    exported, rate = soundfile.read(folder / "mix.wav", dtype="int16")
-    assert rate == 16000 and (np.round(heard.astype(np.float64) * 32768).clip(-32768, 32767) == exported).all()
-    written = [soundfile.read(path, dtype="float32")[0] for path in sorted((folder / "stems").iterdir())]
-    assert [path.name for path in sorted((folder / "stems").iterdir())] == [
-        "01-a-bell-rings.wav",
-        "02-a-bird-sings.wav",
-    ]
-    assert written[0] == pytest.approx(stems[0] * 10 ** (3 / 20), abs=1e-6)
+    names = ["01-a-bell-rings.wav", "02-a-bird-sings.wav"]
+    assert [path.name for path in sorted((folder / "stems").iterdir())] == names
+    for path, stem, gain in zip(sorted((folder / "stems").iterdir()), stems, (3.0, -4.5), strict=True):
+        info = soundfile.info(path)
+        assert (info.samplerate, info.subtype, info.frames) == (48000, "PCM_24", 3 * len(stem))
+        expected = soxr.resample((stem * 10 ** (gain / 20)).astype(np.float32), 16000, 48000, quality="VHQ")
+        assert np.abs(soundfile.read(path, dtype="float64")[0] - expected).max() <= 2**-23
+        assert {*read_chunks(path)} == {b"bext", b"iXML"}
     assert media.probe(folder / "preview.mp4").video_seconds == pytest.approx(3.0)
+    assert any("ends at 8 kHz" in notice for notice in made["notices"])
 
-    words = ["mix", str(home / "clip.mp4"), "--tracks", str(folder / "tracks.json"), "--model", str(home / "model")]
-    assert main([*words, "--steps", "2", "-o", str(home / "again.wav")]) == 0
-    assert (home / "again.wav").read_bytes() == (folder / "mix.wav").read_bytes()
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    assert manifest["render_again"].startswith("drawaudio mix ") and "--steps 2" in manifest["render_again"]
+    words = shlex.split(manifest["render_again"])[1:-2]
+    words[words.index("tracks.json")] = str(folder / "tracks.json")
+    words[words.index("model")] = str(home / "model")
+    assert main([*words, "-o", str(home / "again.wav")]) == 0
+    assert (home / "again.wav").read_bytes() == (folder / "mix.wav").read_bytes()
     assert [row["seed"] for row in manifest["takes"]] == [1, 2]
+    assert manifest["model"]["sha256"] == model_sha256(home / "model") and manifest["notices"] == made["notices"]
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    assert {*made["files"]} == {*files} == {*manifest["files"], "manifest.json"}
+    assert all(file_sha256(files[name]) == sha256 for name, sha256 in manifest["files"].items())
 
     # A solo silences the others, mute or not.
     tracks[2] |= {"solo": True}
@@ -242,6 +259,33 @@ def test_what_is_heard_is_what_is_exported_and_what_mix_renders_again(running: R
     ]
     third = soundfile.read(home / "clip.drawaudio" / "takes" / f"{tracks[2]['take']}.wav", dtype="float32")[0]
     assert (alone == mix([third], [0.0]).waveform).all()
+
+
+def test_the_lists_of_an_export_are_on_the_clock_of_its_sounds(running: Running, home: Path) -> None:
+    row = track("track1", text="a bell rings", seed=5)
+    save(running, row)
+    row["take"] = generate(running, "track1")["takes"][0]
+    document = running.json("GET", "/api/project")["document"]
+    document |= {"tracks": [row], "markers": [{"frame": 7, "name": "door"}]}
+    running.json("PUT", "/api/project", document, If_Match=str(document["revision"]))
+    made = running.json("POST", "/api/exports", {"timecode": "01:00:00:06"})
+    folder = Path(made["folder"])
+    timeline = opentimelineio.adapters.read_from_file(str(folder / "timeline.otio"))
+    rate = timeline.global_start_time.rate
+    assert (rate, timeline.global_start_time.value) == (12.0, 3600 * 12 + 6)
+    picture, sound = (track[0] for track in timeline.tracks)
+    assert picture.duration().value == 36
+    assert (folder / picture.media_reference.target_url).resolve() == (home / "clip.mp4").resolve()
+    stem = folder / sound.media_reference.target_url
+    with av.open(str(stem)) as container:
+        reference = int(container.metadata["time_reference"])
+    assert reference == round(sound.source_range.start_time.to_seconds() * 48000) == (3600 * 12 + 6) * 4000
+    assert sound.duration().to_seconds() * 48000 == pytest.approx(soundfile.info(stem).frames)
+    assert (folder / "markers.csv").read_text().splitlines()[1] == "7,01:00:01:01,0.583333,door"
+    assert "01:00:00:06 01:00:03:06" in (folder / "timeline.edl").read_text()
+    for asked in ({"timecode": "01:00:00:30"}, {"bits": 20}, {"sample_rate": 8000}, {"timecode": 5}, {"color": 1}, [1]):
+        status, _, content = running.ask("POST", "/api/exports", json.dumps(asked).encode())
+        assert status == 400 and ("expected" in json.loads(content)["error"] or "names no frame" in str(content))
 
 
 def _bytes(content: bytes) -> "object":
@@ -265,6 +309,14 @@ def test_nothing_heard_is_a_sentence(running: Running) -> None:
     for method, path, body in (("POST", "/api/mix", document), ("POST", "/api/exports", None)):
         status, _, content = running.ask(method, path, body)
         assert status == 400 and "no track is heard" in json.loads(content)["error"]
+
+
+def test_a_draft_has_few_steps_whatever_the_project_has(running: Running) -> None:
+    save(running, track("track1", text="a bell rings"), steps=20)
+    job = running.json("POST", "/api/jobs", {"track": "track1", "draft": True})
+    ended = running.wait_for_job(job["id"])
+    (take,) = (take for take in running.json("GET", "/api/project")["takes"] if take["id"] in ended["takes"])
+    assert (ended["total"], take["steps"]) == (8, 8)
 
 
 def test_a_cancel_ends_a_job_within_two_steps_and_the_model_stays(running: Running) -> None:

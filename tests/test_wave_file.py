@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.muxing.timecode import exact_rate, parse_timecode
+from drawaudio_model.muxing.timecode import Timecode, drops, exact_rate, parse_timecode
 from drawaudio_model.muxing.wave_file import clock_chunks, read_chunks, resampled, write_wave
 
 NTSC, FILM = Fraction(30000, 1001), Fraction(24000, 1001)
@@ -62,6 +62,28 @@ def test_drop_frame_keeps_the_time_of_day() -> None:
 def test_labels_that_there_are_not_are_named(label: str, rate: Fraction, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         parse_timecode(label, rate)
+
+
+@pytest.mark.parametrize("rate", [FILM, Fraction(25), NTSC, Fraction(30), Fraction(60000, 1001), Fraction(100)])
+@pytest.mark.parametrize("drop", [False, True])
+def test_every_frame_of_a_day_has_the_label_that_names_it(rate: Fraction, drop: bool) -> None:
+    if drop and not drops(rate):
+        return
+    whole = round(rate)
+    # Every frame near the minutes, where labels are left out, and some of all others.
+    near = (minute * 60 * whole - minute // 10 * 18 + step for minute in range(0, 1440, 7) for step in range(-4, 5))
+    for frame in {*range(0, int(86_400 * rate) - whole * 120, 997), *(max(frame, 0) for frame in near)}:
+        found = Timecode(frame, rate, drop)
+        if found.label < "23:59":
+            assert parse_timecode(found.label, rate) == found, frame
+
+
+def test_labels_are_those_of_the_standard_s_examples() -> None:
+    labels = {1799: "00:00:59;29", 1800: "00:01:00;02", 17_981: "00:09:59;29", 17_982: "00:10:00;00"}
+    labels |= {107_892: "01:00:00;00", 2_589_407: "23:59:59;29", 2_589_408: "00:00:00;00"}
+    assert {frame: Timecode(frame, NTSC, True).label for frame in labels} == labels
+    assert Timecode(3600, Fraction(60000, 1001), True).label == "00:01:00;04"
+    assert Timecode(1800, NTSC, False).label == "00:01:00:00"
 
 
 def test_rates_of_files_are_the_fractions_that_they_mean() -> None:

@@ -25,11 +25,10 @@ from drawaudio_model.commands.generate import (
     add_common,
     add_delivery,
     check_places,
-    file_mark,
     load_pipeline,
+    make_sound,
     one_bar,
     print_notices,
-    write_sound,
 )
 
 EXAMPLE = """example:
@@ -90,6 +89,10 @@ def run_batch(options: argparse.Namespace) -> None:
     results = {line: result for line, result in kept.items() if result is not None}
     missing = [row for row in rows if row.line not in results]
     pipe = load_pipeline(options) if any(row.request is not None for row in missing) else None
+    if pipe is not None:
+        from drawaudio_model.generation.preparations import Preparations
+
+        pipe.preparations = Preparations()  # rows of one video often differ in their curves and seeds alone
     for row in missing:
         print(f"line {row.line}: {row.file}")
         results[row.line] = _made(row, marks[row.line], pipe, sampling, options)
@@ -195,7 +198,7 @@ def _number(given: Mapping[str, str], name: str, kind: type) -> Any:
 
 def _mark(row: Row, sampling: Sampling, options: argparse.Namespace) -> str:
     """A fingerprint of all that decides the row's sound; "" where nothing can be made of it."""
-    from drawaudio_model.atomic_files import fingerprint
+    from drawaudio_model.atomic_files import file_mark, fingerprint
     from drawaudio_model.generation.instructions import is_text
     from drawaudio_model.model_folder import detector_beside
 
@@ -238,8 +241,7 @@ def _made(row: Row, mark: str, pipe: Any, sampling: Sampling, options: argparse.
         if row.request.loudness is None and sampling.guidance.loudness is not None:
             sampling = sampling.without_loudness()
         with one_bar(pipe, options.steps * row.request.candidates) as step:
-            found = row.request.sound(pipe, sampling, step)
-        write_sound(own.output, found.audios[0], video=own.video, delivery=delivery)
+            found = make_sound(pipe, own, row.request, sampling, delivery, step)
     except Exception as error:  # whatever it is, the other rows have nothing to do with it
         reason = " ".join(str(error).split()) or type(error).__name__
         print_notices([f"line {row.line} failed: {reason}"])

@@ -4,6 +4,7 @@ Heavy libraries are imported inside the commands, so that `drawaudio --help` ans
 """
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drawaudio_model.command_line import add_command
-from drawaudio_model.defaults import SAMPLING_STEPS
+from drawaudio_model.defaults import DRAFT_STEPS, SAMPLING_STEPS
 from drawaudio_model.guidance import Guidance
 
 if TYPE_CHECKING:
     import numpy as np
 
     from drawaudio_model.generation.mixing import Track
+    from drawaudio_model.generation.stages import OnProgress
     from drawaudio_model.pipeline import DrawAudioOutput, DrawAudioPipeline, StepCallback
 
 DEFAULT_MODEL = Path("data/demo/model")
@@ -189,6 +191,13 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", type=Path, help="folder for masks by text (default: backbones beside the model)")
     parser.add_argument("--seconds", type=float, help="only this much from the start (default: the whole video)")
     parser.add_argument("--steps", type=int, default=SAMPLING_STEPS, help="sampling steps (default: %(default)s)")
+    parser.add_argument(
+        "--draft",
+        dest="steps",
+        action="store_const",
+        const=DRAFT_STEPS,
+        help=f"{DRAFT_STEPS} steps: to try things soon",
+    )
     parser.add_argument("--guidance-text", type=float, help="default: the model's")
     parser.add_argument("--guidance-video", type=float, help="default: the model's")
     parser.add_argument(
@@ -210,7 +219,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """`drawaudio generate`."""
-    from drawaudio_model.generation.take_files import take_path, write_take
+    from drawaudio_model.generation.take_files import take_path
 
     check_places(options)
     if options.take:
@@ -221,11 +230,8 @@ def run_generate(options: argparse.Namespace) -> None:
         _parsed(name, getattr(asked, name))
     pipe = load_pipeline(options)
     with one_bar(pipe, options.steps * max(asked.candidates, 1)) as step:
-        result = asked.sound(pipe, sampling, step, keep_latents=options.take)
+        result = make_sound(pipe, options, asked, sampling, delivery, step, keep_take=options.take)
     print_notices([*result.notices, *delivery.notices])
-    write_sound(options.output, result.audios[0], video=options.video, delivery=delivery)
-    if options.take:
-        write_take(options.output, result.take(), asked.record() | {"seed": result.seeds[0]} | sampling.arguments())
     print(f"{options.output}: {', '.join(result_words(result))}")
 
 
@@ -261,7 +267,13 @@ class Request:
         return {name: whole_path(name, value) for name, value in values.items()}
 
     def sound(
-        self, pipe: "DrawAudioPipeline", sampling: Sampling, step: "StepCallback", *, keep_latents: bool = False
+        self,
+        pipe: "DrawAudioPipeline",
+        sampling: Sampling,
+        step: "StepCallback | None",
+        *,
+        keep_latents: bool = False,
+        on_progress: "OnProgress | None" = None,
     ) -> "DrawAudioOutput":
         """The sounds that the pipeline makes of the request."""
         return pipe(
@@ -277,8 +289,62 @@ class Request:
             strength=self.strength,
             keep_latents=keep_latents,
             callback_on_step_end=step,
+            on_progress=on_progress,
             **sampling.arguments(),
         )
+
+
+def make_sound(
+    pipe: "DrawAudioPipeline",
+    options: argparse.Namespace,
+    asked: Request,
+    sampling: Sampling,
+    delivery: Delivery,
+    step: "StepCallback | None" = None,
+    *,
+    keep_take: bool = False,
+    on_progress: "OnProgress | None" = None,
+) -> "DrawAudioOutput":
+    """One sound from its instructions to its file: what `generate`, each row of `batch` and each job of `serve` does.
+
+    Args:
+        pipe: the model.
+        options: `output`, and the model's place where a take is kept.
+        asked: the instructions.
+        sampling: settings.
+        delivery: form of a .wav or .flac.
+        step: called after each step.
+        keep_take: whether what `regenerate` needs is left beside the sound.
+        on_progress: told of every stage.
+    """
+    result = asked.sound(pipe, sampling, step, keep_latents=keep_take, on_progress=on_progress)
+    write_sound(options.output, result.audios[0], video=asked.video, delivery=delivery)
+    if keep_take:
+        from drawaudio_model.generation.take_files import write_take
+
+        told = asked.record() | {"seed": result.seeds[0]} | sampling.arguments()
+        write_take(options.output, result.take(), told, model_mark(options))
+    return result
+
+
+def model_mark(options: argparse.Namespace) -> str:
+    """sha256 (hex) of everything in the model that decides what it makes; of a plain folder what `drawaudio info` prints."""
+    from drawaudio_model.atomic_files import file_mark
+
+    places = tuple(Path(place) for place in (options.model, options.adapters, options.cavp) if place is not None)
+    return _model_mark(places, json.dumps([file_mark(place) for place in places]))
+
+
+@functools.lru_cache(maxsize=4)
+def _model_mark(places: tuple[Path, ...], marks: str) -> str:
+    """Gigabytes are read for it: once for as long as the files keep their `marks`."""
+    from drawaudio_model.atomic_files import file_sha256, fingerprint
+    from drawaudio_model.model_folder import model_sha256
+
+    if len(places) == 1:
+        return model_sha256(places[0])
+    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*")))]
+    return fingerprint([file_sha256(path) for path in files if path.is_file()])
 
 
 def whole_path(name: str, value: Any) -> Any:
@@ -338,7 +404,7 @@ def make_stems(
     """Number of each audible track -> its stem (samples,), before gain; kept in the stems' folder and found there again."""
     import soundfile
 
-    from drawaudio_model.atomic_files import fingerprint
+    from drawaudio_model.atomic_files import file_mark, fingerprint
     from drawaudio_model.generation.instructions import is_text
     from drawaudio_model.media import write_audio
     from drawaudio_model.model_folder import detector_beside
@@ -402,15 +468,6 @@ def one_bar(pipe: "DrawAudioPipeline", total: int) -> "Iterator[StepCallback]":
             bar.update()
 
         yield step
-
-
-def file_mark(place: Any) -> Any:
-    """A mark that changes with a file, or with any file in a folder: sizes and times; None for what is no file."""
-    if not isinstance(place, str | Path) or not os.path.exists(place):
-        return None
-    place = Path(place)
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
-    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def check_places(options: argparse.Namespace, *, suffixes: Sequence[str] = AUDIO_SUFFIXES + VIDEO_SUFFIXES) -> None:

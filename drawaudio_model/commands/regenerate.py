@@ -4,6 +4,7 @@ Heavy libraries are imported inside the command, so that `drawaudio --help` answ
 """
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from drawaudio_model.commands.generate import (
     add_common,
     check_places,
     load_pipeline,
+    model_mark,
     one_bar,
     print_notices,
     result_words,
@@ -24,7 +26,10 @@ from drawaudio_model.defaults import SAMPLING_STEPS
 if TYPE_CHECKING:
     import numpy as np
 
+    from drawaudio_model.generation.stages import OnProgress
     from drawaudio_model.generation.take_files import SoundFile
+    from drawaudio_model.guidance import Guidance
+    from drawaudio_model.pipeline import DrawAudioOutput, DrawAudioPipeline, StepCallback
 
 EXAMPLE = """example:
   drawaudio regenerate bell.wav --section 2.5 4 --text "a drum is struck" --seed 8 -o bell2.wav
@@ -54,58 +59,92 @@ def add_commands(commands: "argparse._SubParsersAction") -> None:
 
 def run_regenerate(options: argparse.Namespace) -> None:
     """`drawaudio regenerate`."""
-    from drawaudio_model.generation.instructions import parse_loudness, parse_mask
-    from drawaudio_model.generation.take_files import SOUND_SUFFIXES, read_sound, write_take
-    from drawaudio_model.generation.takes import Sampling
-    from drawaudio_model.guidance import Guidance
-
-    before = read_sound(options.sound)
-    call = _call(options, before)
-    if call["video"] is None:
-        raise ValueError(f"{options.sound} has no take beside it that names its video; give --video")
-    options.video = Path(call["video"])
-    check_places(options, suffixes=(*SOUND_SUFFIXES, *VIDEO_SUFFIXES))
-    if options.output.resolve() == options.sound.resolve():
-        raise ValueError(f"output {options.output} is the sound itself; choose another name")
-    _check_form(options.output, before)
-    mask, loudness = parse_mask(call["mask"]), parse_loudness(call["loudness"])
-    weights = {name: call[f"guidance_{name}"] for name in ("text", "video", "loudness")}
-    if loudness is None and options.guidance_loudness is None:
-        weights["loudness"] = None  # it was of the curve before
-    guidance = Guidance(**weights, interval=tuple(call["guidance_interval"]))
-    if options.seed is not None:
-        from drawaudio_model.generation.instructions import check_seed
-
-        check_seed(options.seed)
-    take = before.take()
+    order = SectionOrder.of(options)
     pipe = load_pipeline(options)
-    section = tuple(options.section)
-    prepared = pipe.prepare(
-        options.video,
-        call["text"],
-        negative_prompt=call["negative_text"],
-        mask=mask,
-        mask_invert=bool(call["mask_invert"]),
-        loudness=loudness,
-        seconds=_seconds(options.video, take.seconds),
-        overlap_seconds=take.overlap_seconds,
-        section=section,
-    )
-    with one_bar(pipe, call["num_inference_steps"]) as step:
+    with one_bar(pipe, order.call["num_inference_steps"]) as step:
+        result = order.make(pipe, step)
+    print_notices(result.notices)
+    start, end = options.section
+    print(f"{options.output}: {start:g} to {end:g} s anew, {', '.join(result_words(result))}")
+
+
+@dataclass(frozen=True)
+class SectionOrder:
+    """A section to be made anew, checked before a model is loaded."""
+
+    options: argparse.Namespace
+    before: "SoundFile"
+    call: dict[str, Any]
+    """Every instruction and setting: said now, else as before, else the default."""
+    guidance: "Guidance"
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> "SectionOrder":
+        """What the command line asks for.
+
+        Raises:
+            ValueError: when the sound, its take, the output or an instruction cannot be used.
+        """
+        from drawaudio_model.generation.instructions import check_seed, parse_loudness, parse_mask
+        from drawaudio_model.generation.take_files import SOUND_SUFFIXES, check_made_by, read_sound
+        from drawaudio_model.guidance import Guidance
+
+        before = read_sound(options.sound)
+        call = _call(options, before)
+        if call["video"] is None:
+            raise ValueError(f"{options.sound} has no take beside it that names its video; give --video")
+        options.video = Path(call["video"])
+        check_places(options, suffixes=(*SOUND_SUFFIXES, *VIDEO_SUFFIXES))
+        if options.output.resolve() == options.sound.resolve():
+            raise ValueError(f"output {options.output} is the sound itself; choose another name")
+        _check_form(options.output, before)
+        parse_mask(call["mask"])
+        weights = {name: call[f"guidance_{name}"] for name in ("text", "video", "loudness")}
+        if parse_loudness(call["loudness"]) is None and options.guidance_loudness is None:
+            weights["loudness"] = None  # it was of the curve before
+        guidance = Guidance(**weights, interval=tuple(call["guidance_interval"]))
+        check_seed(options.seed)
+        if before.beside is not None:
+            check_made_by(options.sound, before, model_mark(options), options.model)
+        return cls(options, before, call, guidance)
+
+    def make(
+        self, pipe: "DrawAudioPipeline", step: "StepCallback | None", *, on_progress: "OnProgress | None" = None
+    ) -> "DrawAudioOutput":
+        """The sound with its section made anew, written, with its take where latents were kept."""
+        from drawaudio_model.generation.instructions import parse_loudness, parse_mask
+        from drawaudio_model.generation.take_files import SOUND_SUFFIXES, write_take
+        from drawaudio_model.generation.takes import Sampling
+
+        options, call = self.options, self.call
+        section, take = tuple(options.section), self.before.take()
+        prepared = pipe.prepare(
+            options.video,
+            call["text"],
+            negative_prompt=call["negative_text"],
+            mask=parse_mask(call["mask"]),
+            mask_invert=bool(call["mask_invert"]),
+            loudness=parse_loudness(call["loudness"]),
+            seconds=_seconds(options.video, take.seconds),
+            overlap_seconds=take.overlap_seconds,
+            section=section,
+            on_progress=on_progress,
+        )
+        steps = call["num_inference_steps"]
         result = pipe.regenerate(
             take,
             prepared,
             *section,
             seeds=None if options.seed is None else [options.seed],
-            sampling=Sampling(call["num_inference_steps"], guidance, callback_on_step_end=step),
+            sampling=Sampling(steps, self.guidance, callback_on_step_end=step, on_progress=on_progress),
             strength=options.strength,
         )
-    print_notices([*_said_of(before, options.sound), *result.notices])
-    _write(options, before, result.audios[0])
-    if result.latents is not None and options.output.suffix.lower() in SOUND_SUFFIXES:
-        write_take(options.output, result.take(), {name: value for name, value in call.items() if value is not None})
-    facts = result_words(result)
-    print(f"{options.output}: {section[0]:g} to {section[1]:g} s anew, {', '.join(facts)}")
+        result.notices[:0] = _said_of(self.before, options.sound)
+        _write(options, self.before, result.audios[0])
+        if result.latents is not None and options.output.suffix.lower() in SOUND_SUFFIXES:
+            kept = {name: value for name, value in call.items() if value is not None}
+            write_take(options.output, result.take(), kept, model_mark(options))
+        return result
 
 
 def _call(options: argparse.Namespace, before: "SoundFile") -> dict[str, Any]:

@@ -123,7 +123,8 @@ class Given:
     strength: float = 1.0
     """How much of the noise schedule is run: 1 begins with noise alone, 0 leaves the latents as they are."""
     kept: Tensor | None = None
-    """(N,) bool: frames that come out as they were given; None: none."""
+    """(N,) the share of the steps during which each frame is put back as it was given: frames of 1 come out so, frames of 0
+    are made anew, and what lies between is let go of on the way; or bool. None: all are made anew."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -147,9 +148,9 @@ def denoise(
 ) -> Tensor:
     """(B, C, N, K) latents sampled from noise, or from a given sound's latents with noise in them.
 
-    Frames that are kept are put back before each step, with as much noise as the step expects and always the same
-    (Lugmayr et al. 2022, without its jumps back: with the same noise throughout, every step sees a state that the solver
-    itself could have come by). So what is sampled goes on from them.
+    Frames that are kept are put back before each step, those of a share for as long as it says, with as much noise as the
+    step expects and always the same (Lugmayr et al. 2022, without its jumps back: with the same noise throughout, every step
+    sees a state that the solver itself could have come by). So what is sampled goes on from them.
 
     Args:
         predict: (window, latents (B, C, F, K), timestep) -> noise in them.
@@ -168,23 +169,24 @@ def denoise(
         return trained.add_noise(given.latents.to(noise).expand_as(noise), noise, timestep.reshape(1))
 
     latents, begin = noise * solver.init_noise_sigma, 0
-    kept = None if given is None or given.kept is None else given.kept.to(noise.device)[:, None]  # (N, 1)
+    kept = None if given is None or given.kept is None else given.kept.to(noise)[:, None]  # (N, 1)
     if given is not None and given.strength < 1:
         begin = len(solver.timesteps) - given.steps(len(solver.timesteps))
         if begin == len(solver.timesteps):
             return given.latents.to(noise).expand_as(noise)
         solver.set_begin_index(begin)
         latents = at_level(solver.timesteps[begin])
-    for step, timestep in enumerate(solver.timesteps[begin:]):
+    remaining = solver.timesteps[begin:]
+    for step, timestep in enumerate(remaining):
         if kept is not None:
-            latents = torch.where(kept, at_level(timestep), latents)
+            latents = torch.where(kept > step / len(remaining), at_level(timestep), latents)
 
         def guided(number: int, part: Tensor, timestep: Tensor = timestep) -> Tensor:
             return predict(number, part, timestep)
 
         predicted = windows.blended(latents, first_frames, window_frames, guided)
         latents = on_step(step, timestep, solver.step(predicted, timestep, latents).prev_sample)
-    return latents if kept is None or given is None else torch.where(kept, given.latents.to(noise), latents)
+    return latents if kept is None or given is None else torch.where(kept >= 1, given.latents.to(noise), latents)
 
 
 def _groups(branches: tuple[str, ...], loudness_branches: str, together: bool) -> list[tuple[str, ...]]:

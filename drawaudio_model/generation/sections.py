@@ -1,10 +1,10 @@
 """A part of a sound made anew: which windows it needs, and how its samples take their place in the rest.
 
 Samples outside a section stay as they are, to the bit. The vocoder, which finds phases of its own each time, gives other
-samples even for the same latents: so only those inside are taken from it, and at each end of the section, inside it, one
-sound fades into the other.
+samples even for the same latents: so only those inside are taken from it, and near each end of the section, inside it, one
+sound fades into the other, where the two are most alike.
 
-Legend: n samples of the whole sound, m of the windows that a section touches, N latent frames of the whole sound.
+Legend: n samples of the whole sound, m of the windows that a section touches, N latent frames of the whole sound, T mel frames.
 """
 
 import math
@@ -12,14 +12,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import soxr
+import torch
+from torch import Tensor
 
-from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE
+from drawaudio_model.clip_format import CLIP_SECONDS, HOP_LENGTH, SAMPLE_RATE
 from drawaudio_model.generation import windows
 from drawaudio_model.generation.output import Take
-from drawaudio_model.levels.limiter import limit
+from drawaudio_model.mel import log_mel
 
-FADE_SECONDS = 0.1
-"""Of each fade between the kept and the new sound."""
+FADE_SECONDS = 0.2
+"""Of each fade between the kept and the new sound; of a short section a fifth of it at most."""
+PLACE_SECONDS = 0.3
+"""From a section's end to its fade, at most; of a short section an eighth of it."""
+PLACE_COST = 2.0
+"""By how much the log-mels must be nearer to each other, in the mean, for each second that a fade lies farther inside."""
+EASED_SECONDS = 0.32
+"""Beside a section's ends, inside it: the latents there are let go from what was there one after the other."""
 LEVEL_SECONDS = 0.5
 """Beside a section, over which the levels of the kept sound and of its decoded latents are compared."""
 LARGEST_GAIN_DB = 12.0
@@ -51,6 +59,23 @@ class Section:
         """First latent frame that the section reaches into, and the first after it."""
         rate = self.latent_frames / CLIP_SECONDS
         return math.floor(round(self.start_seconds * rate, 6)), math.ceil(round(self.end_seconds * rate, 6))
+
+    def kept(self, first: int, last: int) -> Tensor:
+        """(last - first,) float32 of latent frames: the share of the steps during which each is what it was before.
+
+        1 outside the section, and 0 in the middle of it; near its ends it falls, so that what is made begins like what it
+        takes the place of (as Levin and Fried's differential diffusion has it for pictures).
+        """
+        begin, end = self.frames
+        eased = min(round(EASED_SECONDS * self.latent_frames / CLIP_SECONDS), (end - begin) // 2)
+        fall = 1 - (torch.arange(eased) + 1) / (eased + 1)
+        kept = torch.ones(last - first)
+        kept[begin - first : end - first] = 0.0
+        if begin > 0:
+            kept[begin - first : begin - first + eased] = fall
+        if self.end_seconds < self.seconds - 1e-6:
+            kept[end - first - eased : end - first] = fall.flip(0)
+        return kept
 
     def window_starts(self, overlap_seconds: int) -> tuple[int, ...]:
         """Starts in seconds of the windows that hold any of its frames: all that has to be sampled."""
@@ -113,29 +138,65 @@ def pasted(take: Take, made: np.ndarray, span_start: int, section: Section) -> n
     rate, whole = take.sample_rate, take.waveform
     start = round(section.start_seconds * rate)
     end = min(round(section.end_seconds * rate), len(whole))
+    before = excerpt(take, (span_start, span_start + len(made) // SAMPLE_RATE))
+    later, sooner = _fade_places(before, made, span_start, section)
     if rate != SAMPLE_RATE:
         made = soxr.resample(made, SAMPLE_RATE, rate, quality="VHQ")
     new = made[start - span_start * rate : end - span_start * rate].astype(np.float64)
     old = whole[start:end].astype(np.float64)
-    fade = min(round(FADE_SECONDS * rate), (end - start) // 2)
+    fade = min(round(FADE_SECONDS * rate), (end - start) // 5)
     rising = (0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / fade)) if fade else np.zeros(0)
     if start > 0:
-        new[:fade] = _faded(old[:fade], new[:fade], rising)
+        place = min(round(later * rate), (end - start) // 8)
+        new[:place] = old[:place]
+        inside = slice(place, place + fade)
+        new[inside] = _faded(old[inside], new[inside], rising)
     if end < len(whole):
-        new[end - start - fade :] = _faded(old[end - start - fade :], new[end - start - fade :], rising[::-1])
-    if len(new) and np.abs(new).max() > 1.0:  # where the fade swells
-        new = limit(new)[0]
+        place = end - start - min(round(sooner * rate), (end - start) // 8)
+        new[place:] = old[place:]
+        inside = slice(place - fade, place)
+        new[inside] = _faded(old[inside], new[inside], rising[::-1])
     out = whole.copy()
     out[start:end] = new.astype(whole.dtype)
     return out
+
+
+def _fade_places(before: np.ndarray, made: np.ndarray, span_start: int, section: Section) -> tuple[float, float]:
+    """Seconds from the section's start to its first fade, and from its end back to its last: where the sounds are alike.
+
+    Args:
+        before: (m,) the sound as it was, at 16 kHz.
+        made: (m,) the new one.
+        span_start: second at which both begin.
+        section: where in the sound.
+    """
+    rate = SAMPLE_RATE // HOP_LENGTH
+    length = min(len(before), len(made)) // HOP_LENGTH * HOP_LENGTH
+    levels = [log_mel(sound[:length].astype(np.float32)).numpy() for sound in (before, made)]  # (T, M)
+    apart = np.abs(levels[0] - levels[1]).mean(axis=1)  # (T,)
+    first = round((section.start_seconds - span_start) * rate)
+    last = min(round((section.end_seconds - span_start) * rate), len(apart))
+    fade = max(min(round(FADE_SECONDS * rate), (last - first) // 5), 1)
+    most = min(round(PLACE_SECONDS * rate), (last - first) // 8)
+    found = []
+    for side in (apart[first:last], apart[first:last][::-1]):
+        costs = [side[place : place + fade].mean() + PLACE_COST * place / rate for place in range(most + 1)]
+        found.append(int(np.argmin(costs)) / rate if len(side) >= fade + most else 0.0)
+    return found[0], found[1]
 
 
 def _faded(old: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
     """One sound into another (each (f,)) as the new one's share goes from 0 to 1.
 
     Shares that sum to 1 would dip where the two are unlike, as sounds of other phases are, and shares whose squares do
-    would swell where they are alike: the sum is scaled by what their likeness leaves.
+    would swell where they are alike: the sum is scaled by what their likeness leaves, as far as that stays within full scale.
     """
     power = math.sqrt(float((old**2).sum() * (new**2).sum()))
     likeness = min(max(float((old * new).sum()) / power, 0.0), 1.0) if power > 0 else 1.0
-    return (old * (1 - share) + new * share) / np.sqrt((1 - share) ** 2 + share**2 + 2 * likeness * share * (1 - share))
+    mixed = old * (1 - share) + new * share
+    rise = 1 / np.sqrt((1 - share) ** 2 + share**2 + 2 * likeness * share * (1 - share)) - 1
+    # Of two sounds within full scale the plain sum is, too; where the loudest peaks of both meet, less can be made up for.
+    room = np.maximum(1.0 - np.abs(mixed), 0.0)
+    over = np.abs(mixed) * rise > room
+    part = float((room[over] / (np.abs(mixed) * rise)[over]).min()) if over.any() else 1.0
+    return mixed * (1 + part * rise)

@@ -34,6 +34,8 @@ class TakeFile:
     overlap_seconds: int
     fits: bool
     """Whether the sound is still the one that was written with it."""
+    model_sha256: str | None = None
+    """Of the model that made it; None in takes of before this was kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +67,31 @@ def take_path(sound: Path) -> Path:
     return sound.with_suffix(".take")
 
 
-def write_take(sound: Path, take: Take, instructions: dict[str, Any]) -> None:
-    """Leaves latents and instructions beside the sound, which is there already."""
+def check_made_by(sound: Path, found: SoundFile, model_sha256: str, name: object) -> None:
+    """Raises ValueError where the latents beside a sound are of another model, whose numbers mean nothing to this one.
+
+    Args:
+        sound: the sound's file.
+        found: what was read of it.
+        model_sha256: of the model that is to go on from it.
+        name: of that model.
+    """
+    made_by = None if found.beside is None or not found.beside.fits else found.beside.model_sha256
+    if made_by not in (None, model_sha256):
+        raise ValueError(
+            f"sound {sound.name} was made by the model of sha256 {str(made_by)[:12]}, and {name} is {model_sha256[:12]}; "
+            f"give the model that made it, or move {take_path(sound).name} away, and its sound alone is gone on from"
+        )
+
+
+def write_take(sound: Path, take: Take, instructions: dict[str, Any], model_sha256: str | None = None) -> None:
+    """Leaves latents, instructions and the name of the model beside the sound, which is there already."""
     assert take.latents is not None
     facts = {
         "instructions": instructions,
         "overlap_seconds": take.overlap_seconds,
         "sound_sha256": file_sha256(sound),
+        "model_sha256": model_sha256,
     }
     content = save({"latents": take.latents.float().contiguous()}, metadata={"take": json.dumps(facts, sort_keys=True)})
     write_atomically(take_path(sound), content)
@@ -108,4 +128,4 @@ def _read_take(path: Path, sound: Path) -> TakeFile:
         raise ValueError(
             f"take {path} cannot be read ({error}); remove it, and its sound alone is gone on from"
         ) from error
-    return TakeFile(latents, instructions, overlap, sha256 == file_sha256(sound))
+    return TakeFile(latents, instructions, overlap, sha256 == file_sha256(sound), facts.get("model_sha256"))

@@ -110,8 +110,7 @@ def regenerate(
         latents = pipe.encode(before[None], overlap_seconds=take.overlap_seconds)[0]
     else:
         latents = take.latents[:, first:last]
-    kept = torch.ones(last - first, dtype=torch.bool)
-    kept[section.frames[0] - first : section.frames[1] - first] = False
+    kept = section.kept(first, last)
     seeds = _seeds(seeds)
     whole_latents, audios = [], []
     for sound, sampled in _sampled(pipe, prepared, seeds, sampling, Given(latents, strength, kept)):

@@ -29,6 +29,24 @@ class Timecode:
         """Since midnight."""
         return self.frame / self.rate
 
+    @property
+    def label(self) -> str:
+        """HH:MM:SS:FF, with a semicolon before the frames where labels are dropped; after midnight it begins anew."""
+        whole, number = round(self.rate), self.frame
+        if self.drop:
+            left_out = _DROPPING[self.rate]
+            minute, ten_minutes = 60 * whole - left_out, 600 * whole - 9 * left_out
+            tens, rest = divmod(number, ten_minutes)
+            # The first of ten minutes drops nothing, and so is longer than the others.
+            number += left_out * (9 * tens + (0 if rest < 60 * whole else 1 + (rest - 60 * whole) // minute))
+        seconds, frames = divmod(number, whole)
+        hours, minutes = divmod(seconds // 60, 60)
+        return f"{hours % 24:02d}:{minutes:02d}:{seconds % 60:02d}{';' if self.drop else ':'}{frames:02d}"
+
+    def plus(self, frames: int) -> "Timecode":
+        """So many frames later."""
+        return Timecode(self.frame + frames, self.rate, self.drop)
+
     def samples(self, sample_rate: int) -> int:
         """Since midnight, at a rate in Hz: what a bext chunk calls the time reference."""
         return round(self.seconds * sample_rate)
@@ -65,6 +83,11 @@ def parse_timecode(text: str, rate: Fraction) -> Timecode:
     if minutes % 10 and not seconds and frames < left_out:
         raise ValueError(f"timecode {text!r} is one of the labels that drop frame leaves out; name the frame after it")
     return Timecode(count - left_out * (passed - passed // 10), rate, drop)
+
+
+def drops(rate: Fraction) -> bool:
+    """Whether labels are dropped at this rate where nobody says otherwise: where that keeps them with the clock."""
+    return rate in _DROPPING
 
 
 def exact_rate(fps: float) -> Fraction:

@@ -7,24 +7,34 @@ Run as a program, with a project and a model, it exports the document as it was 
 server loads no torch for it.
 """
 
+import contextlib
 import io
 import json
+import os
 import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from drawaudio_model.atomic_files import replaced_folder
+from drawaudio_model.atomic_files import file_sha256, replaced_folder
 from drawaudio_model.clip_format import MEL_MAX_HZ, SAMPLE_RATE
+from drawaudio_model.commands.generate import Delivery, write_sound
+from drawaudio_model.muxing import interchange
+from drawaudio_model.muxing.timecode import drops, exact_rate, parse_timecode
 
 if TYPE_CHECKING:
     import numpy as np
 
     from drawaudio_model.levels.mixdown import Mix
+    from drawaudio_model.muxing.timecode import Timecode
     from drawaudio_model.studio.project import Project
+
+DEFAULT = Delivery(sample_rate=48_000, bits=24)
+"""Of mix and stems, where nobody says: what a session of film sound has."""
 
 
 class HeardTrack(NamedTuple):
@@ -76,36 +86,113 @@ def wav_of(waveform: "np.ndarray") -> bytes:
     return buffer.getvalue()
 
 
-def export(project: "Project", document: Mapping[str, Any], model: Path) -> Path:
+def export(project: "Project", document: Mapping[str, Any], model: Path, delivery: Delivery = DEFAULT) -> Path:
     """Writes an export into the project; returns its folder.
 
-    It holds mix.wav, preview.mp4 (the picture, copied, with the mix), stems/ (after gain, floats: their sum is the mix before
-    its limiter), tracks.json with masks/ and curves/, and manifest.json.
+    It holds mix.wav and stems/ (after gain; their sum is the mix before its limiter), preview.mp4 (the picture, copied, with
+    the mix), timeline.otio, timeline.edl and markers.csv, tracks.json with masks/ and curves/, and manifest.json.
+
+    Args:
+        project: the open project.
+        document: of it, as it was saved.
+        model: the model's folder.
+        delivery: form of mix and stems.
 
     Raises:
-        ValueError: when nothing is heard, or the picture fits no container.
+        ValueError: when nothing is heard, the timecode names no frame, or the picture fits no container.
     """
     heard = heard_tracks(project, document)
     found = mixed(project, heard)
+    said = list(delivery.notices)
+    rate = exact_rate(media_rate(project))
+    if not 1 <= round(rate) <= 100:  # no label has a place for its frames
+        said.append(f"the video has {float(rate):g} frames a second, which no timecode counts: no list was written")
+        delivery = replace(delivery, timecode=None)
+    elif delivery.timecode is None:
+        delivery = replace(delivery, timecode=f"00:00:00{';' if drops(rate) else ':'}00")
     folder = project.folder / "exports" / datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S-%f")
     with replaced_folder(folder) as partial:
-        _write_sounds(project, heard, found, partial)
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            _write_sounds(project, heard, found, partial, delivery)
+        said += [line.replace(f"{partial}/", "") for line in told.getvalue().splitlines()]
+        if delivery.timecode is not None:
+            start = parse_timecode(delivery.timecode, rate)
+            cuts = cut_list(project, document, heard, found, folder, start, delivery.rate)
+            (partial / "timeline.otio").write_text(interchange.otio(cuts), encoding="utf-8")
+            (partial / "timeline.edl").write_text(interchange.edl(cuts), encoding="ascii", newline="")
+            (partial / "markers.csv").write_text(interchange.markers_table(cuts), encoding="utf-8", newline="")
+            if len(heard) > interchange.EDL_SOUNDS:
+                left = len(heard) - interchange.EDL_SOUNDS
+                said.append(
+                    f"timeline.edl has room for {interchange.EDL_SOUNDS} sounds: {left} are named in comments alone"
+                )
         rows = [_track_row(project, item, partial) for item in heard]
         (partial / "tracks.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        manifest = _manifest(project, heard, found, model)
-        (partial / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        manifest = _manifest(project, heard, found, model, delivery) | {"notices": said}
+        written = sorted(path for path in partial.rglob("*") if path.is_file())
+        manifest["files"] = {path.relative_to(partial).as_posix(): file_sha256(path) for path in written}
+        (partial / "manifest.json").write_text(
+            json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     return folder
 
 
-def _write_sounds(project: "Project", heard: Sequence[HeardTrack], found: "Mix", folder: Path) -> None:
+def media_rate(project: "Project") -> float:
+    """Frames a second of the project's video, on the average where they vary."""
+    from drawaudio_model.media import probe
+
+    return probe(project.video).fps or 0.0
+
+
+def cut_list(
+    project: "Project",
+    document: Mapping[str, Any],
+    heard: Sequence[HeardTrack],
+    found: "Mix",
+    folder: Path,
+    start: "Timecode",
+    sample_rate: int,
+) -> interchange.CutList:
+    """The picture, the stems and the markers on one clock.
+
+    Frames of a video whose rate varies are those that its average rate has at their times.
+    """
+    views = project.folder / "cache" / "media.json"
+    shown = json.loads(views.read_bytes()) if views.is_file() else None
+    times = [] if shown is None or not shown["rate"]["varies"] else shown["times"]
+
+    def steady(frame: int) -> int:
+        return round(times[min(frame, len(times) - 1)] * start.rate) if times else frame
+
+    seconds = len(found.waveform) / SAMPLE_RATE if shown is None else shown["seconds"]
+    frames = round(seconds * start.rate) if times or shown is None else len(shown["times"])
+    sounds = [
+        interchange.Sound(
+            _name(item), f"stems/{_name(item)}.wav", round(item.take["seconds"] * sample_rate), sample_rate
+        )
+        for item in heard
+    ]
+    return interchange.CutList(
+        name=project.folder.stem,
+        picture=Path(os.path.relpath(project.video, folder)).as_posix(),
+        frames=frames,
+        start=start,
+        sounds=sounds,
+        markers=[interchange.Marker(steady(row["frame"]), row["name"]) for row in document["markers"]],
+    )
+
+
+def _write_sounds(
+    project: "Project", heard: Sequence[HeardTrack], found: "Mix", folder: Path, delivery: Delivery
+) -> None:
     from drawaudio_model import media
     from drawaudio_model.levels.full_scale import fit_full_scale
 
-    media.write_audio(folder / "mix.wav", fit_full_scale(found.waveform).waveform)
+    write_sound(folder / "mix.wav", found.waveform, video=project.video, delivery=delivery)
     (folder / "stems").mkdir()
     for item in heard:
-        stem = _stem(project, item) * 10 ** (item.track["gain_db"] / 20)
-        media.write_audio(folder / "stems" / f"{_name(item)}.wav", stem.astype("float32"), floats=True)
+        stem = (_stem(project, item) * 10 ** (item.track["gain_db"] / 20)).astype("float32")
+        write_sound(folder / "stems" / f"{_name(item)}.wav", stem, video=project.video, delivery=delivery)
     lossy = fit_full_scale(found.waveform, lossy=True).waveform
     try:
         media.mux(project.video, lossy, folder / "preview.mp4")
@@ -141,33 +228,47 @@ def _name(item: HeardTrack) -> str:
     return f"{item.number:02d}-{'-'.join(words.lower().split())[:40] or 'track'}"
 
 
-def _manifest(project: "Project", heard: Sequence[HeardTrack], found: "Mix", model: Path) -> dict[str, Any]:
+def _manifest(
+    project: "Project", heard: Sequence[HeardTrack], found: "Mix", model: Path, delivery: Delivery
+) -> dict[str, Any]:
     """What was made of what, and how to make it again."""
-    from drawaudio_model.atomic_files import file_sha256
-    from drawaudio_model.model_folder import model_sha256, read_json
-
     steps = sorted({item.take["steps"] for item in heard})
+    models = sorted({item.take.get("model_sha256") or "not known" for item in heard})
     words = ["drawaudio", "mix", str(project.video), "--tracks", "tracks.json", "--model", str(model)]
-    command = shlex.join([*words, "--steps", str(steps[0]), "-o", "mix.wav"])
+    words += ["--sample-rate", str(delivery.rate), "--bits", str(delivery.bits)]
+    words += [] if delivery.timecode is None else ["--timecode", delivery.timecode]
+    # The command has one number of steps, and one model, for all tracks, and makes whole sounds under the model's own guidance.
+    again = None
+    if len(steps) == len(models) == 1 and not any(map(_is_particular, heard)):
+        again = shlex.join([*words, "--steps", str(steps[0]), "-o", "mix.wav"])
+    index = model / "model_index.json"
+    licences = json.loads(index.read_bytes()) if index.is_file() else {}
     return {
         "video": {"name": project.video.name, "sha256": file_sha256(project.video)},
-        "model": {"sha256": model_sha256(model), "licence": read_json(model / "model_index.json").get("licence")},
-        "sample_rate_hz": SAMPLE_RATE,
+        "model": {
+            "sha256": models[0] if len(models) == 1 else models,
+            "base_model": licences.get("base_model"),
+            "licence": licences.get("licence"),
+        },
+        "sample_rate_hz": delivery.rate,
+        "bits": delivery.bits,
+        "timecode": delivery.timecode,
         "content_ends_at_hz": MEL_MAX_HZ,
         "true_peak_before_limiter_db": round(found.peak_db, 2),
         "limited_by_db": round(found.reduction_db, 2),
         "takes": [
             {
                 "track": _name(item),
+                "id": item.take["id"],
                 "seed": item.take["seed"],
                 "steps": item.take["steps"],
                 "made": item.take["made"],
+                "model_sha256": item.take.get("model_sha256"),
                 "section": item.take.get("section"),
             }
             for item in heard
         ],
-        # The command has one number of steps for all tracks, and makes whole sounds under the model's own guidance.
-        "render_again": command if len(steps) == 1 and not any(map(_is_particular, heard)) else None,
+        "render_again": again,
     }
 
 
@@ -177,16 +278,17 @@ def _is_particular(item: HeardTrack) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """The program: PROJECT MODEL."""
+    """The program: PROJECT MODEL DELIVERY, the last as JSON."""
     from drawaudio_model.studio.project import Project
 
     try:
         project = Project(Path(arguments[0]), alone=False)
-        folder = export(project, project.document, Path(arguments[1]))
+        folder = export(project, project.document, Path(arguments[1]), Delivery(**json.loads(arguments[2])))
     except (ValueError, OSError) as error:
         sys.stdout.write(json.dumps({"error": " ".join(str(error).split())}) + "\n")
         return 2
-    sys.stdout.write(json.dumps({"folder": folder.name}) + "\n")
+    notices = json.loads((folder / "manifest.json").read_bytes())["notices"]
+    sys.stdout.write(json.dumps({"folder": folder.name, "notices": notices}) + "\n")
     return 0
 
 

@@ -4,6 +4,9 @@ The server listens on loopback only, but every page of the web may send requests
 point there, and every user of the machine may connect. So each request passes five gates, in this order: the Host is
 this machine's; the Origin, where there is one, is the page's; the browser says that the page itself asks
 (Sec-Fetch-Site); the cookie holds the token that was printed with the address; the body has an end within its limit.
+
+Programs have no page and no cookies: of the service that is for them (`drawaudio serve`), whatever a browser sends of a
+page's is refused, and the token is in the Authorization header, which no page of the web can put there unasked.
 """
 
 import hmac
@@ -17,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MOST_BODY_BYTES = 8 * 2**20
 """Of a request that is not an upload: a project of hundreds of brush strokes has one."""
 MOST_UPLOAD_BYTES = 8 * 2**30
-UPLOADS = ("/api/uploads", "/api/sounds")
+UPLOADS = ("/api/uploads", "/api/sounds", "/api/files")
 
 HEADERS = {
     "content-security-policy": (
@@ -62,10 +65,11 @@ class Guard:
         app: what answers the requests that pass.
         port: where the server listens; part of the Host, the Origin and the cookie's name.
         token: the secret of this run.
+        for_programs: the token comes in a header, and nothing comes from a browser.
     """
 
-    def __init__(self, app: ASGIApp, *, port: int, token: str) -> None:
-        self.app, self.port, self.token = app, port, token
+    def __init__(self, app: ASGIApp, *, port: int, token: str, for_programs: bool = False) -> None:
+        self.app, self.port, self.token, self.for_programs = app, port, token, for_programs
         self.hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,23 +81,43 @@ class Guard:
             return
         try:
             headers = _single_headers(scope)
-            self._check_sender(scope, headers)
-            if self._is_arrival(scope):
-                await self._welcome(send)
-                return
-            self._check_cookie(headers)
+            if self.for_programs:
+                self._check_program(headers)
+            else:
+                self._check_sender(scope, headers)
+                if self._is_arrival(scope):
+                    await self._welcome(send)
+                    return
+                self._check_cookie(headers)
             limit = MOST_UPLOAD_BYTES if scope["path"] in UPLOADS else MOST_BODY_BYTES
             _check_stated_length(headers, limit)
         except Refused as refusal:
-            await _answer(send, refusal.status, str(refusal))
+            asks = {"www-authenticate": "Bearer"} if self.for_programs and refusal.status == 401 else {}
+            await _answer(send, refusal.status, str(refusal), asks)
             return
         await self.app(scope, _limited(receive, limit), _with_headers(send))
 
-    def _check_sender(self, scope: Scope, headers: dict[str, str]) -> None:
-        """Raises Refused unless Host, Origin and Sec-Fetch-Site are those of the studio's own page."""
+    def _check_host(self, headers: dict[str, str]) -> str:
         host = headers.get("host", "")
         if host not in self.hosts:
             raise Refused(421, f"this studio is at 127.0.0.1:{self.port}, not at {host[:80]!r}")
+        return host
+
+    def _check_program(self, headers: dict[str, str]) -> None:
+        """Raises Refused unless a program of this machine asks, with the token."""
+        self._check_host(headers)
+        for name in ("origin", "sec-fetch-site"):
+            if name in headers:
+                raise Refused(403, f"a page in a browser asked for this ({name}); this service is for programs")
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+            raise Refused(
+                401, "the token is missing or another one; send Authorization: Bearer, and the token that was printed"
+            )
+
+    def _check_sender(self, scope: Scope, headers: dict[str, str]) -> None:
+        """Raises Refused unless Host, Origin and Sec-Fetch-Site are those of the studio's own page."""
+        host = self._check_host(headers)
         origin = headers.get("origin")
         if origin is not None and origin != f"http://{host}":
             raise Refused(403, "another page asked for this; open the address that the studio printed")
@@ -131,7 +155,7 @@ def _single_headers(scope: Scope) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key = name.decode("latin-1").lower()
-        if key in found and key in ("host", "origin", "sec-fetch-site", "content-length"):
+        if key in found and key in ("host", "origin", "sec-fetch-site", "content-length", "authorization"):
             raise Refused(400, f"the request has two headers {key}")
         # Browsers may send cookies in several headers.
         found[key] = f"{found[key]}; {value.decode('latin-1')}" if key in found else value.decode("latin-1")

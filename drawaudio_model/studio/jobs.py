@@ -11,15 +11,21 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from drawaudio_model.studio.view_marks import is_made
 
 SECONDS_TO_STOP = 5.0
 """After a cancel the worker's process is ended; a step of a large model may take longer than anyone wants to wait."""
 MOST_WAITING = 32
 """Jobs that may wait."""
+KEPT_JOBS = 1000
+"""Of those that have ended, what became of them is known for so many."""
 KEPT_EVENTS = 2000
+SECONDS_TO_NOTICE = 0.2
+"""That the server was told to end."""
 LONGEST_LINE = 2**24
 """Of what a process tells."""
 
@@ -31,6 +37,9 @@ class Events:
         self.number = 0
         self._kept: list[tuple[int, dict[str, Any]]] = []
         self._changed = asyncio.Event()
+        self._closed = False
+        self.ending: Callable[[], bool] = lambda: False
+        """Whether the server was told to end."""
 
     def add(self, kind: str, **values: Any) -> None:
         """Tells every page."""
@@ -40,13 +49,22 @@ class Events:
         self._changed = asyncio.Event()
 
     async def after(self, number: int) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-        """All events with a higher number, for ever; None of them is given twice."""
+        """All events with a higher number, until the server ends; None of them is given twice."""
         while True:
             changed = self._changed
             for given, event in [row for row in self._kept if row[0] > number]:
                 number = given
                 yield given, event
+            if self._closed:
+                return
             await changed.wait()
+
+    async def close_at_end(self) -> None:
+        """Ends what listens once the server was told to end, which else would wait for it and then break it off."""
+        while not self.ending():
+            await asyncio.sleep(SECONDS_TO_NOTICE)
+        self._closed = True
+        self._changed.set()
 
 
 class Jobs:
@@ -77,8 +95,11 @@ class Jobs:
         if sum(job["state"] in ("waiting", "running") for job in self.jobs.values()) >= MOST_WAITING:
             raise ValueError(f"{MOST_WAITING} jobs are waiting; let some of them end first")
         identity = secrets.token_hex(6)
-        what = {"id": identity, "track": order["track"]["id"], "do": order["do"]}
+        what = {"id": identity, "do": order["do"]} | ({"track": order["track"]["id"]} if "track" in order else {})
         what |= {name: order[name] for name in ("section",) if name in order}
+        for old in [*self.jobs][:-KEPT_JOBS]:
+            if self.jobs[old]["state"] not in ("waiting", "running"):
+                del self.jobs[old]
         job = what | {"state": "waiting", "stage": "waiting for its turn"}
         self.jobs[identity] = job
         self._orders[identity] = dict(order) | {"job": identity}
@@ -101,6 +122,15 @@ class Jobs:
             self._tell(identity, stage="stopping")
             self._send({"do": "cancel", "job": identity})
             self._killer = asyncio.get_running_loop().create_task(self._kill_later())
+
+    async def ended(self, identity: str, seconds: float) -> dict[str, Any]:
+        """A job as it is when it has ended, or after so many seconds."""
+        with contextlib.suppress(TimeoutError, StopAsyncIteration):
+            async with asyncio.timeout(seconds):
+                source = self.events.after(self.events.number)
+                while self.jobs[identity]["state"] in ("waiting", "running"):
+                    await anext(source)
+        return self.jobs[identity]
 
     async def run(self) -> None:
         """Does the jobs, one after the other, for ever."""
@@ -214,8 +244,6 @@ class Views:
 
     async def make(self, video: Path, folder: Path) -> None:
         """Makes them where they are not there."""
-        from drawaudio_model.studio.media_view import is_made
-
         if not is_made(video, folder):
             self._tell(state="making", stage="picture", share=0.0)
             self._process = await asyncio.create_subprocess_exec(

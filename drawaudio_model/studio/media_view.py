@@ -25,6 +25,7 @@ from drawaudio_model.clip_format import HOP_LENGTH, VIDEO_FPS
 from drawaudio_model.decoding.container import open_container, require_stream
 from drawaudio_model.decoding.errors import MediaError
 from drawaudio_model.decoding.tracks import FrameClock, orientation
+from drawaudio_model.studio.view_marks import file_mark
 
 PROXY_WIDTH = 960
 """Longer side in pixels at most."""
@@ -34,24 +35,8 @@ MOST_TILES = 240
 TILE_HEIGHT = 54
 TILE_COLUMNS = 20
 MOST_FRAMES = 600_000
-VERSION = 2
-"""Of what lies in the folder: another version is made again."""
 
 Tell = Callable[[str, float], None]
-
-
-def file_mark(video: Path) -> list[Any]:
-    """What changes when the file does."""
-    state = video.stat()
-    return [VERSION, str(video), state.st_size, state.st_mtime_ns]
-
-
-def is_made(video: Path, folder: Path) -> bool:
-    """Whether the folder holds the views of this very file."""
-    try:
-        return json.loads((folder / "media.json").read_bytes())["mark"] == file_mark(video)
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def make_views(video: Path, folder: Path, tell: Tell) -> None:
@@ -242,6 +227,8 @@ def main(arguments: list[str]) -> int:
 
     try:
         make_views(Path(arguments[0]), Path(arguments[1]), tell)
+    except BrokenPipeError:
+        os._exit(0)  # the server is gone, and nobody wants what is being made
     except (ValueError, OSError) as error:
         sys.stdout.write(json.dumps({"error": " ".join(str(error).split())}) + "\n")
         return 2

@@ -20,12 +20,15 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from drawaudio_model.clip_format import VIDEO_FPS
+from drawaudio_model.clip_format import SAMPLE_RATE, VIDEO_FPS
+from drawaudio_model.defaults import DRAFT_STEPS
+from drawaudio_model.studio.answers import HANDLERS, event_stream
+from drawaudio_model.studio.answers import file_answer as _file
+from drawaudio_model.studio.answers import json_body as _json
 from drawaudio_model.studio.demo import demo_clip, has_demo_clip
-from drawaudio_model.studio.guard import Refused
 from drawaudio_model.studio.jobs import Events, Jobs, Views
 from drawaudio_model.studio.project import (
     MOST_TEXT,
@@ -42,11 +45,13 @@ PAGE = Path(__file__).parent / "page"
 VIEWS = {"proxy.mp4": "video/mp4", "strip.jpg": "image/jpeg", "sound.wav": "audio/wav"}
 VIEWS |= {"sound.png": "image/png", "sound.peaks": "application/octet-stream"}
 TAKE_FILES = {"wav": "audio/wav", "png": "image/png", "peaks": "application/octet-stream"}
+SECONDS_FOR_A_PAGE = 5.0
+"""After them the model is loaded, page or not."""
+MOST_RATE = 384_000
+"""Of an export, in Hz."""
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 MOST_LEAD_SECONDS = 10.0
 """That a recording may begin before the video."""
-SECONDS_BETWEEN_SIGNS = 15.0
-"""Of life, on the stream of events: a connection that is gone is noticed then."""
 
 
 class Studio:
@@ -65,6 +70,7 @@ class Studio:
         self.views = Views(self.events)
         self.notice: str | None = None
         self._views_task: asyncio.Task[None] | None = None
+        self._painted = asyncio.Event()
 
     def opened(self) -> Project:
         """The project.
@@ -88,6 +94,9 @@ class Studio:
             if self.notice:
                 self.events.add("notice", sentence=self.notice)
             if self.model.is_dir():
+                # A page that is being painted comes first: loading the model takes seconds of all cores.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._painted.wait(), SECONDS_FOR_A_PAGE)
                 await self.jobs.warm()
         except (ValueError, OSError) as error:
             self.views.state = {"state": "failed", "sentence": str(error)}
@@ -97,11 +106,13 @@ class Studio:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Runs the jobs while the server runs."""
         running = asyncio.get_running_loop().create_task(self.jobs.run())
+        listening = asyncio.get_running_loop().create_task(self.events.close_at_end())
         if self.project is not None:
             self.show()
         try:
             yield
         finally:
+            listening.cancel()
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await running
@@ -264,8 +275,6 @@ class Studio:
         check_instructions(track, "the track")
         if not self.model.is_dir():
             raise ValueError(f"the model {self.model} does not exist; run make demo, or start with --model FOLDER")
-        from drawaudio_model.clip_format import SAMPLE_RATE
-
         do = asked.get("do", "generate")
         if do not in ORDERS:
             raise ValueError(f"a job is to do {str(do)[:40]!r}, expected one of {', '.join(ORDERS)}")
@@ -276,7 +285,7 @@ class Studio:
                 "track": track,
                 "project": str(project.folder.resolve()),
                 "video": str(project.video),
-                "steps": project.document["steps"],
+                "steps": DRAFT_STEPS if asked.get("draft") is True else project.document["steps"],
                 "seconds": media["seconds"],
                 "model_size": media["model_size"],
                 "model_frames": media["model_frames"],
@@ -316,35 +325,18 @@ class Studio:
         return Response(status_code=204)
 
     async def events_stream(self, request: Request) -> Response:
-        """Server-sent events, from the one after that which the page saw last."""
-        seen = request.headers.get("last-event-id") or request.query_params.get("after", "0")
-        number = int(seen) if seen.isdecimal() else 0
-
-        async def lines() -> AsyncIterator[str]:
-            source = self.events.after(number)
-            following: asyncio.Task[tuple[int, dict[str, Any]]] | None = None
-            try:
-                while True:
-                    following = following or asyncio.ensure_future(anext(source))
-                    done, _ = await asyncio.wait({following}, timeout=SECONDS_BETWEEN_SIGNS)
-                    if not done:
-                        yield ": here\n\n"
-                        continue
-                    given, event = following.result()
-                    following = None
-                    yield f"id: {given}\ndata: {json.dumps(event)}\n\n"
-            finally:
-                if following is not None:
-                    following.cancel()
-
-        return StreamingResponse(lines(), media_type="text/event-stream")
+        self._painted.set()  # it listens when all else of it is there
+        return event_stream(self.events, request)
 
     # Exports
 
-    async def export(self, _: Request) -> Response:
+    async def export(self, request: Request) -> Response:
+        """Mix, stems, lists and what renders them again; `sample_rate`, `bits` and `timecode` may be asked for."""
         project = self.opened()
+        asked = delivery_of(await _json(request) if await request.body() else {})
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "drawaudio_model.studio.export", str(project.folder), str(self.model)),
+            *(sys.executable, "-m", "drawaudio_model.studio.export"),
+            *(str(project.folder), str(self.model), json.dumps(asked)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -354,7 +346,21 @@ class Studio:
             raise ValueError(answer["error"])
         folder = project.folder / "exports" / answer["folder"]
         files = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
-        return JSONResponse({"folder": str(folder), "files": files}, 201)
+        return JSONResponse({"folder": str(folder), "files": files, "notices": answer["notices"]}, 201)
+
+
+def delivery_of(asked: object) -> dict[str, Any]:
+    """The form of an export's sounds; raises ValueError, naming the field, for one that there is not."""
+    if not isinstance(asked, dict) or asked.keys() - {"sample_rate", "bits", "timecode"}:
+        raise ValueError(f"an export has {str(asked)[:60]}, expected sample_rate, bits and timecode")
+    rate, bits, timecode = asked.get("sample_rate", 48_000), asked.get("bits", 24), asked.get("timecode")
+    if not isinstance(rate, int) or not SAMPLE_RATE <= rate <= MOST_RATE:
+        raise ValueError(f"sample_rate is {str(rate)[:40]!r}, expected {SAMPLE_RATE} to {MOST_RATE} Hz, such as 48000")
+    if bits not in (16, 24):
+        raise ValueError(f"bits is {str(bits)[:40]!r}, expected 16 or 24")
+    if timecode is not None and not (isinstance(timecode, str) and len(timecode) <= 11):
+        raise ValueError(f"timecode is {str(timecode)[:40]!r}, expected HH:MM:SS:FF")
+    return {"sample_rate": rate, "bits": bits, "timecode": timecode}
 
 
 def _detect_order(asked: dict[str, Any], *_: Any) -> dict[str, Any]:
@@ -414,29 +420,6 @@ def _free(folder: Path) -> Path:
     return folder if not folder.exists() else next(name for name in names if not name.exists())
 
 
-def _file(path: Path, kind: str) -> Response:
-    if not path.is_file():
-        raise HTTPException(404, "it is not there")
-    return FileResponse(path, media_type=kind)
-
-
-async def _json(request: Request) -> Any:
-    def refuse(word: str) -> None:
-        raise ValueError(f"{word} is no number of JSON")
-
-    try:
-        return json.loads(await request.body(), parse_constant=refuse)
-    except RecursionError:
-        raise ValueError("the request is nested too deep") from None
-
-
-async def _sentence(_: Request, error: Exception) -> Response:
-    """What a person, or a program, got wrong, in one sentence."""
-    status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status", 400)
-    words = error.detail if isinstance(error, HTTPException) else str(error)
-    return JSONResponse({"error": " ".join(words.split())}, status)
-
-
 def application(studio: Studio) -> Starlette:
     """The routes."""
     rows: list[tuple[str, str, Callable[[Request], Any]]] = [
@@ -457,6 +440,5 @@ def application(studio: Studio) -> Starlette:
         ("GET", "/api/events", studio.events_stream),
         ("POST", "/api/exports", studio.export),
     ]
-    handlers: dict[Any, Any] = {ValueError: _sentence, OSError: _sentence, HTTPException: _sentence, Refused: _sentence}
     routes = [Route(path, endpoint, methods=[method]) for method, path, endpoint in rows]
-    return Starlette(routes=routes, exception_handlers=handlers, lifespan=studio.lifespan)
+    return Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=studio.lifespan)

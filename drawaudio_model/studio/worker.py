@@ -36,6 +36,10 @@ STAGE_WORDS = {
     "vocoder": "making the sound",
     "ranking": "comparing",
 }
+NO_MEMORY = (
+    "the model needs more memory than there is; nothing in the project was lost: "
+    "end other programs, or take a shorter video"
+)
 
 
 class Cancelled(Exception):
@@ -69,7 +73,7 @@ class Worker:
         job = order["job"]
         try:
             self.check(job)
-            jobs = {"generate": self.generate, "regenerate": self.regenerate, "load": self.load}
+            jobs = {"generate": self.generate, "regenerate": self.regenerate, "load": self.load, "sound": self.sound}
             jobs |= {"detect": self.detect, "follow": self.follow, "curve": self.curve}
             found = jobs[order["do"]](order)
         except Cancelled:
@@ -77,7 +81,8 @@ class Worker:
         except (ValueError, OSError) as error:
             self.tell(job, state="failed", sentence=" ".join(str(error).split()))
         except Exception as error:  # a fault of ours costs a job, not the loaded model
-            self.tell(job, state="failed", sentence=f"{type(error).__name__}: {' '.join(str(error).split())}")
+            words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.tell(job, state="failed", sentence=NO_MEMORY if _wants_memory(error) else words)
         else:
             self.tell(job, state="done", **found)
 
@@ -91,18 +96,41 @@ class Worker:
         if self._pipe is None:
             self.tell(job, stage="loading the model")
             from drawaudio_model.commands.generate import load_pipeline
+            from drawaudio_model.generation.preparations import Preparations
 
             options = argparse.Namespace(
                 model=self.model, adapters=None, cavp=None, detector=None, device=None, bf16=False, compile=False
             )
             self._pipe = load_pipeline(options)
             self._pipe.set_progress_bar_config(disable=True)
+            self._pipe.preparations = Preparations()
         return self._pipe
+
+    def model_sha256(self) -> str:
+        """What takes say of the model that made them."""
+        from drawaudio_model.commands.generate import model_mark
+
+        return model_mark(argparse.Namespace(model=self.model, adapters=None, cavp=None))
 
     def load(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Loads the model before it is needed."""
         self.pipeline(order["job"])
+        self.model_sha256()
         return {}
+
+    def sound(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Makes a sound for `drawaudio serve`."""
+        from drawaudio_model.generation.stages import Progress
+        from drawaudio_model.studio import sounds
+
+        job = order["job"]
+
+        def tell(at: Progress) -> None:
+            self.check(job)
+            steps = {"step": at.done, "total": at.total} if at.stage == "sampling" else {}
+            self.tell(job, stage=at.stage, **steps)
+
+        return {"sound": sounds.make(self.pipeline(job), self.model, order, tell)}
 
     def detect(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """The keyframes of a mask that shows where a thing is; one for each frame in which its boxes change."""
@@ -166,7 +194,7 @@ class Worker:
     def regenerate(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Makes a section of a take anew, under what the track says now: ids of whole takes, the best first."""
         from drawaudio_model.generation.stages import Progress
-        from drawaudio_model.generation.take_files import read_sound
+        from drawaudio_model.generation.take_files import check_made_by, read_sound
         from drawaudio_model.generation.takes import Sampling
         from drawaudio_model.guidance import Guidance
 
@@ -182,7 +210,10 @@ class Worker:
             else:
                 self.tell(job, stage=STAGE_WORDS[at.stage])
 
-        before = read_sound(Path(order["project"]) / "takes" / f"{order['take']}.wav").take()
+        sound = Path(order["project"]) / "takes" / f"{order['take']}.wav"
+        found = read_sound(sound)
+        check_made_by(sound, found, self.model_sha256(), self.model)
+        before = found.take()
         prepared = pipe.prepare(
             order["video"],
             track["text"].strip() or None,
@@ -288,7 +319,7 @@ class Worker:
         for place, (audio, seed) in enumerate(zip(result.audios, result.seeds, strict=True)):
             identity = secrets.token_hex(6)
             write_audio(folder / f"{identity}.wav", audio, floats=True)
-            write_take(folder / f"{identity}.wav", result.take(place), self.typed(order, mask))
+            write_take(folder / f"{identity}.wav", result.take(place), self.typed(order, mask), self.model_sha256())
             write_pictures(audio, folder / identity)
             facts = {
                 "id": identity,
@@ -302,6 +333,7 @@ class Worker:
                 "clap_score": _score(result.clap_scores, place),
                 "notices": list(result.notices),
                 "model": str(self.model),
+                "model_sha256": self.model_sha256(),
                 "mask_folder": None if mask is None else mask.name,
                 "instructions": {name: track[name] for name in INSTRUCTIONS},
                 "section": None if "section" not in order else {"of": order["take"], "seconds": order["section"]},
@@ -329,6 +361,11 @@ class Worker:
 def strictness_of(track: Mapping[str, Any]) -> float | None:
     """The weight of the curve beyond what the model learnt; None is the model's own, and without a curve there is none."""
     return None if track["curve"] is None else track["strictness"]
+
+
+def _wants_memory(error: Exception) -> bool:
+    """Whether an allocation failed: numpy says so by its type, torch of a GPU by its type, and of a CPU in words alone."""
+    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
 
 
 def _score(scores: Any, place: int) -> float | None:
