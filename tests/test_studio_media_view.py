@@ -11,7 +11,8 @@ from PIL import Image
 
 from drawaudio_model import media
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.studio.media_view import TICKS, is_made, main, make_views, write_pictures
+from drawaudio_model.studio.media_view import TICKS, main, make_views, write_pictures
+from drawaudio_model.studio.view_marks import is_made
 from tests.studio_page import FPS, HEIGHT, SECONDS, WIDTH, write_clip
 
 
