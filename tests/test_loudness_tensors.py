@@ -19,5 +19,5 @@ def test_a_tensor_is_measured_as_an_array_is(settings):
 
 
 def test_a_tensor_of_another_length_is_refused_as_an_array_is():
-    with pytest.raises(ValueError, match="expected .* 32000"):
+    with pytest.raises(ValueError, match=r"expected .* 32000"):
         loudness_signal(torch.zeros(SAMPLE_RATE), seconds=2)

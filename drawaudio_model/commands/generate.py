@@ -219,10 +219,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """`drawaudio generate`."""
+    check_places(options)
+
     from drawaudio_model.generation.instructions import check_named
     from drawaudio_model.generation.take_places import take_path
 
-    check_places(options)
     if options.take:
         take_path(options.output)
     delivery = Delivery.of(options)

@@ -295,8 +295,9 @@ def _is_number(text: str) -> bool:
 def _drawn(mask: Mask, frames: int, height: int, width: int) -> masks.DrawnMask:
     if isinstance(mask, str | Path):
         return _drawn_in_file(Path(mask), frames, height, width)
-    if hasattr(mask, "detach"):  # a tensor; torch is not imported to ask for its type
-        mask = mask.detach().cpu().numpy()
+    detach = getattr(mask, "detach", None)
+    if detach is not None:  # a tensor; torch is not imported to ask for its type
+        mask = detach().cpu().numpy()
     if isinstance(mask, Image.Image):
         mask = [mask]
     if isinstance(mask, np.ndarray):
