@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from importlib import import_module
 from typing import Protocol, TypeVar
 
 import librosa
@@ -166,6 +167,5 @@ def __getattr__(name: str) -> object:
     """What lay in this file before: code outside, and saved models, may still name it here."""
     if name not in ("GriffinLimVocoder", "invert_mel", "density_interpolation"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from drawaudio_model import griffin_lim
-
-    return getattr(griffin_lim, name)
+    # By its name when it is asked for: griffin_lim.py imports this module, and brings diffusers.
+    return getattr(import_module("drawaudio_model.griffin_lim"), name)
