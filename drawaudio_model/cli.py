@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_info(options: argparse.Namespace) -> None:
     """`drawaudio info`."""
-    from drawaudio_model.model_folder import check_model_folder, model_sha256, read_components, read_json, weight_shapes
+    from drawaudio_model.model_folder import check_model_files, model_sha256, read_json, weight_shapes
 
     if (options.model / "adapter_config.json").is_file():
         config = read_json(options.model / "adapter_config.json", needed=("part", "base_model", "licence"))
@@ -65,11 +65,11 @@ def run_info(options: argparse.Namespace) -> None:
         weights = f"{count:,} weights"
         print(f"{options.model}  {config['part']} for {config['base_model']}, {weights}, licence {config['licence']}")
         return
-    check_model_folder(options.model)
+    parts = check_model_files(options.model)
     index = read_json(options.model / "model_index.json")
     print(f"{options.model}  sha256 {model_sha256(options.model)}")
     print(f"  fine-tuned from {index.get('base_model') or 'nothing'}, licence {index.get('licence') or 'not stated'}")
-    for name, (library, class_name) in sorted(read_components(options.model).items()):
+    for name, (library, class_name) in sorted(parts.items()):
         shapes = [s for file in (options.model / name).glob("*.safetensors") for s in weight_shapes(file).values()]
         weights = f"{sum(_product(shape) for shape in shapes):>13,} weights" if shapes else ""
         print(f"  {name:18} {class_name:32} {weights or library}")

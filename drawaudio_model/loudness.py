@@ -4,6 +4,8 @@ Paper: Eq. 10 (RMS over windows of 1024 samples every 160), average pooling to 1
 Gaussian, called EWMA there). Levels are linear RMS amplitudes of the waveform that enters the mel, whose peak is 0.5:
 0 is silence, and about 0.35 a full sine.
 
+An array is measured with numpy, and no torch is loaded; a tensor with torch (loudness_tensors.py). They agree to 1e-7.
+
 Point k stands for the time from k/10 to (k+1)/10 s; curves are written and drawn with the middle of it, (k + 0.5)/10.
 
 Legend: B batch, T mel frames.
@@ -13,12 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional
 
 from drawaudio_model.clip_format import HOP_LENGTH, LOUDNESS_FPS, SAMPLE_RATE, WINDOW_LENGTH
 from drawaudio_model.curve_files import check_points
@@ -27,7 +26,10 @@ from drawaudio_model.curve_files import check_points
 from drawaudio_model.curve_files import read_points as read_points
 from drawaudio_model.curve_files import write_points as write_points
 
-Waveform = TypeVar("Waveform", np.ndarray, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Waveform = TypeVar("Waveform", np.ndarray, "Tensor")
 
 
 def loudness_signal(
@@ -40,7 +42,7 @@ def loudness_signal(
     sigma_is: Literal["std", "variance"] = "std",
     edges: Literal["renormalise", "zero", "replicate"] = "renormalise",
 ) -> Waveform:
-    """(..., 10 * seconds) float32 loudness of a waveform (..., 16000 * seconds); numpy in, numpy out.
+    """(..., 10 * seconds) float32 loudness of a waveform (..., 16000 * seconds); numpy in, numpy out; tensor in, tensor out.
 
     What the paper leaves open or contradicts is an argument here. Shards, control and evaluation take the defaults: the
     literal reading, but for `sigma_is`.
@@ -62,36 +64,57 @@ def loudness_signal(
 
     Paper: Eq. (10) and (11), Sec. "Time-Loudness Module".
     """
-    samples = torch.as_tensor(waveform).float()
     points = _points(seconds)
     wanted = points * SAMPLE_RATE // LOUDNESS_FPS
-    if samples.ndim == 0 or samples.shape[-1] != wanted:
+    if waveform.ndim == 0 or waveform.shape[-1] != wanted:
         raise ValueError(
-            f"waveform has shape {tuple(samples.shape)}, expected (..., {wanted}) samples for {seconds} s at "
+            f"waveform has shape {tuple(waveform.shape)}, expected (..., {wanted}) samples for {seconds} s at "
             f"{SAMPLE_RATE} Hz; cut or pad it first"
         )
-    frames = rms(samples, padding=padding)  # (..., T)
-    leading = frames.shape[:-1]
-    pooled = functional.adaptive_avg_pool1d(frames.reshape(-1, 1, frames.shape[-1]), points)  # (B, 1, 10 * seconds)
-    smooth = _smooth(pooled, gaussian_kernel(window, sigma, sigma_is), edges).reshape(*leading, points)
-    return smooth.cpu().numpy() if isinstance(waveform, np.ndarray) else smooth
+    if edges not in ("renormalise", "zero", "replicate"):
+        raise ValueError(f'loudness edges is "{edges}", expected "renormalise", "zero" or "replicate"')
+    taps = gaussian_kernel(window, sigma, sigma_is)
+    if not isinstance(waveform, np.ndarray):
+        from drawaudio_model import loudness_tensors
+
+        return loudness_tensors.loudness_signal(waveform, _padding(padding), points, taps, edges)
+    frames = rms(waveform, padding=padding)  # (..., T)
+    pooled = _running_sum(frames, points, step=frames.shape[-1] // points, length=frames.shape[-1] // points)
+    return _smooth(pooled / np.float32(frames.shape[-1] // points), taps, edges)
 
 
-def rms(waveform: Tensor, *, padding: Literal["tail", "centered"] = "tail") -> Tensor:
+def rms(waveform: Waveform, *, padding: Literal["tail", "centered"] = "tail") -> Waveform:
     """(..., T) root mean square of each window of 1024 samples every 160; T is samples // 160. Paper: Eq. (10)."""
+    pad = _padding(padding)
+    if not isinstance(waveform, np.ndarray):
+        from drawaudio_model import loudness_tensors
+
+        return loudness_tensors.rms(waveform, pad)
+    squares = np.square(waveform, dtype=np.float32)
+    squares = np.pad(squares, [(0, 0)] * (squares.ndim - 1) + [pad])
+    frames = waveform.shape[-1] // HOP_LENGTH
+    return np.sqrt(_running_sum(squares, frames, step=HOP_LENGTH, length=WINDOW_LENGTH) / np.float32(WINDOW_LENGTH))
+
+
+def _padding(padding: Literal["tail", "centered"]) -> tuple[int, int]:
+    """Zeros before and after the squares of a waveform."""
     surplus = WINDOW_LENGTH - HOP_LENGTH
     if padding == "tail":
-        pad = (0, surplus)
-    elif padding == "centered":
-        pad = (surplus // 2, surplus - surplus // 2)
-    else:
-        raise ValueError(f'loudness padding is "{padding}", expected "tail" or "centered"')
-    squares = functional.pad(waveform.square(), pad)
-    mean = functional.avg_pool1d(squares.reshape(-1, 1, squares.shape[-1]), WINDOW_LENGTH, HOP_LENGTH)
-    return mean.clamp_min(0).sqrt().reshape(*waveform.shape[:-1], -1)
+        return (0, surplus)
+    if padding == "centered":
+        return (surplus // 2, surplus - surplus // 2)
+    raise ValueError(f'loudness padding is "{padding}", expected "tail" or "centered"')
 
 
-def gaussian_kernel(window: int = 3, sigma: float = 3.5, sigma_is: Literal["std", "variance"] = "std") -> Tensor:
+def _running_sum(values: np.ndarray, count: int, *, step: int, length: int) -> np.ndarray:
+    """(..., count) float32 sums over `length` values every `step`, added up in the order in which torch's pooling does."""
+    total = np.zeros((*values.shape[:-1], count), np.float32)
+    for offset in range(length):
+        total += values[..., offset::step][..., :count]
+    return total
+
+
+def gaussian_kernel(window: int = 3, sigma: float = 3.5, sigma_is: Literal["std", "variance"] = "std") -> np.ndarray:
     """(window,) float32 Gaussian taps with sum 1. Paper: Eq. (11)."""
     if window < 1 or window % 2 == 0:
         raise ValueError(f"loudness window is {window} points, expected an odd number of at least 1")
@@ -100,23 +123,18 @@ def gaussian_kernel(window: int = 3, sigma: float = 3.5, sigma_is: Literal["std"
     if sigma_is not in ("std", "variance"):
         raise ValueError(f'loudness sigma_is is "{sigma_is}", expected "std" or "variance"')
     variance = sigma**2 if sigma_is == "std" else sigma
-    offsets = torch.arange(window, dtype=torch.float64) - window // 2
-    taps = torch.exp(-offsets.square() / (2 * variance))
-    return (taps / taps.sum()).float()
+    taps = np.exp(-np.square(np.arange(window) - window // 2) / (2 * variance))
+    return (taps / taps.sum()).astype(np.float32)
 
 
-def _smooth(signal: Tensor, taps: Tensor, edges: Literal["renormalise", "zero", "replicate"]) -> Tensor:
-    """The signal (B, 1, points) filtered by the taps, same length."""
-    if edges not in ("renormalise", "zero", "replicate"):
-        raise ValueError(f'loudness edges is "{edges}", expected "renormalise", "zero" or "replicate"')
-    reach = len(taps) // 2
-    kernel = taps.to(signal.device).view(1, 1, -1)
-    if edges == "replicate":
-        return functional.conv1d(functional.pad(signal, (reach, reach), mode="replicate"), kernel)
-    smooth = functional.conv1d(signal, kernel, padding=reach)
-    if edges == "zero":
+def _smooth(signal: np.ndarray, taps: np.ndarray, edges: Literal["renormalise", "zero", "replicate"]) -> np.ndarray:
+    """The signal (..., points) filtered by the taps, same length."""
+    reach = [(0, 0)] * (signal.ndim - 1) + [(len(taps) // 2,) * 2]
+    padded = np.pad(signal, reach, mode="edge" if edges == "replicate" else "constant")
+    smooth = np.lib.stride_tricks.sliding_window_view(padded, len(taps), axis=-1) @ taps
+    if edges != "renormalise":
         return smooth
-    return smooth / functional.conv1d(torch.ones_like(signal[:1]), kernel, padding=reach)
+    return smooth / np.convolve(np.ones(signal.shape[-1], np.float32), taps, mode="same")
 
 
 def point_times(seconds: float) -> np.ndarray:

@@ -14,12 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 # boxes_to_json and select_boxes lay in this file before; code outside may still import them from here.
 from drawaudio_model.boxes import Box, boxes_from_json, check_frame, covered_pixels, decode_boxes
@@ -28,6 +26,9 @@ from drawaudio_model.boxes import select_boxes as select_boxes
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.mask_pictures import DAMAGES, MaskPicture, drawn, open_picture, picture_of
 from drawaudio_model.text_files import decode
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 PREVIEW_SUFFIXES = IMAGE_SUFFIXES[:5]
@@ -89,10 +90,12 @@ def apply_mask(frames: np.ndarray | Tensor, mask: np.ndarray | Tensor) -> np.nda
 
 
 def _multiply(frames: np.ndarray | Tensor, mask: np.ndarray | Tensor, *, channel_axis: int) -> np.ndarray | Tensor:
-    if isinstance(frames, Tensor):
-        keep = torch.as_tensor(mask, device=frames.device).bool().unsqueeze(channel_axis)
-        return frames * keep.to(frames.dtype)
-    return frames * np.expand_dims(np.asarray(mask, dtype=bool), channel_axis).astype(frames.dtype)
+    if isinstance(frames, np.ndarray):
+        return frames * np.expand_dims(np.asarray(mask, dtype=bool), channel_axis).astype(frames.dtype)
+    import torch
+
+    keep = torch.as_tensor(mask, device=frames.device).bool().unsqueeze(channel_axis)
+    return frames * keep.to(frames.dtype)
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -1,30 +1,25 @@
 """A pipeline folder: checked before it is loaded, and named by what its weights are.
 
 diffusers and transformers load a folder with a missing weight or another shape with a warning, or fail inside torch.
-Here a folder that does not fit is refused in one sentence before anything is loaded.
+Here a folder that does not fit is refused in one sentence before anything is loaded. Its files are read without torch; what
+its configs ask for is known by the networks alone (model_weights.py).
 """
 
-import importlib
 import json
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import diffusers
-import torch
-from diffusers import ModelMixin, SchedulerMixin
-from transformers import FeatureExtractionMixin, PreTrainedModel, PreTrainedTokenizerBase
-
 from drawaudio_model.atomic_files import file_sha256, fingerprint
 
 PIPELINE_CLASS = "DrawAudioPipeline"
 _WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors")
-_FILES: dict[type, tuple[tuple[str, ...], ...]] = {
+_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
     # transformers makes a tokenizer without a vocabulary when it finds none: every word would be the unknown one.
-    PreTrainedTokenizerBase: (("tokenizer.json",), ("vocab.json", "merges.txt")),
-    SchedulerMixin: (("scheduler_config.json",),),
-    FeatureExtractionMixin: (("preprocessor_config.json",),),
+    "tokenizer": (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    "scheduler": (("scheduler_config.json",),),
+    "feature_extractor": (("preprocessor_config.json",),),
 }
 """Kind of a part without weights -> sets of files, one of which it needs."""
 
@@ -39,19 +34,36 @@ def check_model_folder(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> No
     Raises:
         ValueError: one sentence with the file, what was found and what was expected.
     """
-    for name, (library, class_name) in read_components(folder, pipeline_class).items():
+    parts = check_model_files(folder, pipeline_class)
+
+    from drawaudio_model.model_weights import expected_weights, kind_of
+
+    for name, (library, class_name) in parts.items():
         part = folder / name
-        if not part.is_dir():
-            raise ValueError(f"model folder {folder} has no part {name}; save or download it again")
-        kind = _find_class(library, class_name)
+        kind = kind_of(library, class_name)
         if kind is None:
             raise ValueError(f"part {name} of {folder} is a {library}.{class_name}, which this version does not know")
-        if issubclass(kind, ModelMixin | PreTrainedModel):
-            _check_weights(part, kind)
+        if kind == "weights":
+            found = _stored_shapes(part)
+            _check_weights(part, found, *expected_weights(part, library, class_name))
         for base, choices in _FILES.items():
-            if issubclass(kind, base) and not any(all((part / file).is_file() for file in files) for files in choices):
+            if kind == base and not any(all((part / file).is_file() for file in files) for files in choices):
                 wanted = " or ".join(" with ".join(files) for files in choices)
                 raise ValueError(f"model part {part} has no {wanted}; save or download it again")
+
+
+def check_model_files(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> dict[str, tuple[str, str]]:
+    """`read_components`, with every part there and every file of weights whole; arguments and errors as above.
+
+    What the parts' configs ask for is not compared here, so that an answer needs no torch.
+    """
+    parts = read_components(folder, pipeline_class)
+    for name in parts:
+        if not (Path(folder) / name).is_dir():
+            raise ValueError(f"model folder {folder} has no part {name}; save or download it again")
+        for file in sorted((Path(folder) / name).glob("*.safetensors")):
+            weight_shapes(file)
+    return parts
 
 
 def read_components(folder: Path, pipeline_class: str = PIPELINE_CLASS) -> dict[str, tuple[str, str]]:
@@ -122,37 +134,26 @@ def detector_beside(folder: Path) -> Path:
     return folder.parent / "backbones" / "object_detector"
 
 
-def _find_class(library: str, class_name: str) -> type | None:
-    """The class that model_index.json names, from the three packages that may appear there and no other."""
-    if library.split(".")[0] in ("drawaudio_model", "diffusers", "transformers"):
-        return getattr(importlib.import_module(library), class_name, None)
-    # diffusers names its pipelines' own models by the pipeline's folder: "audioldm2".
-    return getattr(getattr(diffusers.pipelines, library, None), class_name, None)
-
-
-def _check_weights(part: Path, kind: type) -> None:
-    """Compares the weights in a part's folder with those that its config asks for."""
+def _stored_shapes(part: Path) -> dict[str, tuple[int, ...]]:
+    """Weight -> shape of all files of weights in a part's folder."""
     files = [part / name for name in _WEIGHTS if (part / name).is_file()]
     files = files or sorted(part.glob("*-of-*.safetensors"))
     if not (part / "config.json").is_file() or not files:
         missing = "config.json" if files else "safetensors weights"
         raise ValueError(f"model part {part} has no {missing}; save or download it again")
-    found = {name: shape for file in files for name, shape in weight_shapes(file).items()}
-    model = _without_weights(part, kind)
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    prefix = getattr(model, "base_model_prefix", "")
+    return {name: shape for file in files for name, shape in weight_shapes(file).items()}
+
+
+def _check_weights(
+    part: Path, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], tied: set[str], prefix: str
+) -> None:
+    """Compares the weights in a part's folder with those that its config asks for."""
     stored = {_plain_name(name, prefix): shape for name, shape in found.items()}
-    # Tied weights are stored once, under either name; transformers 4 lists those that may be left out.
-    tied = getattr(model, "all_tied_weights_keys", None)
-    if tied is None:
-        tied = dict.fromkeys(getattr(model, "_tied_weights_keys", None) or ())
     for name, shape in expected.items():
         own = stored.get(_plain_name(name, prefix), shape)
         if own != shape:
             raise ValueError(f"{part} has {name} of shape {own}, its config.json asks for {shape}; save it again")
-    lacking = sorted(
-        name for name in set(expected) - set(tied) - set(tied.values()) if _plain_name(name, prefix) not in stored
-    )
+    lacking = sorted(name for name in set(expected) - tied if _plain_name(name, prefix) not in stored)
     if lacking:
         raise ValueError(
             f"{part} lacks {len(lacking)} weights that its config.json asks for, the first is {lacking[0]}"
@@ -165,12 +166,3 @@ def _plain_name(name: str, prefix: str) -> str:
     return plain.replace("parametrizations.weight.original0", "weight_g").replace(
         "parametrizations.weight.original1", "weight_v"
     )
-
-
-def _without_weights(part: Path, kind: Any) -> torch.nn.Module:
-    """The part's model on torch's meta device: names and shapes without memory."""
-    with torch.device("meta"):
-        if issubclass(kind, ModelMixin):
-            return kind.from_config(kind.load_config(part))
-        settings = kind.config_class.from_pretrained(part)
-        return kind(settings)

@@ -57,11 +57,12 @@ from drawaudio_model.generation.sampling import Given
 from drawaudio_model.generation.sections import Section
 from drawaudio_model.generation.stages import SILENT, OnProgress, Teller
 from drawaudio_model.generation.takes import OWN_SAMPLING, Sampling, StepCallback, check_start, generate, regenerate
+from drawaudio_model.griffin_lim import GriffinLimVocoder
 from drawaudio_model.guidance import LOUDNESS_BRANCHES, LOUDNESS_SCALE, TEXT_SCALE, VIDEO_SCALE, Guidance
 from drawaudio_model.levels.matching import fit_level, follow_curve
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
-from drawaudio_model.mel import GriffinLimVocoder, check_vocoder
+from drawaudio_model.mel import check_vocoder
 from drawaudio_model.model_card import write_model_card
 from drawaudio_model.model_folder import check_model_folder, detector_beside
 from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression

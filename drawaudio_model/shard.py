@@ -304,7 +304,9 @@ class ShardReader:
         found = path.stat().st_size if path.exists() else 0
         if found != manifest.bytes:
             raise ValueError(f"{path} has {found} bytes, its manifest says {manifest.bytes}; materialize it again")
-        table = pq.read_table(self.folder / "index" / f"{shard}.parquet")
+        # read_table would import pandas.
+        with pq.ParquetFile(self.folder / "index" / f"{shard}.parquet") as file:
+            table = file.read()
         self._places: dict[str, dict[str, tuple[int, int]]] = {}
         columns = (table[name].to_pylist() for name in ("key", "member", "offset", "size"))
         for key, member, offset, size in zip(*columns, strict=True):

@@ -14,24 +14,15 @@ import math
 from pathlib import Path
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SpeechT5HifiGan
 
 from drawaudio_model.clip_format import HOP_LENGTH, MEL_BINS, SAMPLE_RATE, WINDOW_LENGTH
-from drawaudio_model.mel import (
-    MEL_FLOOR,
-    SILENCE,
-    GriffinLimVocoder,
-    Vocoder,
-    as_batch,
-    check_vocoder,
-    density_interpolation,
-    invert_mel,
-    mel_filters,
-)
+from drawaudio_model.griffin_lim import GriffinLimVocoder, density_interpolation, invert_mel
+from drawaudio_model.mel import MEL_FLOOR, SILENCE, Vocoder, as_batch, check_vocoder, mel_filters
 from drawaudio_model.model_folder import read_json
 
 FREQUENCY_BINS = WINDOW_LENGTH // 2 + 1

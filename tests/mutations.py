@@ -236,8 +236,8 @@ MUTATIONS = (
     ),
     Mutation(
         LOUDNESS,
-        "return mean.clamp_min(0).sqrt()",
-        "return mean.clamp_min(0)",
+        "return np.sqrt(_running_sum(",
+        "return (_running_sum(",
         "the loudness signal is power instead of RMS",
         "tests/test_loudness.py",
     ),
@@ -250,8 +250,8 @@ MUTATIONS = (
     ),
     Mutation(
         LOUDNESS,
-        "pad = (0, surplus)",
-        "pad = (surplus, 0)",
+        "return (0, surplus)",
+        "return (surplus, 0)",
         "the loudness signal comes 54 ms late",
         "tests/test_loudness.py",
     ),
@@ -263,7 +263,7 @@ MUTATIONS = (
         "tests/test_mel.py -k librosa",
     ),
     Mutation(
-        MEL,
+        "drawaudio_model/waveform.py",
         "\nPEAK = 0.5\n",
         "\nPEAK = 1.0\n",
         "waveforms are normalised to another peak than AudioLDM2's",

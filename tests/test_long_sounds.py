@@ -9,7 +9,7 @@ from diffusers import DDPMScheduler
 
 from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE
 from drawaudio_model.generation.windows import window_starts_seconds
-from drawaudio_model.mel import GriffinLimVocoder
+from drawaudio_model.griffin_lim import GriffinLimVocoder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from tests.tiny_pipeline import tiny_pipeline
 

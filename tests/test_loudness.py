@@ -54,10 +54,10 @@ def test_the_kernel_has_the_known_taps():
 
 
 def test_edges_keep_a_constant_or_do_not():
-    ones = torch.ones(1, 1, 5)
+    ones = np.ones((1, 1, 5), np.float32)
     taps = loudness.gaussian_kernel()
     for edges in ("renormalise", "replicate"):
-        torch.testing.assert_close(loudness._smooth(ones, taps, edges), ones)
+        np.testing.assert_allclose(loudness._smooth(ones, taps, edges), ones, rtol=1e-6)
     assert loudness._smooth(ones, taps, "zero")[0, 0, 0] == pytest.approx(1 - 0.32876, abs=1e-4)
 
 

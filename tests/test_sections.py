@@ -19,9 +19,10 @@ from drawaudio_model.generation.sections import (
 )
 from drawaudio_model.generation.takes import Sampling
 from drawaudio_model.generation.windows import window_starts_seconds
+from drawaudio_model.griffin_lim import GriffinLimVocoder
 from drawaudio_model.guidance import Guidance
 from drawaudio_model.levels.limiter import true_peak
-from drawaudio_model.mel import GriffinLimVocoder, log_mel
+from drawaudio_model.mel import log_mel
 from drawaudio_model.pipeline import DrawAudioPipeline
 from tests.test_long_sounds import steady as steady
 from tests.tiny_pipeline import tiny_pipeline

@@ -8,9 +8,9 @@ from diffusers import AutoencoderKL, DDIMScheduler
 
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.clip_format import MEL_FRAMES
+from drawaudio_model.griffin_lim import GriffinLimVocoder
 from drawaudio_model.loudness_control import LoudnessControl, added_channels
 from drawaudio_model.mask_attention import MaskAttention
-from drawaudio_model.mel import GriffinLimVocoder
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.text import build_text_conditioner, train_tokenizers
 from drawaudio_model.unet import DrawAudioUNet

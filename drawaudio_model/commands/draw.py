@@ -96,14 +96,15 @@ def _measured(source: Path, seconds: float | None) -> "np.ndarray":
     """(points,) the loudness signal of a sound file."""
     import numpy as np
 
-    from drawaudio_model import loudness, media, mel
+    from drawaudio_model import loudness, media
     from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE
+    from drawaudio_model.waveform import normalized
 
     waveform = media.read_waveform(source, seconds=seconds)
     # Whole points: the last tenth of a second is filled up with silence.
     points = max(-(-len(waveform) * LOUDNESS_FPS // SAMPLE_RATE), 1)
     padded = np.pad(waveform, (0, points * SAMPLE_RATE // LOUDNESS_FPS - len(waveform)))
-    return loudness.loudness_signal(mel.normalize_waveform(padded), seconds=points / LOUDNESS_FPS)
+    return loudness.loudness_signal(normalized(padded), seconds=points / LOUDNESS_FPS)
 
 
 def run_mask(options: argparse.Namespace) -> None:

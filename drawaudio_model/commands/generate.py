@@ -219,15 +219,16 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def run_generate(options: argparse.Namespace) -> None:
     """`drawaudio generate`."""
-    from drawaudio_model.generation.take_files import take_path
-
     check_places(options)
+
+    from drawaudio_model.generation.instructions import check_named
+    from drawaudio_model.generation.take_places import take_path
+
     if options.take:
         take_path(options.output)
     delivery = Delivery.of(options)
     asked, sampling = Request.of(options), Sampling.of(options)
-    for name in ("mask", "loudness"):  # a text that is neither is refused before a model is loaded
-        _parsed(name, getattr(asked, name))
+    check_named(asked.mask, asked.loudness, asked.seed)
     pipe = load_pipeline(options)
     with one_bar(pipe, options.steps * max(asked.candidates, 1)) as step:
         result = make_sound(pipe, options, asked, sampling, delivery, step, keep_take=options.take)
@@ -495,13 +496,17 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     """The model that the options name, on the device and in the precision that they ask for."""
     import logging
 
+    from drawaudio_model.model_folder import check_model_files, check_model_folder
+
+    if options.adapters is None:
+        check_model_files(options.model)  # a wrong folder is refused before what takes seconds is imported
+
     import diffusers
     import torch
     import transformers
 
     from drawaudio_model.adapters import load_adapters
     from drawaudio_model.device_choice import named_device
-    from drawaudio_model.model_folder import check_model_folder
     from drawaudio_model.pipeline import DrawAudioPipeline
 
     # Loaders have bars of their own; a command has one, which counts its steps.

@@ -85,8 +85,12 @@ class SectionOrder:
         Raises:
             ValueError: when the sound, its take, the output or an instruction cannot be used.
         """
+        from drawaudio_model.generation.take_places import SOUND_SUFFIXES, existing_take
+
+        existing_take(options.sound)  # a wrong path is refused before what takes seconds is imported
+
         from drawaudio_model.generation.instructions import check_seed, parse_loudness, parse_mask
-        from drawaudio_model.generation.take_files import SOUND_SUFFIXES, check_made_by, read_sound
+        from drawaudio_model.generation.take_files import check_made_by, read_sound
         from drawaudio_model.guidance import Guidance
 
         before = read_sound(options.sound)

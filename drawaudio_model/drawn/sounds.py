@@ -16,6 +16,7 @@ Legend: P loudness points, ten a second, n samples.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from drawaudio_model.clip_format import (
     CLIP_SAMPLES,
@@ -71,7 +72,7 @@ def draw_sound(rng: np.random.Generator, waveform: np.ndarray, material: np.ndar
     own = normalize_waveform(waveform)[first : first + CLIP_SAMPLES]
     loudest = 20 * np.log10(PEAK / max(float(np.abs(own).max()), 1e-3))
     own = (own * 10 ** (rng.uniform(-14.0, min(loudest, 14.0)) / 20)).astype(np.float32)
-    curve = loudness_signal(own, seconds=CLIP_SECONDS)
+    curve = loudness_signal(torch.from_numpy(own), seconds=CLIP_SECONDS).numpy()
     if kind == "redrawn":
         curve = from_points(redraw_curve(rng, curve), CLIP_SECONDS)
     return DrawnSound(own, curve, start, kind)
@@ -91,4 +92,5 @@ def _shaped(
         np.arange(CLIP_SAMPLES) / SAMPLE_RATE, (np.arange(LOUDNESS_POINTS) + 0.5) / 10, curve / curve.max()
     )
     shaped = (source * gain).astype(np.float32)
-    return shaped, from_points(redraw_curve(rng, loudness_signal(shaped, seconds=CLIP_SECONDS)), CLIP_SECONDS)
+    measured = loudness_signal(torch.from_numpy(shaped), seconds=CLIP_SECONDS).numpy()
+    return shaped, from_points(redraw_curve(rng, measured), CLIP_SECONDS)

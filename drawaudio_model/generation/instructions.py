@@ -10,15 +10,14 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, Union, overload
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 from drawaudio_model import loudness as curves
-from drawaudio_model import masks, media, mel
+from drawaudio_model import masks, media
 from drawaudio_model.boxes import decode_boxes
 from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE, VIDEO_FPS
 from drawaudio_model.guidance import Guidance
@@ -26,19 +25,16 @@ from drawaudio_model.mask_pictures import DAMAGES, begins_as_picture
 from drawaudio_model.text_files import decode
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from drawaudio_model.detector import ObjectDetector
 
 Video = str | Path | np.ndarray
 Corners = tuple[float, float, float, float]
-Mask = (
-    str
-    | Path
-    | Image.Image
-    | np.ndarray
-    | torch.Tensor
-    | Corners
-    | Sequence[masks.Box | Corners | Image.Image | np.ndarray]
-)
+# With `|` a name in quotes would have to be a type already.
+Mask = Union[
+    str, Path, Image.Image, np.ndarray, "Tensor", Corners, Sequence[masks.Box | Corners | Image.Image | np.ndarray]
+]
 Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]] | Sequence[float]
 Sound = str | Path | np.ndarray
 
@@ -115,6 +111,14 @@ def video_seconds(video: Video, *, video_fps: float | None = None, seconds: floa
 def frames_in(seconds: float) -> int:
     """V: frames at 4 fps of so many seconds; the last may be shown for less than a quarter."""
     return math.ceil(round(seconds * VIDEO_FPS, 6))
+
+
+def check_named(mask: str | None, loudness: str | None, seed: int | None) -> None:
+    """Raises, before a model is loaded, for a typed mask, curve or seed that is wrong whatever the model and the video are."""
+    check_seed(seed)
+    parse_mask(mask)
+    if isinstance(parse_loudness(loudness), str):
+        _read_points(Path(str(loudness)))
 
 
 def check_is_video(path: Path) -> None:
@@ -291,8 +295,9 @@ def _is_number(text: str) -> bool:
 def _drawn(mask: Mask, frames: int, height: int, width: int) -> masks.DrawnMask:
     if isinstance(mask, str | Path):
         return _drawn_in_file(Path(mask), frames, height, width)
-    if isinstance(mask, torch.Tensor):
-        mask = mask.detach().cpu().numpy()
+    detach = getattr(mask, "detach", None)
+    if detach is not None:  # a tensor; torch is not imported to ask for its type
+        mask = detach().cpu().numpy()
     if isinstance(mask, Image.Image):
         mask = [mask]
     if isinstance(mask, np.ndarray):
@@ -426,10 +431,9 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
     whole = points / LOUDNESS_FPS
     if isinstance(loudness, str | Path):
         path = Path(loudness)
-        if not os.path.isfile(path):
-            raise ValueError(f"loudness {path} does not exist; give a .csv or .json curve or an audio file")
-        if path.suffix.lower() in CURVE_SUFFIXES:
-            return _curve_of_points(curves.read_points(path), whole, f"loudness {path}")
+        drawn = _read_points(path)
+        if drawn is not None:
+            return _curve_of_points(drawn, whole, f"loudness {path}")
         signal = curve_of_audio(path, whole)
         if not signal.any():
             raise ValueError(
@@ -453,6 +457,13 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] != 2:
         raise ValueError(f"loudness {_FORMS}; it has the shape {values.shape}")
     return _curve_of_points(values.tolist(), whole, "the loudness curve")
+
+
+def _read_points(path: Path) -> list[tuple[float, float]] | None:
+    """The points of a curve's file, None for a sound's."""
+    if not os.path.isfile(path):
+        raise ValueError(f"loudness {path} does not exist; give a .csv or .json curve or an audio file")
+    return curves.read_points(path) if path.suffix.lower() in CURVE_SUFFIXES else None
 
 
 def _curve_of_points(points: Sequence[tuple[float, float]], seconds: float, name: str) -> np.ndarray:
@@ -480,8 +491,13 @@ def check_seed(seed: object) -> None:
 
 def curve_of_audio(path: Path, seconds: float) -> np.ndarray:
     """(10 * seconds,) float32 loudness signal of a sound file's first `seconds`, normalised as in training."""
-    waveform = mel.normalize_waveform(media.read_waveform(path, seconds=seconds))
-    return curves.loudness_signal(waveform, seconds=seconds)
+    import torch
+
+    from drawaudio_model.mel import normalize_waveform
+
+    # A tensor, as the training's curves were measured.
+    waveform = torch.from_numpy(normalize_waveform(media.read_waveform(path, seconds=seconds)))
+    return curves.loudness_signal(waveform, seconds=seconds).numpy()
 
 
 def read_start(sound: Sound, seconds: int) -> np.ndarray:
@@ -504,7 +520,9 @@ def read_start(sound: Sound, seconds: int) -> np.ndarray:
         waveform = np.pad(sound[:length].astype(np.float32), (0, max(length - len(sound), 0)))
     if not waveform.any():
         raise ValueError(f"{name} is silent in its first {seconds} s; give a sound that can be heard, or leave it out")
-    return mel.normalize_waveform(waveform)
+    from drawaudio_model.mel import normalize_waveform
+
+    return normalize_waveform(waveform)
 
 
 def hold_last(array: np.ndarray, length: int) -> np.ndarray:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from drawaudio_model.atomic_files import file_sha256, write_atomically
 from drawaudio_model.generation.output import Take
+from drawaudio_model.generation.take_places import SOUND_SUFFIXES as SOUND_SUFFIXES
+from drawaudio_model.generation.take_places import existing_take, take_path
 from drawaudio_model.generation.windows import OVERLAP_SECONDS
 
-SOUND_SUFFIXES = (".wav", ".flac")
-"""Of sounds whose samples come back as they were written."""
 _DEPTHS = {"PCM_16": 16, "PCM_24": 24, "FLOAT": 32}
 
 
@@ -54,17 +54,6 @@ class SoundFile:
         beside = self.beside if self.beside is not None and self.beside.fits else None
         overlap = OVERLAP_SECONDS if beside is None else beside.overlap_seconds
         return Take(self.waveform, None if beside is None else beside.latents, overlap, self.sample_rate)
-
-
-def take_path(sound: Path) -> Path:
-    """Where the take of a sound lies.
-
-    Raises:
-        ValueError: for a file whose samples do not come back as they were written.
-    """
-    if sound.suffix.lower() not in SOUND_SUFFIXES:
-        raise ValueError(f"a take is kept beside a .wav or .flac, not {sound.name}; write one of these")
-    return sound.with_suffix(".take")
 
 
 def check_made_by(sound: Path, found: SoundFile, model_sha256: str, name: object) -> None:
@@ -103,9 +92,7 @@ def read_sound(path: Path) -> SoundFile:
     Raises:
         ValueError: when the file is no mono .wav or .flac of 16 or 24 bits or floats, or its take cannot be read.
     """
-    if not path.is_file():
-        raise ValueError(f"sound {path} does not exist; give a .wav or .flac that was made before")
-    beside = take_path(path)
+    beside = existing_take(path)
     try:
         info = soundfile.info(path)
         waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)

@@ -11,6 +11,7 @@ Legend: P loudness points, ten a second, n samples.
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.ndimage import maximum_filter1d
 
 from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE, WINDOW_LENGTH
@@ -72,7 +73,6 @@ def match_levels(
         raise ValueError(
             f"curve has shape {levels.shape} for {len(waveform)} samples, expected a point for every {tenth} of them"
         )
-    seconds = len(levels) / LOUDNESS_FPS
     padded = np.pad(np.asarray(waveform, np.float64), (0, len(levels) * tenth - len(waveform)))
     highest = np.full(len(levels), max_boost_db)
     if ceiling is not None:
@@ -85,12 +85,17 @@ def match_levels(
 
     gain_db = np.zeros(len(levels))
     for _ in range(ROUNDS):
-        measured = loudness_signal(played(gain_db).astype(np.float32), seconds=seconds)
+        measured = _measured(played(gain_db).astype(np.float32))
         ratio = 20 * np.log10(np.maximum(levels, _AUDIBLE) / np.maximum(measured, _AUDIBLE))
         gain_db = np.clip(gain_db + ratio, FLOOR_DB, highest)
         gain_db[levels <= _AUDIBLE] = FLOOR_DB
     matched = played(gain_db)
     return MatchedSound(matched[: len(waveform)].astype(np.float32), gain_db)
+
+
+def _measured(waveform: np.ndarray) -> np.ndarray:
+    """(P,) loudness signal of a waveform (n,) of whole points, measured as a tensor: as the training's curves were."""
+    return loudness_signal(torch.from_numpy(waveform), seconds=len(waveform) / SAMPLE_RATE).numpy()
 
 
 def _gain(gain_db: np.ndarray, samples: int) -> np.ndarray:
@@ -103,7 +108,7 @@ def shortfall_notice(waveform: np.ndarray, curve: np.ndarray) -> str | None:
     """A sentence when the sound (n,) stays well below its curve (P,) where that is loudest; else None."""
     tenth = SAMPLE_RATE // LOUDNESS_FPS
     padded = np.pad(np.asarray(waveform, np.float32), (0, max(len(curve) * tenth - len(waveform), 0)))
-    measured = loudness_signal(padded[: len(curve) * tenth], seconds=len(curve) / LOUDNESS_FPS)
+    measured = _measured(padded[: len(curve) * tenth])
     loud = curve >= max(float(curve.max()) / 2, _AUDIBLE)
     if not loud.any():
         return None

@@ -17,11 +17,11 @@ from torch.nn import functional
 
 from drawaudio_model.backbone_config import VocoderConfig
 from drawaudio_model.clip_format import CLIP_SAMPLES, HOP_LENGTH, WINDOW_LENGTH
+from drawaudio_model.griffin_lim import GriffinLimVocoder
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import (
     EDGE_SAMPLES,
     SILENCE,
-    GriffinLimVocoder,
     Vocoder,
     log_mel,
     normalize_waveform,

@@ -119,7 +119,8 @@ Places = Mapping[str, dict[str, tuple[int, int, int | None]]]
 def _read_places(path: Path) -> Places:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    with pq.ParquetFile(path) as file:  # read_table would import pandas
+        table = file.read()
     rows = zip(*(table[name].to_pylist() for name in ("key", "member", "offset", "size")), strict=True)
     sums = table["crc32"].to_pylist() if "crc32" in table.column_names else [None] * len(table)
     places: dict[str, dict[str, tuple[int, int, int | None]]] = {}

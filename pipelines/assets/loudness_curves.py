@@ -46,10 +46,12 @@ def show(reader: ShardReader) -> dict[str, Any]:
 
 
 def _work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+    import torch
+
     from drawaudio_model.loudness import loudness_signal
     from drawaudio_model.mel import normalize_waveform
 
     for key in keys:
-        waveform = normalize_waveform(read_waveform(upstream["clip_media"], key))
-        curve = np.asarray(loudness_signal(waveform, seconds=SOURCE_SECONDS), dtype=np.float32)
+        waveform = torch.from_numpy(normalize_waveform(read_waveform(upstream["clip_media"], key)))
+        curve = loudness_signal(waveform, seconds=SOURCE_SECONDS).numpy()
         yield key, {"loudness.npy": encode_array(curve)}
