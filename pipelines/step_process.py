@@ -1,0 +1,33 @@
+"""What the processes of steps that are computed at once begin with; loaded once, in the process that they are copies of.
+
+Unlike any other module it does something when it is imported: nothing else reaches a copy before its step begins.
+"""
+
+import os
+import signal
+import threading
+import time
+
+import torch
+
+from drawaudio_model import cavp, patch_autoencoder, text  # noqa: F401  # loaded for the copies
+from pipelines import definitions  # noqa: F401  # before any library changes the environment; see resources.py
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def _end_with_the_run() -> None:
+    """Interrupts this process's step, as Dagster does, when the run's process was killed: nobody waits for it any more."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+# Steps at once share the cores. Trainings are processes of their own and choose for themselves (resources.py).
+torch.set_num_threads(1)
+os.register_at_fork(after_in_child=_end_with_the_run)
