@@ -28,6 +28,8 @@ def _end_with_the_run() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-# Steps at once share the cores. Trainings are processes of their own and choose for themselves (resources.py).
-torch.set_num_threads(1)
+# Steps at once share the cores, unless the user has fixed the number of threads, and with it the last bits of all data.
+# Trainings are processes of their own and choose for themselves (resources.py).
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(1)
 os.register_at_fork(after_in_child=_end_with_the_run)
