@@ -10,8 +10,8 @@ import time
 
 import torch
 
-from drawaudio_model import cavp, patch_autoencoder, text  # noqa: F401  # loaded for the copies
-from pipelines import definitions  # noqa: F401  # before any library changes the environment; see resources.py
+# Loaded for the copies. diffusers is not: it looks for a GPU as it is loaded, after which no copy could use one.
+from pipelines import definitions  # noqa: F401
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
