@@ -71,8 +71,8 @@ class SecondProcess:
         Raises:
             ChildProcessError: when it ended with an error, with its reason.
         """
-        self._listen()
         self.process.join()
+        self._listen()
         code = self.process.exitcode
         if code:
             ended = f"was ended by {signal.Signals(-code).name}, probably for want of memory" if code < 0 else "failed"
@@ -130,6 +130,8 @@ def second_process(what: str, work: Callable[..., object], *arguments: Any) -> I
             os.environ[THREADS_VARIABLE] = variable
 
 
+_MOST_WORDS = 2000
+"""Characters of a reason: it must fit into the pipe, for the process to end before anybody reads it."""
 _SECONDS_TO_END = 5.0
 """That a failing process may need, after its connections are closed."""
 
@@ -144,7 +146,7 @@ def _begin(words: Connection, threads: int, work: Callable[..., object], argumen
     try:
         work(*arguments)
     except Exception as error:
-        words.send(f" ({type(error).__name__}: {error})")
+        words.send(f" ({type(error).__name__}: {str(error)[:_MOST_WORDS]})")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,6 +3,7 @@
 Unlike any other module it does something when it is imported: nothing else reaches a copy before its step begins.
 """
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -18,11 +19,12 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 def _end_with_the_run() -> None:
     """Interrupts this process's step, as Dagster does, when the run's process was killed: nobody waits for it any more."""
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        # The process that this is a copy of lives on with its copies; the run's is known a moment after the copy was made.
+        while (run := multiprocessing.parent_process()) is None:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
+        run.join()
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()
