@@ -99,9 +99,9 @@ def running_in_two(world: Path, folder: Path) -> Iterator[tuple[subprocess.Popen
     command = [sys.executable, "-m", "drawaudio_model.train", *arguments(world, folder / "model", *more)]
     environment = os.environ | {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-    losses = folder / "training" / "losses.jsonl"
+    log = folder / "training" / "log.jsonl"
     try:
-        while process.poll() is None and not (losses.exists() and losses.read_text()):
+        while process.poll() is None and not (log.exists() and '"progress"' in log.read_text()):
             time.sleep(0.05)
         (second,) = children_of(process.pid)
         yield process, second
