@@ -107,7 +107,7 @@ def running_in_two(world: Path, folder: Path) -> Iterator[tuple[subprocess.Popen
         yield process, second
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -130,7 +130,7 @@ def test_two_processes_listen_on_loopback_only_and_end_together(world: Path, tmp
         addresses = listening_addresses(process.pid) + listening_addresses(second)
         assert addresses and set(addresses) == {"0100007F"}, addresses  # 127.0.0.1, as the kernel writes it
         process.kill()
-        process.communicate()
+        process.wait()
         ends = time.monotonic() + 60
         while Path(f"/proc/{second}").exists() and time.monotonic() < ends:
             time.sleep(0.05)
