@@ -51,6 +51,7 @@ from drawaudio_model.evaluation.sample_sounds import (
     defined_json,
     each_once,
     generate_clips,
+    keep_sounds_of,
     limited_clips,
     mean_sound,
     read_samples,
@@ -64,6 +65,8 @@ from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import Conditions, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
+from drawaudio_model.second_process import process_count, second_process
+from drawaudio_model.thread_choice import threads_setting
 from drawaudio_model.training_sample import TrainingSample
 
 ROWS = {
@@ -116,6 +119,8 @@ class Settings:
     """The paper's test set whose table is filled."""
     part: tuple[int, int] = (0, 1)
     """(i, n): of n processes this is the i-th, from 0."""
+    processes: int = 1
+    """That generate at the same time, on this machine: 1 or 2; with a part of several 1."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -124,13 +129,14 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ValueError: when the input is wrong.
     """
+    device = named_device(options.device)
     evaluate(
         options.model,
         shards=options.shards,
         media=options.media,
         output=options.output,
-        settings=_settings(options),
-        device=named_device(options.device),
+        settings=_settings(options, device),
+        device=device,
     )
 
 
@@ -160,30 +166,25 @@ def evaluate(
     """
     started = time.monotonic()
     seed, batch, part = settings.seed, settings.batch, settings.part
-    samples = read_samples(shards, settings.split, limit=settings.limit, seed=seed)
-    pipe = DrawAudioPipeline.from_pretrained(model).to(device)
-    instructions = fingerprint([sample_fingerprint(sample) for sample in samples], batch)
-    guidance = settings.guidance.resolved(pipe.own_guidance)
-    evaluation = Evaluation(model_sha256(model), settings.split, seed, settings.steps, guidance, instructions)
-    pipe.set_progress_bar_config(disable=True)
-    mine = sum(len(samples[start : start + batch]) for start in range(part[0] * batch, len(samples), part[1] * batch))
-    with_drawn = drawn_samples(pipe, samples, seed)
-    with Reporter("generate", total=mine * len(GENERATED_FOLDERS), log=output / "log.jsonl") as report:
-        generate = partial(generate_clips, pipe, batch=batch, report=report, part=part)
-        generated = generate(samples, evaluation, output / GENERATED_FOLDERS["generated"])
-        instructions = fingerprint([sample_fingerprint(sample) for sample in with_drawn], batch)
-        drawn = generate(
-            with_drawn, replace(evaluation, instructions=instructions), output / GENERATED_FOLDERS["drawn"]
-        )
-        no_curve = replace(evaluation, guidance=replace(guidance, loudness=0.0))
-        uncurved = generate(samples, no_curve, output / GENERATED_FOLDERS["uncurved"], conditions=curveless_conditions)
+    generation = Generation(model, shards, output, settings, device)
+    samples, pipe = generation.samples, generation.pipe
+    own = part if settings.processes == 1 else (0, 2)
+    with Reporter("generate", total=generation.count(own), log=output / "log.jsonl") as report:
+        if settings.processes > 1:
+            generation.keep_sounds()
+            with second_process("evaluation", _generate_second, model, shards, output, settings, device):
+                generation.rows(report, own)
+            # All sounds are there now, and are read.
+            generated, drawn, uncurved = generation.rows(Reporter("read", None, active=False), part)
+        else:
+            generated, drawn, uncurved = generation.rows(report, part)
         if part[1] > 1:
             report.finish({"clips": len(generated), "part": f"{part[0] + 1} of {part[1]}"})
             return {}
     # The bounds, the real sounds' onsets and features, two passes over each row, and the page.
     steps_of_measuring = len(samples) * (3 + 2 * len(ROWS)) + len(samples[: settings.page_clips])
     own_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in samples}
-    drawn_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in with_drawn}
+    drawn_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in generation.with_drawn}
     with Reporter("measure", total=steps_of_measuring, log=output / "log.jsonl") as report:
         real = {sample.key: real_waveform(sample) for sample in samples}
         report.note("real sounds through autoencoder and vocoder")
@@ -245,7 +246,7 @@ def evaluate(
             if "missing" in entry:
                 report.note(f"{entry['name']} is not measured: {entry['missing']}")
         result = {
-            **evaluation.record(),
+            **generation.evaluation.record(),
             "dataset": settings.dataset,
             "published": published,
             "beside_the_paper": beside_the_paper(published, settings.dataset),
@@ -273,6 +274,73 @@ def evaluate(
         )
         report.finish({"clips": len(samples), "page": page, **_figures(table["generated"]["metrics"])})
     return result
+
+
+class Generation:
+    """The sounds of every row that the model generates, in parts.
+
+    Args:
+        model: folder of a DrawAudioPipeline.
+        shards: training shards, with sound.
+        output: folder that receives a folder of sounds for each row.
+        settings: clips, seed, sampling.
+        device: of the model.
+    """
+
+    def __init__(self, model: Path, shards: Path, output: Path, settings: Settings, device: torch.device) -> None:
+        self.output, self.batch = output, settings.batch
+        self.samples = read_samples(shards, settings.split, limit=settings.limit, seed=settings.seed)
+        self.pipe = DrawAudioPipeline.from_pretrained(model).to(device)
+        self.pipe.set_progress_bar_config(disable=True)
+        self.with_drawn = drawn_samples(self.pipe, self.samples, settings.seed)
+        own, drawn = (
+            fingerprint([sample_fingerprint(sample) for sample in samples], self.batch)
+            for samples in (self.samples, self.with_drawn)
+        )
+        guidance = settings.guidance.resolved(self.pipe.own_guidance)
+        self.evaluation = Evaluation(model_sha256(model), settings.split, settings.seed, settings.steps, guidance, own)
+        self._runs = {
+            "generated": self.evaluation,
+            "drawn": replace(self.evaluation, instructions=drawn),
+            "uncurved": replace(self.evaluation, guidance=replace(guidance, loudness=0.0)),
+        }
+
+    def keep_sounds(self) -> None:
+        """Removes what another model or setting has made, before several processes look for it."""
+        for row, run in self._runs.items():
+            keep_sounds_of(run, self.output / GENERATED_FOLDERS[row])
+
+    def rows(self, report: Reporter, part: tuple[int, int]) -> list[dict[str, np.ndarray]]:
+        """Key -> (128000,) sound of each row: generated, drawn, uncurved; of a part of several its own only."""
+        return [
+            generate_clips(
+                self.pipe,
+                self.with_drawn if row == "drawn" else self.samples,
+                run,
+                self.output / GENERATED_FOLDERS[row],
+                batch=self.batch,
+                report=report,
+                conditions=curveless_conditions if row == "uncurved" else None,
+                part=self._part_of_row(number, part),
+            )
+            for number, (row, run) in enumerate(self._runs.items())
+        ]
+
+    def count(self, part: tuple[int, int]) -> int:
+        """Sounds of a part."""
+        batches = [self.samples[start : start + self.batch] for start in range(0, len(self.samples), self.batch)]
+        parts = [self._part_of_row(number, part) for number in range(len(self._runs))]
+        return sum(len(together) for first, step in parts for together in batches[first::step])
+
+    def _part_of_row(self, number: int, part: tuple[int, int]) -> tuple[int, int]:
+        """The batches of all rows are dealt out in turn: none of the parts has the first one of every row."""
+        batches = -(-len(self.samples) // self.batch)
+        return (part[0] - number * batches) % part[1], part[1]
+
+
+def _generate_second(model: Path, shards: Path, output: Path, settings: Settings, device: torch.device) -> None:
+    """What the second of two processes does."""
+    Generation(model, shards, output, settings, device).rows(Reporter("generate", None, active=False), (1, 2))
 
 
 def curveless_conditions(pipe: DrawAudioPipeline, samples: Sequence[TrainingSample]) -> Conditions:
@@ -375,7 +443,8 @@ def page_clip(
     )
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def _settings(options: argparse.Namespace, device: torch.device) -> Settings:
+    part = _part(options.part)
     return Settings(
         split=options.split,
         limit=options.limit,
@@ -387,7 +456,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         weights=options.weights,
         fetch_weights=options.fetch_weights,
         dataset=options.dataset,
-        part=_part(options.part),
+        part=part,
+        processes=1 if part[1] > 1 else process_count(options.processes, threads_setting(), device),
     )
 
 

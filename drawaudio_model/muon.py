@@ -25,6 +25,8 @@ SMALLEST_SIDE = 16
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic Newton-Schulz iteration: after five rounds all singular values lie between 0.7 and 1.2."""
+LONG = 1.6
+"""Columns for each row from which on the iteration is cheaper on the matrix's square."""
 ADAMW_SIZE = 0.2
 """Root mean square of AdamW's steps, in units of the learning rate (Liu et al. 2025)."""
 
@@ -72,16 +74,44 @@ class Muon(torch.optim.Optimizer):
 
 def equal_singular_values(matrices: Tensor) -> Tensor:
     """(N, R, C) matrices with the singular vectors of those given and singular values near 1; float32, on a GPU bfloat16."""
-    work = matrices.bfloat16() if matrices.device.type == "cuda" else matrices.float()
+    half = matrices.device.type == "cuda"
+    work = matrices.bfloat16() if half else matrices.float()
     work = work / work.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     upright = work.shape[-2] > work.shape[-1]
     if upright:
-        work = work.mT
+        work = work.mT.contiguous()
+    # bfloat16 has too few digits for squared singular values.
+    is_long = not half and work.shape[-1] >= LONG * work.shape[-2]
+    work = _iterate_square(work) if is_long else _iterate(work)
+    return work.mT if upright else work
+
+
+def _iterate(work: Tensor) -> Tensor:
+    """(N, R, C) after the rounds of the iteration, as it is defined."""
     first, third, fifth = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = work @ work.mT
-        work = first * work + (third * square + fifth * square @ square) @ work
-    return work.mT if upright else work
+        polynomial = torch.baddbmm(square, square, square, beta=third, alpha=fifth)
+        work = torch.baddbmm(work, polynomial, work, beta=first)
+    return work
+
+
+def _iterate_square(work: Tensor) -> Tensor:
+    """As `_iterate`, but all rounds are done on the small (N, R, R) square of the matrices: C enters twice, not ten times.
+
+    A round multiplies the matrix by a polynomial of its square from the left, so the product of all polynomials is enough.
+    """
+    first, third, fifth = COEFFICIENTS
+    square = work @ work.mT
+    product = None
+    for left in reversed(range(ITERATIONS)):
+        polynomial = torch.baddbmm(square, square, square, beta=third, alpha=fifth)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(first)
+        product = polynomial if product is None else polynomial @ product
+        if left:
+            square = polynomial @ square @ polynomial
+    assert product is not None, "there is a round"
+    return product @ work
 
 
 def _is_matrix(weight: Tensor) -> bool:

@@ -71,8 +71,8 @@ class Reporter:
             self._log_path.parent.mkdir(parents=True, exist_ok=True)
             self._log = self._log_path.open("a", encoding="utf-8")
         self._pipes = _open_pipes()
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=self.total, desc=self.task, dynamic_ncols=True, mininterval=0.2)
+        if sys.stderr.isatty() and not os.environ.get("TQDM_DISABLE"):
+            self._bar = tqdm(total=self.total, desc=self.task, dynamic_ncols=True, mininterval=0.2, delay=2)
         self._record("start", total=self.total)
         return self
 

@@ -5,8 +5,9 @@
 
 Runs as one process or several (`accelerate launch -m drawaudio_model.train ...`). What is learnt from in step s is a
 function of (seed, s) alone, so a run that is killed and started again continues bit for bit (on a CPU, with a fixed number
-of threads), and the number of processes and loader workers changes nothing but speed. `--threads auto` gives that up for
-speed on a busy machine: how gradients are summed depends on the number of threads, which then changes on the way.
+of threads), and the number of processes and loader workers changes nothing but speed and the last bits. `--threads auto` gives
+equal bits up for speed: two processes of half the threads share a CPU then (`--processes`), or with one process the threads
+are chosen by measuring, and how gradients are summed depends on both.
 
 Legend: B batch, C latent channels, F latent frames, K latent mel bins, V video frames, D CAVP width, L text tokens.
 """
@@ -29,6 +30,7 @@ from drawaudio_model.dataset import DrawnInstructions, TrainingShards
 from drawaudio_model.model_folder import read_json
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
+from drawaudio_model.second_process import process_count
 from drawaudio_model.shard import count_clips, finished_shards
 from drawaudio_model.thread_choice import threads_setting
 from drawaudio_model.training.arguments import EXAMPLE, PURPOSE, add_arguments
@@ -38,6 +40,7 @@ from drawaudio_model.training.estimate import estimate
 from drawaudio_model.training.loop import Training
 from drawaudio_model.training.parts import build_denoiser, build_pipeline, check_backbones, load_null_text
 from drawaudio_model.training.sounds import AudioSamples, first_samples
+from drawaudio_model.training.together import train_together
 from drawaudio_model.training_domain import TrainingDomain
 
 
@@ -192,6 +195,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: when the input is wrong.
         FloatingPointError: when the loss is no number.
+        ChildProcessError: when the second of two processes failed.
     """
     missing = [name for name in ("shards", "backbones", "output") if getattr(arguments, name) is None]
     if missing and not arguments.estimate:
@@ -199,6 +203,10 @@ def run(arguments: argparse.Namespace) -> None:
     config = run_settings(arguments)
     if arguments.estimate:
         print_estimate(arguments, config)
+        return
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.batch_size > 1 and process_count(arguments.processes, threads_setting(arguments.threads), device) > 1:
+        train_together(train, arguments, config)
     else:
         train(arguments, config)
 

@@ -30,6 +30,7 @@ from pipelines.assets import (  # noqa: E402
 )
 from pipelines.profiles import data_root  # noqa: E402
 from pipelines.resources import DataRoot, Trainer  # noqa: E402
+from pipelines.steps_at_once import step_executor  # noqa: E402
 
 # Assets import torch when they compute; the processes that they start inherit it.
 wait_briefly()
@@ -57,6 +58,5 @@ defs = dg.Definitions(
         ]
     ),
     resources={"data_root": DataRoot(path=str(data_root())), "trainer": Trainer()},
-    # Every step is short or starts a process of its own; a process a step would import everything again.
-    executor=dg.in_process_executor,
+    executor=step_executor(),
 )

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.atomic_files import fingerprint
+from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, ShardWriter, read_manifest
 from pipelines.partitions import shard_family
 from pipelines.profiles import materialize_command
@@ -49,8 +50,6 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
     Raises:
         ValueError: when an upstream shard is missing.
     """
-    from tqdm import tqdm
-
     if recipe.permanent and (manifest := read_manifest(root / recipe.asset, shard)) is not None:
         _check_in_place(root / recipe.asset, manifest)
         return manifest
@@ -65,10 +64,10 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
     inputs |= {"keys": "" if recipe.permanent else fingerprint(keys), "settings": fingerprint(settings)}
     with ShardWriter(root / recipe.asset, shard, inputs=inputs) as writer:
         if (manifest := writer.committed) is None:
-            bar = tqdm(total=len(keys), initial=len(writer.done), desc=f"{recipe.asset} {shard}", unit="clip", delay=2)
-            with bar:
+            with Reporter(f"{recipe.asset} {shard}", total=len(keys)) as report:
+                report.skip(len(writer.done))
                 for group in _groups(keys, recipe, readers):
-                    _work_on(writer, group, recipe, readers, bar.update)
+                    _work_on(writer, group, recipe, readers, report.step)
             manifest = writer.commit()
     for reader in readers.values():
         reader.close()

@@ -144,6 +144,32 @@ def test_parts_together_make_what_one_process_makes(root: Path, evaluated: Path,
     assert run(root, tmp_path, "--seed", "5", "--part", "3/2") == 2
 
 
+def test_two_processes_share_the_batches_and_make_what_one_makes(root: Path, tmp_path: Path) -> None:
+    made = {}
+    for processes in ("1", "2"):
+        output = tmp_path / processes
+        assert run(root, output, "--seed", "5", "--batch", "1", "--processes", processes, "--page-clips", "0") == 0
+        made[processes] = {str(path.relative_to(output)): path.read_bytes() for path in output.rglob("*.flac")}
+        rows = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+        made[processes]["figures"] = json.loads((output / "metrics.json").read_text())["rows"]
+        # Nine sounds, one by one, of which two processes make five and four.
+        (total,) = [row["total"] for row in rows if row["event"] == "start" and row["task"] == "generate"]
+        assert total == {"1": 9, "2": 5}[processes]
+        (done,) = [row["step"] for row in rows if row["event"] == "progress" and row["task"] == "generate"][-1:]
+        assert done == total
+    assert len(made["1"]) == 10 and made["1"] == made["2"]
+
+
+def test_the_rest_of_a_failed_second_process_is_not_made_in_silence() -> None:
+    from drawaudio_model.second_process import second_process
+
+    with pytest.raises(
+        ChildProcessError, match=r"second process of the evaluation failed \(ValueError: .*\); run .* again"
+    ):
+        with second_process("evaluation", int, "two"):
+            pass
+
+
 def test_a_model_without_a_sound_tower_is_measured_without_its_distance(root: Path, tmp_path: Path) -> None:
     pipe = tiny_pipeline()
     pipe.cavp = pipe.cavp.video_only()

@@ -36,6 +36,21 @@ def test_singular_values_become_alike_and_their_vectors_stay(shape: tuple[int, i
     assert (turned - torch.diag_embed(diagonal)).abs().max() < 1e-3
 
 
+def test_long_matrices_go_a_shorter_way_to_the_same_end() -> None:
+    """The iteration on the matrix's square against the one that Muon defines, in float64, down to matrices without full rank."""
+    for rows, columns, least in ((40, 400, -1.5), (64, 128, -6.0), (300, 30, -4.0)):
+        given = torch.randn(2, rows, columns, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
+        left, _, right = torch.linalg.svd(given, full_matrices=False)
+        values = torch.logspace(0, least, min(rows, columns), dtype=torch.float64)
+        values[-2:] = 0
+        values /= values.norm()
+        given = left * values @ right
+        for _ in range(5):
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        found = equal_singular_values(given.float())
+        torch.testing.assert_close(found.double(), left * values @ right, atol=2e-4, rtol=0)
+
+
 def test_a_step_is_the_schedule_of_adamw_with_the_momentum_of_muon() -> None:
     """Two steps by hand: a convolution as a matrix, decoupled decay, Nesterov's momentum, AdamW's size of a step."""
     torch.manual_seed(0)

@@ -152,7 +152,7 @@ def test_a_training_run_writes_down_the_threads_that_it_chose(world: Path, tmp_p
     torch.set_num_threads(2)
     try:
         more = ("--steps", "8", "--set", "validate_every=99", "--set", "audio_samples=0")
-        assert main(arguments(world, tmp_path / "model", *more, "--threads", "auto")) == 0
+        assert main(arguments(world, tmp_path / "model", *more, "--threads", "auto", "--processes", "1")) == 0
     finally:
         torch.set_num_threads(before)
     rows = [json.loads(line) for line in (tmp_path / "training" / "losses.jsonl").read_text().splitlines()]

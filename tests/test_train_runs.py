@@ -2,10 +2,14 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -57,6 +61,89 @@ def test_two_processes_with_half_the_batch_give_the_weights_of_one(world: Path, 
         for side in ("one", "two")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 6
+
+
+def train_in_two(world: Path, output: Path, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`drawaudio train --processes 2`, in a process whose torch has two threads, as on two cores."""
+    command = [sys.executable, "-m", "drawaudio_model.train", *arguments(world, output, *more, "--processes", "2")]
+    return run_alone(command, **{"OMP_NUM_THREADS": "2"} | variables)
+
+
+def test_a_run_goes_on_with_one_process_after_two_and_with_two_after_one(world: Path, tmp_path: Path) -> None:
+    more = ("--workers", "0", *SLOW_RATE, *FEW)
+    assert main(arguments(world, tmp_path / "one" / "model", "--steps", "6", *more)) == 0
+    done = train_in_two(world, tmp_path / "two" / "model", "--steps", "2", *more)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert main(arguments(world, tmp_path / "two" / "model", "--steps", "4", *more, "--resume", "must")) == 0
+    done = train_in_two(world, tmp_path / "two" / "model", "--steps", "6", *more, "--resume", "must")
+    assert done.returncode == 0 and "continues after step 4 of 6" in done.stderr, done.stderr[-4000:]
+    for name in ("model", "average"):
+        file = Path("training") / "checkpoints" / "step-00000006" / f"{name}.safetensors"
+        one, two = (load_file(tmp_path / side / file) for side in ("one", "two"))
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, atol=1e-5, rtol=0, msg=key)
+    assert (tmp_path / "two" / "model" / "model_index.json").exists()
+
+
+def children_of(process: int) -> list[int]:
+    """Process numbers of those that a process started, the resource tracker of multiprocessing aside."""
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    names = {child: Path(f"/proc/{child}/cmdline").read_text() for child in found}
+    return [int(child) for child, name in names.items() if "spawn_main" in name]
+
+
+@contextmanager
+def running_in_two(world: Path, folder: Path) -> Iterator[tuple[subprocess.Popen, int]]:
+    """A long training in two processes that has begun to learn, and the number of its second process."""
+    more = ("--steps", "100000", *FEW, "--processes", "2")
+    command = [sys.executable, "-m", "drawaudio_model.train", *arguments(world, folder / "model", *more)]
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    log = folder / "training" / "log.jsonl"
+    try:
+        while process.poll() is None and not (log.exists() and '"progress"' in log.read_text()):
+            time.sleep(0.05)
+        (second,) = children_of(process.pid)
+        yield process, second
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_second_process_that_dies_ends_the_training_with_one_sentence(world: Path, tmp_path: Path) -> None:
+    with running_in_two(world, tmp_path) as (process, second):
+        os.kill(second, signal.SIGKILL)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    lines = [line for line in error.splitlines() if line.startswith("drawaudio: ")]
+    assert lines == [
+        "drawaudio: the second process of the training was ended by SIGKILL, probably for want of memory; run the same "
+        "again to go on, or with --processes 1"
+    ]
+    assert "Traceback" not in error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_two_processes_listen_on_loopback_only_and_end_together(world: Path, tmp_path: Path) -> None:
+    with running_in_two(world, tmp_path) as (process, second):
+        addresses = listening_addresses(process.pid) + listening_addresses(second)
+        assert addresses and set(addresses) == {"0100007F"}, addresses  # 127.0.0.1, as the kernel writes it
+        process.kill()
+        process.wait()
+        ends = time.monotonic() + 60
+        while Path(f"/proc/{second}").exists() and time.monotonic() < ends:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{second}").exists()
+
+
+def listening_addresses(process: int) -> list[str]:
+    """Hexadecimal IPv4 addresses on which a process listens."""
+    links = [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir() if link.is_symlink()]
+    inodes = {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:[")}
+    rows = [line.split() for line in Path(f"/proc/{process}/net/tcp").read_text().splitlines()[1:]]
+    tcp6 = [line.split() for line in Path(f"/proc/{process}/net/tcp6").read_text().splitlines()[1:]]
+    return [row[1].partition(":")[0] for row in rows + tcp6 if row[3] == "0A" and row[9] in inodes]
 
 
 def test_bf16_trains_without_a_gradient_scaler(world: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from drawaudio_model.command_line import count
-from drawaudio_model.defaults import SAMPLING_STEPS, WEIGHTS_FOLDER
+from drawaudio_model.defaults import SAMPLING_STEPS, THREADS_VARIABLE, WEIGHTS_FOLDER
 from drawaudio_model.evaluation.paper_tables import PAPER
 
 EVALUATE_PURPOSE = "generate a split of the training shards, measure it, and write a page to listen to"
@@ -53,6 +53,12 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         default="1/1",
         metavar="I/N",
         help="only generate the I-th of N parts; run once more without it to measure",
+    )
+    add(
+        "--processes",
+        choices=("auto", "1", "2"),
+        default="auto",
+        help=f"that generate on a CPU: auto takes two where ${THREADS_VARIABLE} is auto and there are two cores",
     )
     add("--device", help="cuda, cpu, ...; default: a GPU where there is one")
 

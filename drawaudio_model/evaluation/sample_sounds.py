@@ -136,11 +136,7 @@ def generate_clips(
         matched: whether the pipeline may match levels to the curve, as it does in use; False: as sampled.
     """
     conditions = conditions or batch_conditions
-    marker = folder / "run.json"
-    if not marker.is_file() or json.loads(marker.read_text()) != run.record():
-        for old in (*folder.glob("*.flac"), *folder.glob(f"*{LIMITED_SUFFIX}")):
-            old.unlink()
-        write_atomically(marker, json.dumps(run.record(), indent=1).encode())
+    keep_sounds_of(run, folder)
     mine = range(part[0] * batch, len(samples), part[1] * batch)
     with chosen_threads(threads_setting(), device=pipe.device, tell=report.note) as choice:
         for start in mine:
@@ -171,6 +167,15 @@ def generate_clips(
                 report.step()
     keys = [sample.key for start in mine for sample in samples[start : start + batch]]
     return {key: decode_flac((folder / f"{key}.flac").read_bytes()) for key in keys}
+
+
+def keep_sounds_of(run: Evaluation, folder: Path) -> None:
+    """Leaves in a folder only sounds that were made by this model, seed and settings."""
+    marker = folder / "run.json"
+    if not marker.is_file() or json.loads(marker.read_text()) != run.record():
+        for old in (*folder.glob("*.flac"), *folder.glob(f"*{LIMITED_SUFFIX}")):
+            old.unlink()
+        write_atomically(marker, json.dumps(run.record(), indent=1).encode())
 
 
 def limited_clips(folders: Iterable[Path], report: Reporter) -> dict[str, Any]:

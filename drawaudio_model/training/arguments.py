@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a step on a CPU: auto measures what is faster, and again when steps slow down, but then no two runs are "
         f"equal bit for bit (default: ${THREADS_VARIABLE}, or a fixed number)",
     )
+    add(
+        "--processes",
+        choices=("auto", "1", "2"),
+        default="auto",
+        help="that share each batch on a CPU: auto takes two where --threads is auto and there are two cores",
+    )
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="any setting of config.py, VALUE as JSON")
     add("--estimate", action="store_true", help="only print steps, samples, disk and hours, from a short measured run")
     add("--devices", type=int, default=1, help="devices like this one that will train, for --estimate")

@@ -19,6 +19,7 @@ from pipelines.profiles import Profile, current_profile
 from pipelines.published_backbones import BESIDE, assemble, fetch_all
 from pipelines.resources import DataRoot, Trainer
 from pipelines.sources.registry import source_of
+from pipelines.steps_at_once import EARLY
 
 _MARKER = "backbone.json"
 _single_run = dg.BackfillPolicy.single_run()
@@ -51,7 +52,13 @@ def text_encoders(context: dg.AssetExecutionContext, data_root: DataRoot, traine
     return make_backbone(context, data_root, trainer, "text_encoders", ("captions", "clip_media", "raw_clips"))
 
 
-@dg.asset(deps=_after(raw_clips, clip_media), backfill_policy=_single_run, group_name="backbones", kinds={"pytorch"})
+@dg.asset(
+    deps=_after(raw_clips, clip_media),
+    backfill_policy=_single_run,
+    group_name="backbones",
+    kinds={"pytorch"},
+    op_tags=EARLY,
+)
 def cavp_backbone(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """CAVP, which learns by contrast of frames and sound: of other clips (what), of other times (when); or Diff-Foley's."""
     return make_backbone(context, data_root, trainer, "cavp_backbone", ("raw_clips", "clip_media"))
@@ -62,6 +69,7 @@ def cavp_backbone(context: dg.AssetExecutionContext, data_root: DataRoot, traine
     backfill_policy=_single_run,
     group_name="backbones",
     kinds={"ultralytics"},
+    op_tags=EARLY,
 )
 def object_detector(context: dg.AssetExecutionContext, data_root: DataRoot, trainer: Trainer) -> dg.MaterializeResult:
     """YOLO-World and the CLIP whose text features are its vocabulary; published: YOLO-World v2 and OpenAI's ViT-B/32.

@@ -19,6 +19,7 @@ from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+from pipelines.steps_at_once import EARLY
 
 LABEL_ONLY = "label_only"
 """Source of a caption that is the label's sentence because no model was there to propose or to judge another."""
@@ -31,6 +32,7 @@ CLIPS_AT_ONCE = 16
     backfill_policy=SHARD_BACKFILL,
     group_name="text",
     kinds={"webdataset"},
+    op_tags=EARLY,
 )
 def captions(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     """One tar a shard: `json` with the caption, its source, and all candidates with their scores.

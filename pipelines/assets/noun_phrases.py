@@ -15,6 +15,7 @@ from pipelines.assets.captions import captions
 from pipelines.partitions import SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
+from pipelines.steps_at_once import EARLY
 
 
 @dg.asset(
@@ -23,6 +24,7 @@ from pipelines.shard_work import Members, ShardRecipe, make_shards
     backfill_policy=SHARD_BACKFILL,
     group_name="text",
     kinds={"spacy"},
+    op_tags=EARLY,
 )
 def noun_phrases(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     """One tar a shard: `json` with the list of noun phrases of the clip's caption, in order of appearance."""

@@ -21,6 +21,7 @@ from pipelines.profiles import current_profile
 from pipelines.resources import DataRoot
 from pipelines.shard_work import Members, ShardRecipe, make_shards
 from pipelines.sources.registry import current_source
+from pipelines.steps_at_once import EARLY
 
 
 @dg.asset(
@@ -29,6 +30,7 @@ from pipelines.sources.registry import current_source
     backfill_policy=SHARD_BACKFILL,
     group_name="features",
     kinds={"ultralytics"},
+    op_tags=EARLY,
     check_specs=[dg.AssetCheckSpec("boxes_match_truth", asset="object_masks", blocking=True)],
 )
 def object_masks(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.MaterializeResult:
