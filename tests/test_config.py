@@ -124,5 +124,5 @@ def test_wrong_settings_are_named() -> None:
         replace(TrainConfig.tiny(), null_mask_rate=1.5)
     with pytest.raises(ValueError, match=r"ema_decay is 1\.0"):
         replace(TrainConfig.tiny(), ema_decay=1.0)
-    with pytest.raises(ValueError, match="run is 'big', expected one of demo, control, tiny, paper, improved"):
+    with pytest.raises(ValueError, match="run is 'big', expected one of demo, control, small, tiny, paper, improved"):
         named_run("big")

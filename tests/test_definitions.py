@@ -247,7 +247,7 @@ def test_an_unknown_profile_is_refused_with_the_known_ones() -> None:
     command = [sys.executable, "-m", "pipelines", "range"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "expected one of demo, control, tiny, folder" in done.stderr
+    assert "expected one of demo, control, small, tiny, folder" in done.stderr
 
 
 def test_adding_clips_moves_none_to_another_shard() -> None:
