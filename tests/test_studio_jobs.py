@@ -160,11 +160,12 @@ def test_a_mask_of_an_export_makes_the_same_sound_on_the_command_line(running: R
     save(running, row)
     row |= {"take": generate(running, "track1")["takes"][0]}
     save(running, row)
-    folder = Path(running.json("POST", "/api/exports", {"sample_rate": 16000, "bits": 16})["folder"])
+    folder = Path(running.json("POST", "/api/exports")["folder"])
     (mask,) = (folder / "masks").iterdir()
     assert len([*mask.iterdir()]) == 12  # it moves
     words = ["generate", str(home / "clip.mp4"), "--text", "a bell rings", "--mask", str(mask), "--mask-invert"]
-    words += ["--seed", "3", "--steps", "2", "--model", str(home / "model"), "-o", str(home / "masked.wav")]
+    words += ["--seed", "3", "--steps", "2", "--model", str(home / "model"), "--sample-rate", "48000", "--bits", "24"]
+    words += ["-o", str(home / "masked.wav")]
     assert main(words) == 0
     assert (home / "masked.wav").read_bytes() == (folder / "mix.wav").read_bytes()
 

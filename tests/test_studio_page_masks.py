@@ -193,7 +193,7 @@ def test_a_mask_follows_what_is_under_it_in_keyframes_that_can_be_edited(page: A
     page.keyboard.press("f")
     wait(lambda: len(track(page)["mask"]["keyframes"]) > 1, 60)
     mask = track(page)["mask"]
-    assert page.inner_text("#live") == "The mask follows"
+    wait(lambda: page.inner_text("#live") == "The mask follows", 10)
     lefts = page.evaluate("""async () => {
       const { shapesAt } = await import('/page/masks.js');
       const { mask } = studio.state.document.tracks[0];
