@@ -134,7 +134,9 @@ def _smooth(signal: np.ndarray, taps: np.ndarray, edges: Literal["renormalise", 
     smooth = np.lib.stride_tricks.sliding_window_view(padded, len(taps), axis=-1) @ taps
     if edges != "renormalise":
         return smooth
-    return smooth / np.convolve(np.ones(signal.shape[-1], np.float32), taps, mode="same")
+    # Not mode "same", which has the taps' length where they are more than the points.
+    weights = np.convolve(np.ones(signal.shape[-1], np.float32), taps)[len(taps) // 2 :][: signal.shape[-1]]
+    return smooth / weights
 
 
 def point_times(seconds: float) -> np.ndarray:

@@ -752,8 +752,8 @@ MUTATIONS = (
     ),
     Mutation(
         EVALUATE,
-        "guidance.resolved(pipe.own_guidance)",
-        "pipe.own_guidance",
+        "settings.guidance.resolved(self.pipe.own_guidance)",
+        "self.pipe.own_guidance",
         "the report has the model's own guidance whatever was asked for",
         ORACLE_TESTS,
     ),
@@ -910,7 +910,7 @@ MUTATIONS = (
     # Sections and deliveries
     Mutation(
         SAMPLING,
-        "latents = torch.where(kept, at_level(timestep), latents)",
+        "latents = torch.where(kept > step / len(remaining), at_level(timestep), latents)",
         "pass",
         "a section is sampled without what is kept beside it",
         "tests/test_sections.py -k 'goes_on or joins'",

@@ -21,3 +21,12 @@ def test_a_tensor_is_measured_as_an_array_is(settings):
 def test_a_tensor_of_another_length_is_refused_as_an_array_is():
     with pytest.raises(ValueError, match=r"expected .* 32000"):
         loudness_signal(torch.zeros(SAMPLE_RATE), seconds=2)
+
+
+@pytest.mark.parametrize("points", [1, 2, 3])
+def test_a_sound_shorter_than_the_taps_is_measured_alike(points: int) -> None:
+    sound = np.random.default_rng(points).normal(0, 0.1, points * 1600).astype(np.float32)
+    array = loudness_signal(sound, seconds=points / 10)
+    tensor = loudness_signal(torch.from_numpy(sound), seconds=points / 10).numpy()
+    assert array.shape == (points,)
+    np.testing.assert_allclose(array, tensor, atol=1e-6)
