@@ -178,6 +178,14 @@ def place_in(page: Any, selector: str, x: float, y: float) -> tuple[float, float
 
 
 def drag(page: Any, selector: str, *points: tuple[float, float], steps: int = 4) -> None:
+    """Draw with the mouse between points, shares of what the selector finds, once that has its place on the page."""
+    seen: list[Any] = []
+
+    def rests() -> bool:
+        seen.append(page.locator(selector).first.bounding_box())
+        return len(seen) > 1 and seen[-1] == seen[-2]
+
+    wait(rests, 10)
     page.mouse.move(*place_in(page, selector, *points[0]))
     page.mouse.down()
     for point in points[1:]:
