@@ -132,6 +132,18 @@ class Jobs:
                     await anext(source)
         return self.jobs[identity]
 
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Runs the jobs, and ends the streams of events when the server is told to end."""
+        tasks = [asyncio.create_task(self.events.close_at_end()), asyncio.create_task(self.run())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await tasks[-1]
+
     async def run(self) -> None:
         """Does the jobs, one after the other, for ever."""
         try:

@@ -105,17 +105,12 @@ class Studio:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Runs the jobs while the server runs."""
-        running = asyncio.get_running_loop().create_task(self.jobs.run())
-        listening = asyncio.get_running_loop().create_task(self.events.close_at_end())
-        if self.project is not None:
-            self.show()
         try:
-            yield
+            async with self.jobs.running():
+                if self.project is not None:
+                    self.show()
+                yield
         finally:
-            listening.cancel()
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
             await self.views.stop()
             if self.project is not None:
                 self.project.close()

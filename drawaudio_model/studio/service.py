@@ -7,7 +7,6 @@
 Every request has passed the gates of guard.py. It names things by ids; what it may say stands in openapi.py.
 """
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -55,16 +54,9 @@ class Service:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Runs the jobs while the server runs, and has the model loaded before it is asked for."""
-        running = asyncio.get_running_loop().create_task(self.jobs.run())
-        listening = asyncio.get_running_loop().create_task(self.events.close_at_end())
-        await self.jobs.warm()
-        try:
+        async with self.jobs.running():
+            await self.jobs.warm()
             yield
-        finally:
-            listening.cancel()
-            running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await running
 
     async def read_document(self, _: Request) -> Response:
         from importlib.metadata import version
