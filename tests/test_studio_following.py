@@ -71,11 +71,16 @@ def test_a_loose_box_moves_as_far_as_its_thing() -> None:
     assert ways == pytest.approx([truth[-1][0] - x0, truth[-1][1] - y0], abs=0.04)
 
 
-def test_a_flat_thing_on_flat_ground_is_followed_although_flow_finds_half_of_its_way() -> None:
+@pytest.mark.parametrize(("noise", "width"), [(0, 0.06), (2, 0.06), (2, 0.1)])
+def test_a_flat_thing_on_flat_ground_is_followed_where_flow_finds_half_of_its_way_or_nothing(
+    noise: float, width: float
+) -> None:
     pictures = np.full((8 * STEPS_A_FRAME + 1, 120, 160, 3), 60, np.uint8)
     for number, picture in enumerate(pictures):
         picture[60:, 4 * number : 4 * number + 8] = (200, 120, 40)
-    found = follow([box(0.0, 0.55, 0.06, 0.95)], pictures)
+    grain = np.random.default_rng(0).normal(0, noise, pictures.shape)
+    pictures = (pictures + grain).round().clip(0, 255).astype(np.uint8)
+    found = follow([box(0.0, 0.55, width, 0.95)], pictures)
     lefts = [shapes[0]["points"][0][0] for shapes in found]
     assert lefts == pytest.approx([4 * STEPS_A_FRAME * number / 160 for number in range(9)], abs=0.03)
 

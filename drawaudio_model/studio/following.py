@@ -25,12 +25,14 @@ TOLERANCE = 0.006
 """Of the picture: a keyframe that lies this near to the line between its neighbours is left out."""
 LEAST_PIXELS = 12
 """That have to move before a shape does."""
-MOST_MATCHED = 300
+MOST_MATCHED = 150
 """Pixels of a shape that are compared."""
 UNLIKE = 40
 """Grey levels of 255; what differs more is something else."""
 _MOST_GROWTH = 1.06
 """In one step."""
+_REACH = 12
+"""Pixels by which a thing is looked for in one step, besides where flow says that it goes."""
 
 Shapes = list[dict[str, Any]]
 
@@ -56,14 +58,13 @@ def follow(
     flow.setPatchStride(4)
     now = [dict(shape) for shape in shapes]
     found = [_within_picture(now)]
-    before = cv2.cvtColor(pictures[0], cv2.COLOR_RGB2GRAY)
     for number in range(1, len(pictures)):
         tell(number, len(pictures))
-        after = cv2.cvtColor(pictures[number], cv2.COLOR_RGB2GRAY)
+        before, after = pictures[number - 1], pictures[number]
         if not np.array_equal(before, after):
-            there, back = flow.calc(before, after, None), flow.calc(after, before, None)  # each (H, W, 2)
+            grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (before, after)]
+            there, back = flow.calc(*grey, None), flow.calc(*grey[::-1], None)  # each (H, W, 2)
             now = _moved(now, before, after, there, back)
-        before = after
         if number % STEPS_A_FRAME == 0:
             found.append(_within_picture(now))
     return found
@@ -97,40 +98,79 @@ def _moved_shape(
     returned[inside] = np.linalg.norm(ways[inside] + back[ends[inside, 1], ends[inside, 0]], axis=1)
     sure = returned < 0.5 + 0.1 * np.linalg.norm(ways, axis=1)
     places, ways = places[sure], ways[sure]
-    if len(places) < LEAST_PIXELS:
-        return shape
-    apart = np.linalg.norm(ways - rest, axis=1)
-    # What moves most sets the measure; the noise of still pixels is below half a pixel.
-    moving = apart > max(0.5, 0.5 * float(np.quantile(apart, 0.98)))
-    is_moving = moving.sum() >= LEAST_PIXELS
-    if is_moving:
-        places, ways = places[moving], ways[moving]
-    way, growth = np.median(ways, axis=0), _growth(places, ways)
-    if is_moving:
-        way = _matched(*pictures, places.astype(int), way)
+    way, growth = rest, 1.0
+    if len(places) >= LEAST_PIXELS:
+        apart = np.linalg.norm(ways - rest, axis=1)
+        # What moves most sets the measure; the noise of still pixels is below half a pixel.
+        moving = apart > max(0.5, 0.5 * float(np.quantile(apart, 0.98)))
+        if moving.sum() >= LEAST_PIXELS:
+            places, ways = places[moving], ways[moving]
+        way, growth = np.median(ways, axis=0), _growth(places, ways)
+    matched = _matched(*pictures, np.stack([columns, rows], axis=1), way, rest)
+    if matched is not None:
+        growth = growth if np.abs(matched - way).max() < 1.5 else 1.0
+        way = matched
+    elif np.abs(way - rest).max() > 1:
+        way, growth = rest, 1.0
     corners = np.asarray(shape["points"]) * (width, height)
     middle = (corners.min(axis=0) + corners.max(axis=0)) / 2
     points = (middle + (corners - middle) * growth + way) / (width, height)
     return {**shape, "points": points.tolist(), "size": min(shape["size"] * growth, 1.0)}
 
 
-def _matched(before: np.ndarray, after: np.ndarray, places: np.ndarray, way: np.ndarray) -> np.ndarray:
-    """The way (2,) of pixels (P, 2), or the whole number of pixels near it after which they look much more alike.
+def _matched(
+    before: np.ndarray, after: np.ndarray, places: np.ndarray, way: np.ndarray, rest: np.ndarray
+) -> np.ndarray | None:
+    """The way (2,) on which a shape's pixels (P, 2) look most alike; None if that is the way of the rest of the picture.
 
-    Flow takes a flat thing's patch and the ground around it for one, and finds half of its way.
+    Flow takes a flat thing's patch and the ground around it for one, finds half of its way, and loses it in a codec's noise.
+    A pixel that goes with the rest of the picture says nothing against a way, so that the ground in a loose box does not
+    hold the thing; of several ways that explain all that has changed, the one in which most pixels agree is taken, and of
+    those the one that is nearest to what flow says.
     """
-    height, width = before.shape
+    height, width = before.shape[:2]
     some = places[:: -(-len(places) // MOST_MATCHED)]
-    reach = int(np.clip(np.ceil(2 * np.abs(way).max()) + 2, 3, 12))
-    steps = np.arange(-reach, reach + 1)
-    offsets = np.round(way).astype(int) + np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)  # (O, 2)
-    ends = some + offsets[:, None]  # (O, P, 2)
-    inside = (ends >= 0).all(axis=-1) & (ends[..., 0] < width) & (ends[..., 1] < height)
-    seen = after[ends[..., 1].clip(0, height - 1), ends[..., 0].clip(0, width - 1)].astype(np.int16)
-    unlike = np.abs(seen - before[some[:, 1], some[:, 0]]).clip(max=UNLIKE)
-    cost = np.where(inside, unlike, UNLIKE).mean(axis=1)
-    now, best = cost[len(cost) // 2], int(cost.argmin())
-    return offsets[best].astype(float) if cost[best] < 0.7 * now - 1 else way
+
+    def unlike(places: np.ndarray, ways: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """(O, P) how much pixels of the first picture differ from where they go in the second; half of it beyond its edges."""
+        ends = places + ways[:, None]  # (O, P, 2)
+        inside = (ends > -0.5).all(axis=-1) & (ends[..., 0] < width - 0.5) & (ends[..., 1] < height - 0.5)
+        return np.where(
+            inside, np.abs(_seen(second, ends) - _seen(first, places)).max(axis=-1).clip(max=UNLIKE), UNLIKE / 2
+        )
+
+    stays = unlike(some[None], rest[None], before, after)
+
+    def costs(offsets: np.ndarray) -> np.ndarray:
+        """(O,) of ways (O, 2): what neither they nor the rest's way explain, where the shape was and where it comes to lie."""
+        gone = unlike(some[None], offsets, before, after)
+        arrived = some + offsets[:, None]
+        come = unlike(arrived, -offsets, after, before)
+        there = unlike(arrived, np.broadcast_to(-rest, offsets.shape), after, before)
+        seen = np.minimum(gone, stays).mean(axis=1) + np.minimum(come, there).mean(axis=1)
+        return seen + 0.1 * gone.mean(axis=1) + 0.02 * np.abs(offsets - way).sum(axis=1)
+
+    coarse = np.unique(np.concatenate([_around(_REACH, 1.0) + np.round(rest), _around(2, 1.0) + np.round(way)]), axis=0)
+    best = coarse[costs(coarse).argmin()]
+    fine = _around(1, 0.25) + best
+    found = costs(fine)
+    if found.min() > 0.8 * float(costs(rest[None])[0]) - 1:
+        return None
+    return fine[found.argmin()]
+
+
+def _around(reach: int, step: float) -> np.ndarray:
+    """(O, 2) ways of up to `reach` pixels."""
+    steps = np.arange(-reach, reach + step, step)
+    return np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+
+
+def _seen(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(O, P, 3) colours between the pixels of a picture, at places (O, P, 2) across and down."""
+    import cv2
+
+    across, down = np.ascontiguousarray(places.transpose(2, 0, 1), np.float32)
+    return cv2.remap(picture, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
 
 
 def _growth(places: np.ndarray, ways: np.ndarray) -> float:
