@@ -47,8 +47,9 @@ from drawaudio_model.training_domain import write_pictures
 
 COARSE_BANDS = 16
 """Bands of the spectrum that the first stage predicts."""
-SOUND_EVERY = 6
-"""The sound encoder takes every sixth step of the first stage: it learns its part in a fraction of the steps."""
+SOUND_EVERY = 12
+"""The sound encoder takes every twelfth step of the first stage: it learns its part in a fraction of the steps, and one of its
+steps takes the time of six of the pictures'."""
 STANDARD_VIEWS = 128
 """Views from which the features' mean and deviation are measured between the stages."""
 RECALL_WINDOWS = 3
