@@ -75,6 +75,8 @@ def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.con
         # "file:" because a name like "12:30.mp4" would be read as a protocol.
         name = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
         container = av.open(name, "r", options=options, metadata_errors=NAMES_ERRORS)
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, UnicodeError) as error:
         if _lacks_moov_atom(source):
             raise MediaError(
