@@ -151,7 +151,9 @@ class Reporter:
     ) -> None:
         if not self.active:
             return
-        if self._counts or self.done != self._recorded:  # The log ends at the last step, which the clock may have passed over.
+        if (
+            self._counts or self.done != self._recorded
+        ):  # The log ends at the last step, which the clock may have passed over.
             self._record_progress(time.monotonic())
         if self._bar is not None:
             self._bar.close()
