@@ -30,7 +30,7 @@ from drawaudio_model.decoding.reading import (
 from drawaudio_model.decoding.reading import FileFacts as FileFacts
 from drawaudio_model.decoding.reading import fault_of as fault_of
 from drawaudio_model.decoding.reading import probe as probe
-from drawaudio_model.muxing.containers import DISK_ERRORS, check_container, count_packets
+from drawaudio_model.muxing.containers import MACHINE_ERRORS, check_container, count_packets
 from drawaudio_model.muxing.copied_picture import CannotHold, write_video
 from drawaudio_model.muxing.encoded_sound import LOSSY_FORMATS, TRACK_CODECS, write_lossy
 from drawaudio_model.muxing.encoded_sound import is_lossy as is_lossy
@@ -253,7 +253,7 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
             arrived = count_packets(temporary)
         except (CannotHold, av.error.FFmpegError) as error:
             reason = getattr(error, "strerror", error)
-            if getattr(error, "errno", None) in DISK_ERRORS:
+            if getattr(error, "errno", None) in MACHINE_ERRORS:
                 raise OSError(f"{out} cannot be written: {reason}") from error
             raise ValueError(f"{out} cannot be written: {reason}; choose another suffix, such as .mkv") from error
         if arrived != written:

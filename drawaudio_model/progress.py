@@ -53,7 +53,7 @@ class Reporter:
         self.total = total
         self.active = active
         self.done = 0
-        self._initial = 0
+        self._initial = self._recorded = 0
         self._log_path = log
         self._log: TextIO | None = None
         self._bar: tqdm | None = None
@@ -151,7 +151,9 @@ class Reporter:
     ) -> None:
         if not self.active:
             return
-        if self._counts:
+        if (
+            self._counts or self.done != self._recorded
+        ):  # The log ends at the last step, which the clock may have passed over.
             self._record_progress(time.monotonic())
         if self._bar is not None:
             self._bar.close()
@@ -186,7 +188,7 @@ class Reporter:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def _record_progress(self, now: float) -> None:
-        self._record_time = now
+        self._record_time, self._recorded = now, self.done
         means = {name: self._sums[name] / self._counts[name] for name in self._sums}
         self._sums.clear()
         self._counts.clear()

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from threading import Thread
 from typing import Any, Literal
 
 import torch
 
 from drawaudio_model.defaults import THREADS_VARIABLE
+from drawaudio_model.parent_process import end_with_parent
 
 
 def process_count(asked: str, threads: int | Literal["auto"], device: torch.device) -> int:
@@ -137,7 +137,7 @@ _SECONDS_TO_END = 5.0
 
 
 def _begin(words: Connection, threads: int, work: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-    _end_with_parent()
+    end_with_parent()
     torch.set_num_threads(threads)
     os.environ[THREADS_VARIABLE] = str(threads)
     # The first process reports to Dagster.
@@ -150,15 +150,3 @@ def _begin(words: Connection, threads: int, work: Callable[..., object], argumen
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _end_with_parent() -> None:
-    """Ends this process when its parent is killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "this is a second process"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()

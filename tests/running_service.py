@@ -1,56 +1,16 @@
 """`drawaudio serve` as a person starts it, and a program that asks it."""
 
-import http.client
 import json
-import os
 import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from tests.studio_page import ROOT, wait
+from tests.running_program import RunningProgram, program
 
 
-@dataclass
-class RunningService:
-    """A service's process, its address and its token."""
-
-    process: subprocess.Popen
-    address: str
-    token: str
-
-    @property
-    def port(self) -> int:
-        return int(self.address.rpartition(":")[2])
-
-    def ask(
-        self, method: str, path: str, body: bytes | dict | None = None, headers: dict[str, str | None] | None = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        """A request with the token, but for the given headers; None leaves one out. Status, headers and body."""
-        sent = {"Host": f"127.0.0.1:{self.port}", "Authorization": f"Bearer {self.token}"} | (headers or {})
-        content = json.dumps(body).encode() if isinstance(body, dict) else body
-        if content is not None and "Content-Length" not in sent:
-            sent["Content-Length"] = str(len(content))
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        for name, value in sent.items():
-            if value is not None:
-                connection.putheader(name, value)
-        connection.endheaders(content)
-        answer = connection.getresponse()
-        read = answer.read()
-        connection.close()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, read
-
-    def json(self, method: str, path: str, body: bytes | dict | None = None) -> Any:
-        """The answer to a request that is to succeed."""
-        status, _, content = self.ask(method, path, body)
-        assert status < 300, (method, path, status, content)
-        return json.loads(content) if content else None
+class RunningService(RunningProgram):
+    """A service."""
 
     def refused(self, method: str, path: str, body: bytes | dict | None = None, status: int = 400) -> str:
         """The sentence of a request that is to fail."""
@@ -67,36 +27,14 @@ class RunningService:
         return self.json("GET", f"/api/jobs/{job['id']}?wait=60")
 
 
-@contextmanager
-def service(folder: Path, *arguments: str | Path, token: str | None = None) -> Iterator[RunningService]:
+def service(folder: Path, *arguments: str | Path, token: str | None = None) -> AbstractContextManager[RunningService]:
     """`drawaudio serve` with these arguments, typed in a folder."""
-    command = [sys.executable, "-m", "drawaudio_model.cli", "serve", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({} if token is None else {"DRAWAUDIO_TOKEN": token})
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    errors: list[str] = []
-    reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
-    reader.start()
-    told = [process.stdout.readline().strip() for _ in range(4)]
-    assert told[1].startswith("http://127.0.0.1:"), "".join(errors)
-    running = RunningService(process, told[1], token or told[3])
-    try:
-        wait(lambda: _answers(running), 20)
-        yield running
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    reader.join(5)
-    assert not [line for line in errors if "Traceback" in line], "".join(errors)
 
+    def told(process: subprocess.Popen) -> RunningService | None:
+        lines = [process.stdout.readline().strip() for _ in range(4)]
+        if not lines[1].startswith("http://127.0.0.1:"):
+            return None
+        return RunningService(process, lines[1], token or lines[3])
 
-def _answers(running: RunningService) -> bool:
-    try:
-        return running.ask("GET", "/api/state")[0] == 200
-    except OSError:
-        return False
+    variables = {} if token is None else {"DRAWAUDIO_TOKEN": token}
+    return program(folder, ["serve", *map(str, arguments)], told, "/api/state", variables)

@@ -1,17 +1,8 @@
 """A studio as a person starts it, a browser with its page, and the hands that draw on it, for the tests of the studio."""
 
-import http.client
-import json
-import os
-import re
 import shutil
 import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +11,9 @@ import pytest
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.evaluation.listening_page import write_video
+from tests.running_program import RunningProgram, program
+from tests.running_program import wait as wait
 
-ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECONDS, FPS, HEIGHT, WIDTH = 3, 12, 120, 160
 BROWSER_TESTS = [
@@ -46,51 +38,11 @@ def write_clip(path: Path, *, seconds: int = SECONDS) -> Path:
     return path
 
 
-@dataclass
-class Running:
-    """A studio's process and where it is."""
+class Running(RunningProgram):
+    """A studio, asked as its page asks it."""
 
-    process: subprocess.Popen
-    address: str
-
-    @property
-    def port(self) -> int:
-        return int(re.search(r":(\d+)/", self.address)[1])
-
-    @property
-    def token(self) -> str:
-        return self.address.split("token=")[1]
-
-    def ask(
-        self, method: str, path: str, body: bytes | dict | None = None, headers: dict[str, str | None] | None = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        """A request as the page makes it, but for the given headers; None leaves one out. Status, headers and body."""
-        sent = {
-            "Host": f"127.0.0.1:{self.port}",
-            "Cookie": f"drawaudio_{self.port}={self.token}",
-            "Sec-Fetch-Site": "same-origin",
-        } | (headers or {})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        content = json.dumps(body).encode() if isinstance(body, dict) else body
-        connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-        if content is not None and "Content-Length" not in sent:
-            sent["Content-Length"] = str(len(content))
-        for name, value in sent.items():
-            if value is not None:
-                connection.putheader(name, value)
-        connection.endheaders(content)
-        answer = connection.getresponse()
-        read = answer.read()
-        connection.close()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, read
-
-    def json(self, method: str, path: str, body: dict | None = None, **headers: str) -> Any:
-        """The answer to a request that is to succeed."""
-        status, _, content = self.ask(
-            method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
-        )
-        assert status < 300, (method, path, status, content)
-        return json.loads(content) if content else None
+    def own_headers(self) -> dict[str, str | None]:
+        return {"Cookie": f"drawaudio_{self.port}={self.token}", "Sec-Fetch-Site": "same-origin"}
 
     def wait_for_media(self, seconds: float = 60) -> dict[str, Any]:
         """What is known of the video, once it is prepared."""
@@ -108,52 +60,15 @@ class Running:
         return wait(ended, seconds)
 
 
-def wait(found: Any, seconds: float) -> Any:
-    """What `found` gives, as soon as it is true."""
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"nothing within {seconds} s"
-        time.sleep(0.05)
-    return value
-
-
-@contextmanager
-def studio(folder: Path, *arguments: str | Path) -> Iterator[Running]:
+def studio(folder: Path, *arguments: str | Path) -> AbstractContextManager[Running]:
     """`drawaudio studio --no-browser` with these arguments, typed in a folder."""
-    command = [sys.executable, "-m", "drawaudio_model.cli", "studio", "--no-browser", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    errors: list[str] = []
-    reader = threading.Thread(target=lambda: errors.extend(process.stderr), daemon=True)
-    reader.start()
-    address = None
-    for line in process.stdout:
-        if "http://" in line:
-            address = line.strip()
-            break
-    assert address, "".join(errors)
-    try:
-        running = Running(process, address)
-        wait(lambda: _answers(running), 20)
-        yield running
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    reader.join(5)
-    assert not [line for line in errors if "Traceback" in line], "".join(errors)
+    return program(folder, ["studio", "--no-browser", *map(str, arguments)], told, "/")
 
 
-def _answers(running: Running) -> bool:
-    try:
-        return running.ask("GET", "/")[0] == 200
-    except OSError:
-        return False
+def told(process: subprocess.Popen) -> Running | None:
+    """The studio whose address the process prints; None where it ends without."""
+    address = next((line.strip() for line in process.stdout if "http://" in line), None)
+    return None if address is None else Running(process, address, address.split("token=")[1])
 
 
 def open_page(context: Any, running: Running) -> Any:

@@ -144,6 +144,19 @@ def test_milliseconds_are_known_by_the_length_of_the_sound() -> None:
     assert read_loudness([(0.0, 0.1), (4.0, 0.1), (900.0, 0.1)], 8.0) == pytest.approx(0.1)
 
 
+def test_few_milliseconds_in_whole_numbers_are_refused_and_seconds_beyond_the_clip_are_read(tmp_path: Path) -> None:
+    """Below 600 nothing in the file tells them from seconds: what lies in the clip does."""
+    short = write(tmp_path, "time_seconds,level\n0,0\n100,0.3\n500,0\n")
+    assert len(read_points(short)) == 3
+    with pytest.raises(
+        ValueError, match="reaches 500 s and the sound 8 s, which looks like milliseconds; divide the times"
+    ):
+        read_loudness(short, 8.0)
+    assert len(read_loudness(short, 60.0)) == 600  # of a minute
+    for text in ("0,0\n60,0.3\n", "0,0\n4,0.3\n500,0\n", "0,0\n100.5,0.3\n500.5,0\n"):
+        assert len(read_loudness(write(tmp_path, f"time_seconds,level\n{text}"), 8.0)) == 80
+
+
 @pytest.mark.parametrize("option", ["--seconds 1e9", "--seconds 21601"])
 def test_a_sound_without_end_is_refused_at_once(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -8,7 +8,7 @@ import pytest
 
 from drawaudio_model import media
 from drawaudio_model.decoding.clock import LEAP_SECONDS, LONG_LEAP_SECONDS, PacketTimes, lay_out
-from tests.test_media import burst_time, clicks, encode, number_of
+from tests.test_media import H, W, burst_time, clicks, encode, number_of
 
 TS = {"container": "mpegts"}
 
@@ -157,6 +157,28 @@ def test_sound_behind_much_silent_picture_is_found(video, announced):
     assert media.probe(data).audio_seconds == pytest.approx(2, abs=0.1)
     clip = media.read_clips(data, starts_seconds=(seconds,), seconds=2, size=(48, 64)).clips[0]
     assert burst_time(clip.waveform, 0.5) == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("video", ["libx264", "mpeg2video"])
+@pytest.mark.parametrize("announced", [False, True], ids=["a new program", "one program"])
+def test_a_picture_behind_much_sound_is_found_and_can_be_copied(video, announced, tmp_path):
+    film, seconds = {**TS, "video": video, "audio": "mp2"}, 40
+    long = clicks(seconds + 2 if announced else seconds, 44100, (0.5, seconds + 0.5))
+    if announced:
+        data = encode(**film, video_start=seconds, sound=long)
+    else:
+        options = {"mpegts_start_pid": "257"}  # of the second part's sound
+        data = encode(**film | {"video": None}, sound=long, options=options) + encode(**film)
+    assert len(data) > 500_000
+    path = tmp_path / "clip.ts"
+    path.write_bytes(data)
+    info = media.probe(path)
+    assert (info.width, info.height) == (W, H) and info.video_seconds == pytest.approx(2, abs=0.1)
+    assert info.audio_seconds == pytest.approx(seconds + 2, abs=0.2)
+    decoded = media.read_clips(path, seconds=2)
+    assert decoded.frames_decoded == 24 and decoded.audio_offset_seconds == pytest.approx(-seconds, abs=0.1)
+    media.mux(path, np.zeros(2 * 16000, np.float32), tmp_path / "out.mkv")
+    assert media.probe(tmp_path / "out.mkv").width == W
 
 
 def test_sound_that_a_header_does_not_announce_is_found_behind_what_is_searched_by_itself():

@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+import sys
 
 import av
 import imageio_ffmpeg
@@ -90,9 +91,32 @@ def test_whatever_a_file_raises_is_a_media_error_with_its_words(monkeypatch):
         for read in (media.read_clips, media.read_waveform, lambda source: media.read_frames(source, seconds=1)):
             with pytest.raises(MediaError, match=f"{type(error).__name__}: {error}") as caught:
                 read(data)
-            assert caught.value.reason == "undecodable"
+            assert caught.value.reason == ("no_memory" if isinstance(error, MemoryError) else "undecodable")
     with pytest.raises(FileNotFoundError, match="does not exist"):
         media.read_clips("nothing.mp4")
+
+
+def test_a_machine_without_memory_never_calls_a_file_damaged(tmp_path):
+    """A process that may grow by half a picture reads a file that is whole."""
+    picture = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), dtype=np.uint8)
+    path = tmp_path / "large.mov"
+    options = {"video": "mjpeg", "audio": "pcm_s16le", "pixels": "yuvj420p"}
+    encode(path, container="mov", frames=12, size=(2000, 1500), picture=picture, **options)
+    program = (
+        "import resource, sys; import psutil; from drawaudio_model import media\n"
+        "list(media.read_frames(sys.argv[2], seconds=1, threads=1))\n"  # whatever is loaded at the first use
+        "now = psutil.Process().memory_info().vms\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (now + 1500 * 2000 * 3 // 4, resource.RLIM_INFINITY))\n"
+        "try:\n"
+        "    media.read_frames(sys.argv[1], seconds=1, size=(18, 32), threads=1)\n"
+        "except media.MediaError as error:\n"
+        "    print(error.reason, error)\n"
+    )
+    encode(tmp_path / "small.mov", container="mov", **options)
+    command = [sys.executable, "-c", program, str(path), str(tmp_path / "small.mov")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.startswith("no_memory "), told
+    assert media.read_frames(path, seconds=1, size=(18, 32)).shape == (4, 18, 32, 3)
 
 
 def test_every_flag_of_a_file_reaches_the_samples():

@@ -138,6 +138,9 @@ def test_a_clock_that_starts_at_an_hour_takes_nothing_away(container):
         ("matroska", "libx264", "flac", None),
         ("webm", "libvpx", "libopus", None),
         ("flv", "flv", "libmp3lame", None),
+        ("avi", "mpeg4", "libmp3lame", None),
+        ("avi", "mjpeg", "pcm_s16le", None),
+        ("asf", "mpeg4", "libmp3lame", None),
     ],
 )
 def test_bytes_that_end_early_are_told_from_a_false_claim(container, video, audio, options, tmp_path):
@@ -152,10 +155,12 @@ def test_bytes_that_end_early_are_told_from_a_false_claim(container, video, audi
         frames=72,
         sound=sound,
         options=options,
+        pixels="yuvj420p" if video == "mjpeg" else "yuv420p",
     )
     data = path.read_bytes()
     assert not ends_early(data) and not ends_early(path)
-    half = data[: len(data) // 2]
+    assert media.read_clips(data).flags == ()
+    half = data[: len(data) * 6 // 10]
     assert ends_early(half) or options == FRAGMENTED
     if options != FRAGMENTED:  # A fragmented file claims nothing: what is there is all.
         with pytest.raises(media.MediaError) as caught:
@@ -167,6 +172,19 @@ def test_a_large_avi_of_several_riff_chunks_is_whole():
     riff = b"RIFF" + struct.pack("<I", 12) + b"AVI " + bytes(8)
     assert not ends_early(riff + riff) and ends_early((riff + riff)[:-1])
     assert not ends_early(b"RIFF" + struct.pack("<I", UNSET) + b"WAVE")
+
+
+def test_a_wav_that_was_cut_off_is_told_from_one_whose_length_nobody_knew():
+    whole = bytearray(encode(container="wav", video=None, audio="pcm_s16le", sound=clicks(10, 44100, (0.5,))))
+    assert len(media.read_waveform(bytes(whole))) == 10 * 16000
+    with pytest.raises(media.MediaError, match=r"6\.00 s of the 10\.00 s") as caught:
+        media.read_waveform(bytes(whole[: len(whole) * 6 // 10]))
+    assert caught.value.reason == "truncated"
+    place = whole.index(b"data") + 4
+    for size in (0, 0x7FFFFFFF, 0x80000000, UNSET):  # as recorders write them into a pipe
+        struct.pack_into("<I", whole, 4, min(size + 36, UNSET))
+        struct.pack_into("<I", whole, place, size)
+        assert len(media.read_waveform(bytes(whole))) == 10 * 16000
 
 
 def test_raw_pictures_are_as_long_as_there_are_of_them():

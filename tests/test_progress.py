@@ -43,8 +43,29 @@ def test_log_is_appended_and_a_resumed_task_starts_where_it_was(tmp_path: Path) 
         report.step(n=3, loss=1.0)
         assert report.done == 5
     rows = read_log(log)
-    assert [row["event"] for row in rows] == ["start", "start", "progress"]
-    assert rows[2]["step"] == 5
+    assert [(row["event"], row.get("step")) for row in rows] == [
+        ("start", None),
+        ("progress", 2),
+        ("start", None),
+        ("progress", 5),
+    ]
+
+
+def test_the_last_row_of_a_log_is_the_last_step_and_stands_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steps(log: Path) -> list[int]:
+        with Reporter("a", total=3, log=log) as report:
+            for _ in range(3):
+                report.step()
+        return [row["step"] for row in read_log(log) if row["event"] == "progress"]
+
+    assert steps(tmp_path / "quick.jsonl") == [3]
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_RECORDS", 0.0)
+    assert steps(tmp_path / "slow.jsonl") == [1, 2, 3]
+    with Reporter("a", total=0, log=tmp_path / "empty.jsonl"):
+        pass
+    assert [row["event"] for row in read_log(tmp_path / "empty.jsonl")] == ["start"]
 
 
 def test_an_error_is_logged_and_raised(tmp_path: Path) -> None:

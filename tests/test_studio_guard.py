@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from drawaudio_model.studio.guard import MOST_BODY_BYTES, MOST_UPLOAD_BYTES
-from tests.studio_page import Running, studio, write_clip
+from tests.studio_page import Running, studio, told, write_clip
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,7 @@ def test_the_address_that_is_printed_answers_whoever_is_quick(home: Path) -> Non
     for _ in range(3):
         process = subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, text=True)
         try:
-            address = next(line.strip() for line in process.stdout if "http://" in line)
-            found = Running(process, address)
+            found = told(process)
             with socket.create_connection(("127.0.0.1", found.port), timeout=20) as wire:
                 wire.sendall(f"GET / HTTP/1.0\r\nHost: 127.0.0.1:{found.port}\r\n\r\n".encode())
                 assert wire.recv(100).startswith(b"HTTP/1.1 401 ")
@@ -51,8 +50,7 @@ def test_the_address_that_is_printed_answers_whoever_is_quick(home: Path) -> Non
 def test_a_studio_that_is_ended_says_nothing_of_who_listened(home: Path) -> None:
     command = [sys.executable, "-m", "drawaudio_model.cli", "studio", "--no-browser"]
     process = subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    address = next(line.strip() for line in process.stdout if "http://" in line)
-    found = Running(process, address)
+    found = told(process)
     lines = [f"Host: 127.0.0.1:{found.port}", f"Cookie: drawaudio_{found.port}={found.token}"]
     with socket.create_connection(("127.0.0.1", found.port), timeout=20) as wire:
         wire.sendall("\r\n".join(["GET /api/events HTTP/1.1", *lines, "Sec-Fetch-Site: same-origin", "", ""]).encode())

@@ -25,20 +25,14 @@ from drawaudio_model.cli import main
 from drawaudio_model.studio.guard import MOST_BODY_BYTES, MOST_UPLOAD_BYTES
 from drawaudio_model.studio.openapi import INSTRUCTIONS, PATHS, check, document
 from tests.readme_commands import blocks
+from tests.running_program import ROOT
 from tests.running_service import RunningService, service
-from tests.studio_page import ROOT, wait, write_clip
-from tests.tiny_pipeline import saved_pipeline
+from tests.studio_page import wait, write_clip
 
+pytest_plugins = ["tests.studio_browser"]
 pytestmark = pytest.mark.slow
+DETECTOR = False
 CURVE = [[0, 0.05], [1.5, 0.2], [3, 0.0]]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("home")
-    write_clip(folder / "clip.mp4")
-    saved_pipeline(folder / "model")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,8 @@ def read_packets(
             packet = next(packets)
         except (StopIteration, IndexError):
             return  # IndexError: behind the last packet PyAV looks for a stream that first appeared in mid-file
+        except MemoryError:
+            raise  # Nothing says that the file ends here.
         except av.error.FFmpegError as error:
             raise MediaError("truncated", f"the file cannot be read to its end: {error.strerror}") from error
         yield packet

@@ -15,9 +15,15 @@ from drawaudio_model.decoding.errors import MediaError, only_media_errors
 from drawaudio_model.decoding.lengths import ends_early, stated_seconds
 
 LATE_STREAM_FORMATS = {"mpegts", "mpeg", "flv"}
-"""Containers whose streams may first appear in mid-file; FFmpeg looks for them in the first 5 s only."""
+"""Containers whose streams may first appear, or begin, in mid-file; FFmpeg looks for them in the first 5 s only."""
 MOST_PROBED_BYTES = 200_000_000
 """So much of a file is searched for a stream that its beginning lacks."""
+_THOROUGH = {
+    "probesize": str(MOST_PROBED_BYTES),
+    "analyzeduration": str(2**31 - 1),  # microseconds
+    "scan_all_pmts": "1",  # a transport stream may announce streams again and again
+}
+"""FFmpeg's options to search so."""
 NAMES_ERRORS = "surrogateescape"
 """Names in a file that are no UTF-8 are no fault of it: their bytes are kept, and written so again."""
 _LISTS = re.compile(rb"(\xef\xbb\xbf)?\s*(ffconcat|#EXTM3U|<\?xml[^>]*>\s*<(MPD|smil))", re.IGNORECASE)
@@ -62,10 +68,9 @@ def open_container(source: Path | bytes) -> Iterator[av.container.InputContainer
         raise FileNotFoundError(f"media file {source} does not exist")
     with only_media_errors():
         container = _open(source)
-        kinds = {stream.type for stream in container.streams}
-        if container.format.name in LATE_STREAM_FORMATS and not {"video", "audio"} <= kinds:
+        if container.format.name in LATE_STREAM_FORMATS and not _has_both_described(container):
             container.close()
-            container = _open(source, {"probesize": str(MOST_PROBED_BYTES), "analyzeduration": str(2**31 - 1)})
+            container = _open(source, _THOROUGH)
     with container:
         yield container
 
@@ -75,6 +80,8 @@ def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.con
         # "file:" because a name like "12:30.mp4" would be read as a protocol.
         name = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
         container = av.open(name, "r", options=options, metadata_errors=NAMES_ERRORS)
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, UnicodeError) as error:
         if _lacks_moov_atom(source):
             raise MediaError(
@@ -90,6 +97,15 @@ def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.con
         container.close()
         raise MediaError("undecodable", _LIST_TEXT)
     return container
+
+
+def _has_both_described(container: av.container.InputContainer) -> bool:
+    """Whether a picture and a sound were found; one that is only announced has no size, or no rate, as yet."""
+    video, audio = find_stream(container, "video"), find_stream(container, "audio")
+    if video is None or audio is None:
+        return False
+    picture, sound = video.codec_context, audio.codec_context
+    return (picture is None or picture.width > 0) and (sound is None or sound.sample_rate > 0)
 
 
 def _head(source: Path | bytes) -> bytes:

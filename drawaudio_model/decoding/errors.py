@@ -12,6 +12,7 @@ REASONS = {
     "truncated": "the file ends before the length that it declares, or an mp4 has no moov atom",
     "undecodable": "no container, no decoder, or more damage than MAX_CORRUPT_SHARE",
     "too_short": "picture or sound of every asked clip is shorter than MIN_SECONDS",
+    "no_memory": "there was too little memory to read it; also where a damaged header asks for more than there can be",
 }
 """Every value of MediaError.reason, with its meaning."""
 
@@ -41,12 +42,18 @@ def only_media_errors() -> Iterator[None]:
     """One file never stops the others: every exception that a file caused becomes MediaError, with its words.
 
     PyAV and numpy raise dozens of kinds for broken files (IndexError for a stream that appears late, MemoryError for a
-    false length), and a list of them would be one short.
+    false length), and a list of them would be one short. An allocation that fails has a reason of its own: most often it
+    is no fault of the file.
     """
     try:
         yield
     except (MediaError, ReadAgain):
         raise
+    except MemoryError as error:  # PyAV's of a failed allocation is one of these, and an FFmpegError as well
+        raise MediaError(
+            "no_memory",
+            f"reading the file ends in {type(error).__name__}: {error}; end other programs, or give a smaller file",
+        ) from error
     except av.error.FFmpegError as error:
         raise MediaError("undecodable", f"FFmpeg cannot read the file: {error.strerror or error}") from error
     except OSError:

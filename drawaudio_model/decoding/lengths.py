@@ -43,6 +43,10 @@ NO_CLAIMS = {
 """Formats without a length in a header, beside those made for broadcast: FFmpeg guesses it, from the bit rate or the end."""
 ONE_LENGTH = {"asf"}
 """Formats whose header states one length for the whole file; FFmpeg gives it to every stream, and adds a late start to it."""
+CLAIMS_OF_BYTES = {"avi", "wav", "asf"}
+"""Formats whose length in time FFmpeg makes as short as the file is: what says how much is missing are their bytes."""
+_UNSET_SIZES = range(0x7FFFF000, 1 << 32)
+"""Sizes that a program writes which does not know how long its recording will be, and none that a file beside it has."""
 _MP4_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"sidx"}
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -87,7 +91,7 @@ def check_complete(
             raise MediaError("undecodable", f"not one of the {name} can be decoded")
         if track.corrupt > MAX_CORRUPT_SHARE * (track.corrupt + track.count):
             raise MediaError("undecodable", f"{track.corrupt} {name} are damaged beside {track.count} decoded ones")
-    missing = _unborne_claim(container, ends)
+    missing = _unborne_claim(container, ends) or _missing_share(container, source, ends)
     if missing is not None and ends_early(source):
         held, declared = missing
         raise MediaError("truncated", f"the file holds {held:.2f} s of the {declared:.2f} s that it declares")
@@ -139,24 +143,42 @@ def _unborne_claim(container: av.container.InputContainer, ends: Ends) -> tuple[
     return None
 
 
+def _missing_share(
+    container: av.container.InputContainer, source: Path | bytes, ends: Ends
+) -> tuple[float, float] | None:
+    """(seconds held, seconds claimed) where the claim is one of bytes, and much of them is not there; else None."""
+    if container.format.name not in CLAIMS_OF_BYTES or not ends.last:
+        return None
+    announced, length = _announced_end(source)
+    held = max(ends.last.values()) - min(ends.first.values())
+    claimed = held * announced / max(length, 1)
+    return (held, claimed) if claimed - held > MISSING_SECONDS else None
+
+
 def ends_early(source: Path | bytes) -> bool:
     """Whether the bytes of a file end before the structure that they announce; False where none is announced."""
+    announced, length = _announced_end(source)
+    return announced > length
+
+
+def _announced_end(source: Path | bytes) -> tuple[int, int]:
+    """(byte at which the structure of a file ends, 0 where none is announced; length of the file in bytes)."""
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             length = file.seek(0, io.SEEK_END)
             file.seek(0)
             head = file.read(1 << 16)
             if head[4:8] in _MP4_BOXES:
-                return _boxes_end(file, length) > length
+                return _boxes_end(file, length), length
             if head[:4] == b"\x1a\x45\xdf\xa3":
-                return _segment_end(head) > length
+                return _segment_end(head), length
             if head[:4] in (b"RIFF", b"RF64"):
-                return _riff_end(file, length) > length
+                return _riff_end(file, length), length
             if head[:4] == b"fLaC":
-                return True  # Its claim is the count of its samples.
-            return _stated_size(head) > length
+                return length + 1, length  # Its claim is the count of its samples.
+            return _stated_size(head), length
     except OSError:
-        return False
+        return 0, 0
 
 
 def _boxes_end(file: BinaryIO, length: int) -> int:
@@ -200,7 +222,7 @@ def _riff_end(file: BinaryIO, length: int) -> int:
     while position + 8 <= length:
         file.seek(position)
         name, size = struct.unpack("<4sI", file.read(8))
-        if name not in (b"RIFF", b"RF64") or size in (0, 0xFFFFFFFF):
+        if name not in (b"RIFF", b"RF64") or not size or (size in _UNSET_SIZES and position + size > length):
             break
         position += 8 + size + size % 2
     return position

@@ -354,6 +354,8 @@ def _feed(track: PictureTrack | SoundTrack, packet: av.Packet) -> None:
             frames: list[Any] = due.decode()  # of the kind that the track takes
             for frame in frames:
                 track.add(frame)
+        except MemoryError:
+            raise  # One of FFmpeg's, too, and nothing is wrong with the frame.
         except av.error.FFmpegError:
             track.corrupt += 1  # FFmpeg goes on with the next packet; check_complete holds the limit.
 

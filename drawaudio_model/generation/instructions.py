@@ -467,10 +467,15 @@ def _read_points(path: Path) -> list[tuple[float, float]] | None:
 
 
 def _curve_of_points(points: Sequence[tuple[float, float]], seconds: float, name: str) -> np.ndarray:
-    """(P,) loudness signal of points, unless they were written for a clip a thousand times as long."""
+    """(P,) loudness signal of points, unless they were written for a clip a thousand times as long.
+
+    That they are milliseconds is sure of a curve of which one point lies in the sound, and the last a hundred sounds away; of
+    whole numbers ten are enough.
+    """
     signal = curves.from_points(points, seconds)
     inside = sum(time < seconds for time, _ in points)
-    if len(points) > 1 and inside <= 1 and points[-1][0] >= 100 * seconds:
+    lengths = 10 if all(float(time).is_integer() for time, _ in points) else 100
+    if len(points) > 1 and inside <= 1 and points[-1][0] >= lengths * seconds:
         raise ValueError(
             f"{name} reaches {points[-1][0]:g} s and the sound {seconds:g} s, which looks like milliseconds; divide the times "
             "by 1000, or end the curve near the end of the sound"

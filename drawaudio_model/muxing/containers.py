@@ -18,6 +18,7 @@ from av.sidedata.sidedata import Type as SideDataType
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import NAMES_ERRORS, open_container
+from drawaudio_model.decoding.errors import only_media_errors
 from drawaudio_model.muxing.copied_picture import CannotHold, write_video
 from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, head_of, picture_stream, picture_times
 
@@ -25,8 +26,8 @@ HEAD_PACKETS = 16
 """Shown packets that are tried: enough for any reordering to show, few enough to take no time."""
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm", ".ts")
 """Suffixes in the order in which they are recommended."""
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES)
-"""Errors whose reason is no container's."""
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.ENOMEM)
+"""Errors whose reason is no container's: no room on the disk or in memory, or no right."""
 _FRAME_SIDE_DATA = (
     SideDataType.STEREO3D,
     SideDataType.SPHERICAL,
@@ -77,7 +78,8 @@ def check_container(video: Path, out: Path) -> None:
     """
     video, out = Path(video), Path(out)
     times = picture_times(video, HEAD_PACKETS)
-    facts = picture_facts(video, HEAD_PACKETS)
+    with only_media_errors():
+        facts = picture_facts(video, HEAD_PACKETS)
     suffix = out.suffix.lower()
     lost = _lost(video, suffix, times, facts)
     if lost is None:
@@ -106,7 +108,7 @@ def _lost(video: Path, suffix: str, times: PictureTimes, facts: PictureFacts) ->
             written = write_video(path, video, times, np.zeros(SAMPLE_RATE, np.int16))
             back = picture_facts(path, None)
         except (CannotHold, ValueError, av.error.FFmpegError) as error:
-            if getattr(error, "errno", None) in DISK_ERRORS:
+            if getattr(error, "errno", None) in MACHINE_ERRORS:
                 why = getattr(error, "strerror", error)
                 raise OSError(f"{suffix} cannot be tried in {tempfile.gettempdir()}: {why}") from error
             return "codec"
@@ -176,6 +178,8 @@ def frame_hash(frame: av.VideoFrame) -> str:
 def _decoded(stream: av.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
     try:
         return list(stream.decode(packet))
+    except MemoryError:
+        raise
     except av.error.FFmpegError:
         return []
 

@@ -29,7 +29,7 @@ from drawaudio_model.decoding.clock import (
     scan,
 )
 from drawaudio_model.decoding.container import find_stream, open_container
-from drawaudio_model.decoding.errors import MediaError
+from drawaudio_model.decoding.errors import MediaError, only_media_errors
 
 LARGEST_DELAY_SECONDS = 60
 """A picture shown this long after it was decoded has a damaged time: it would have overtaken all others."""
@@ -146,12 +146,13 @@ def head_of(packets: Iterator[av.Packet], limit: int | None) -> Iterator[av.Pack
         yield packet
 
 
+@only_media_errors()
 def picture_times(video: Path, limit: int | None = None) -> PictureTimes:
     """The times of all packets that are not empty, or of the first ones (`head_of`).
 
     Raises:
         MediaError: no_video_stream; truncated, when reading fails on the way; undecodable, for a picture that is empty or
-            has no times at all, as in raw H.264.
+            has no times at all, as in raw H.264; no_memory.
     """
     with open_container(video) as container:
         stream = picture_stream(container, video)
@@ -263,6 +264,8 @@ def _decoded_numbers(stream: av.VideoStream, packet: av.Packet | None) -> Iterat
         for frame in stream.decode(packet):
             if isinstance(frame.opaque, int):
                 yield frame.opaque
+    except MemoryError:
+        raise
     except av.error.FFmpegError:
         return  # A damaged packet is copied as it is.
 

@@ -141,6 +141,8 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
     for packet in container.demux(stream):
         try:
             yield from packet.decode()
+        except MemoryError:
+            raise
         except av.error.FFmpegError:
             continue
 
@@ -189,7 +191,9 @@ def _make_sound(video: Path, folder: Path, seconds: float) -> dict[str, Any] | N
 
     try:
         waveform = media.read_waveform(video, seconds=seconds)
-    except MediaError:
+    except MediaError as error:
+        if error.reason == "no_memory":
+            raise
         return None  # the picture is worth showing without its sound
     media.write_audio(folder / "sound.wav", waveform, floats=True)
     write_pictures(waveform, folder / "sound")

@@ -78,11 +78,13 @@ class Worker:
             found = jobs[order["do"]](order)
         except Cancelled:
             self.tell(job, state="cancelled")
-        except (ValueError, OSError) as error:
-            self.tell(job, state="failed", sentence=" ".join(str(error).split()))
         except Exception as error:  # a fault of ours costs a job, not the loaded model
-            words = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            self.tell(job, state="failed", sentence=NO_MEMORY if _wants_memory(error) else words)
+            words = " ".join(str(error).split())
+            if _wants_memory(error):
+                words = NO_MEMORY
+            elif not isinstance(error, ValueError | OSError):
+                words = f"{type(error).__name__}: {words}"
+            self.tell(job, state="failed", sentence=words)
         else:
             self.tell(job, state="done", **found)
 
@@ -364,8 +366,13 @@ def strictness_of(track: Mapping[str, Any]) -> float | None:
 
 
 def _wants_memory(error: Exception) -> bool:
-    """Whether an allocation failed: numpy says so by its type, torch of a GPU by its type, and of a CPU in words alone."""
-    return isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "allocate memory" in str(error)
+    """Whether an allocation failed.
+
+    numpy says so by its type, torch of a GPU by its type and of a CPU in words alone, the media reader by its reason.
+    """
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return True
+    return getattr(error, "reason", None) == "no_memory" or "allocate memory" in str(error)
 
 
 def _score(scores: Any, place: int) -> float | None:

@@ -104,18 +104,15 @@ def _source(key: str, upstream: dict[str, ShardReader]) -> str:
 
 def _decode_file(raw: ShardReader, keys: list[str]) -> Iterable[tuple[str, Members | Rejection]]:
     """The outcome of each clip of one file; whatever is wrong with the file, of any kind, rejects them with its words."""
-    from drawaudio_model.media import MediaError
+    from drawaudio_model.decoding.errors import MediaError, only_media_errors
 
     try:
-        return _read_file(raw, keys)
+        with only_media_errors():  # Also around what is made of the frames.
+            return _read_file(raw, keys)
     except MediaError as error:
         reason, text = error.reason, str(error)
     except FileNotFoundError as error:
         reason, text = "missing_file", str(error)
-    except OSError:
-        raise  # A full disk is not the file's fault.
-    except Exception as error:
-        reason, text = "undecodable", f"reading {keys[0]} ends in {type(error).__name__}: {error}"
     return [(key, Rejection(key, reason, text)) for key in keys]
 
 

@@ -6,14 +6,12 @@ the clip's sound is the target's stem alone, so of a pair only the instruction t
 """
 
 import io
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context, parent_process
-from threading import Thread
+from multiprocessing import get_context
 
 import av
 import numpy as np
@@ -26,6 +24,7 @@ from drawaudio_model.clip_format import (
     SOURCE_VIDEO_FRAMES,
     VIDEO_FPS,
 )
+from drawaudio_model.parent_process import end_with_parent
 from drawaudio_model.scene_truth import SceneTruth, TrueObject
 from pipelines.sources.demo.drawing import Canvas, backdrop
 from pipelines.sources.demo.language import COLOURS, NOUNS, caption, names_of, sample_wordings
@@ -222,7 +221,7 @@ def render_clips(clips: Sequence[DemoClip], *, processes: int) -> Iterator[Rende
     if processes <= 1:
         yield from map(render_clip, clips)
         return
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=end_with_parent)
     try:
         ahead: deque[Future[RenderedClip]] = deque()
         for clip in clips:
@@ -233,19 +232,6 @@ def render_clips(clips: Sequence[DemoClip], *, processes: int) -> Iterator[Rende
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is killed: a pool's process would wait for work for ever."""
-    parent = parent_process()
-    assert parent is not None, "this is a pool's process"
-
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
-
-    if parent is not None:
-        Thread(target=wait, daemon=True).start()
 
 
 def draw_clip(clip: DemoClip) -> tuple[np.ndarray, np.ndarray]:
