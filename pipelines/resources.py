@@ -30,20 +30,20 @@ class DataRoot(dg.ConfigurableResource):
 
 
 class Trainer(dg.ConfigurableResource):
-    """Starts a module of drawaudio_model as a process of its own and streams its metrics back (Dagster Pipes)."""
+    """Starts a command of `drawaudio` as a process of its own and streams its metrics back (Dagster Pipes)."""
 
     def run(
         self,
         context: dg.AssetExecutionContext,
-        module: str,
+        name: str,
         arguments: Sequence[object],
         watch: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
-        """Run `python -m drawaudio_model.<module> <arguments>` to its end.
+        """Run `drawaudio <command> <arguments>` to its end.
 
         Args:
             context: of the asset.
-            module: in drawaudio_model.
+            name: of the command.
             arguments: of its command line.
             watch: asked every few seconds while the process runs; metadata that it returns is shown on the asset's page at
                 once, as an observation.
@@ -51,7 +51,7 @@ class Trainer(dg.ConfigurableResource):
         Raises:
             dagster.Failure: when the process ends with an error.
         """
-        command = [sys.executable, "-m", f"drawaudio_model.{module}", *map(str, arguments)]
+        command = [sys.executable, "-m", "drawaudio_model.cli", name, *map(str, arguments)]
         client = dg.PipesSubprocessClient()
         try:
             with _watching(context, watch):
@@ -60,7 +60,7 @@ class Trainer(dg.ConfigurableResource):
             raise
         except Exception as error:
             raise dg.Failure(
-                f"{' '.join(command[2:4])} failed: {error}; its own words stand above", allow_retries=False
+                f"drawaudio {name} failed: {error}; its own words stand above", allow_retries=False
             ) from error
 
 

@@ -1,8 +1,18 @@
 """What several test files share: one run of the whole path."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from drawaudio_model.library_imports import libraries_imported
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collecting imports every library, as a command does."""
+    with libraries_imported():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

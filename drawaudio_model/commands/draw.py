@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from drawaudio_model.command_line import add_command
 from drawaudio_model.commands.generate import AUDIO_SUFFIXES, write_sound
+from drawaudio_model.library_imports import libraries_imported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +138,8 @@ def run_mask(options: argparse.Namespace) -> None:
         raise ValueError(
             f"detector folder {options.detector} does not exist; materialize object_detector or give another"
         )
-    from drawaudio_model.detector import ObjectDetector
+    with libraries_imported():
+        from drawaudio_model.detector import ObjectDetector
 
     detector = ObjectDetector.from_pretrained(options.detector)
     boxes = find_boxes(detector, picture.frames, options.text, confidence=options.confidence, progress=True)

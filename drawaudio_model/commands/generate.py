@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from drawaudio_model.command_line import add_command
 from drawaudio_model.defaults import DRAFT_STEPS, SAMPLING_STEPS
 from drawaudio_model.guidance import Guidance
+from drawaudio_model.library_imports import libraries_imported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -501,13 +502,14 @@ def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":
     if options.adapters is None:
         check_model_files(options.model)  # a wrong folder is refused before what takes seconds is imported
 
-    import diffusers
-    import torch
-    import transformers
+    with libraries_imported():
+        import diffusers
+        import torch
+        import transformers
 
-    from drawaudio_model.adapters import load_adapters
-    from drawaudio_model.device_choice import named_device
-    from drawaudio_model.pipeline import DrawAudioPipeline
+        from drawaudio_model.adapters import load_adapters
+        from drawaudio_model.device_choice import named_device
+        from drawaudio_model.pipeline import DrawAudioPipeline
 
     # Loaders have bars of their own; a command has one, which counts its steps.
     diffusers.utils.logging.disable_progress_bar()

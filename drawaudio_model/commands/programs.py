@@ -7,6 +7,7 @@ import argparse
 
 from drawaudio_model.command_line import add_command
 from drawaudio_model.evaluation import arguments as evaluation
+from drawaudio_model.library_imports import libraries_imported
 from drawaudio_model.pretraining import arguments as pretraining
 from drawaudio_model.training import arguments as training
 
@@ -25,27 +26,31 @@ def add_commands(commands: "argparse._SubParsersAction") -> None:
 
 def run_train(options: argparse.Namespace) -> None:
     """`drawaudio train`."""
-    from drawaudio_model.train import run
+    with libraries_imported():
+        from drawaudio_model.train import run
 
     run(options)
 
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """`drawaudio evaluate`."""
-    from drawaudio_model.evaluate import run
+    with libraries_imported():
+        from drawaudio_model.evaluate import run
 
     run(options)
 
 
 def run_control(options: argparse.Namespace) -> None:
     """`drawaudio control`."""
-    from drawaudio_model.control import run
+    with libraries_imported():
+        from drawaudio_model.control import run
 
     run(options)
 
 
 def run_pretrain(options: argparse.Namespace) -> None:
     """`drawaudio pretrain`."""
-    from drawaudio_model.pretrain import run
+    with libraries_imported():
+        from drawaudio_model.pretrain import run
 
     run(options)
