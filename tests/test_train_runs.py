@@ -40,7 +40,13 @@ def run_alone(command: list[str], **variables: str) -> subprocess.CompletedProce
 def test_two_processes_with_half_the_batch_give_the_weights_of_one(world: Path, tmp_path: Path) -> None:
     # Four rounds through the six samples.
     more = ("--steps", "6", "--workers", "1", *SLOW_RATE, *FEW)
-    command = [sys.executable, "-m", "drawaudio_model.train", *arguments(world, tmp_path / "two" / "model", *more)]
+    command = [
+        sys.executable,
+        "-m",
+        "drawaudio_model.cli",
+        "train",
+        *arguments(world, tmp_path / "two" / "model", *more),
+    ]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -65,7 +71,13 @@ def test_two_processes_with_half_the_batch_give_the_weights_of_one(world: Path, 
 
 def train_in_two(world: Path, output: Path, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """`drawaudio train --processes 2`, in a process whose torch has two threads, as on two cores."""
-    command = [sys.executable, "-m", "drawaudio_model.train", *arguments(world, output, *more, "--processes", "2")]
+    command = [
+        sys.executable,
+        "-m",
+        "drawaudio_model.cli",
+        "train",
+        *arguments(world, output, *more, "--processes", "2"),
+    ]
     return run_alone(command, **{"OMP_NUM_THREADS": "2"} | variables)
 
 
@@ -96,7 +108,7 @@ def children_of(process: int) -> list[int]:
 def running_in_two(world: Path, folder: Path) -> Iterator[tuple[subprocess.Popen, int]]:
     """A long training in two processes that has begun to learn, and the number of its second process."""
     more = ("--steps", "100000", *FEW, "--processes", "2")
-    command = [sys.executable, "-m", "drawaudio_model.train", *arguments(world, folder / "model", *more)]
+    command = [sys.executable, "-m", "drawaudio_model.cli", "train", *arguments(world, folder / "model", *more)]
     environment = os.environ | {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
     log = folder / "training" / "log.jsonl"
