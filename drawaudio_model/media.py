@@ -133,7 +133,7 @@ def read_waveform(source: Path | bytes, *, seconds: float | None = None) -> np.n
 
 
 def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> None:
-    """Writes (n,) float mono at SAMPLE_RATE, as the suffix says; whole or not at all.
+    """Writes (n,) float mono, or (n, 2) left and right, at SAMPLE_RATE, as the suffix says; whole or not at all.
 
     Args:
         path: .wav or .flac, which hold 16 bits, or .mp3, .ogg (Opus) or .m4a (AAC); of these the true peak should leave
@@ -153,8 +153,8 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
         raise ValueError(f"audio file {path.name} ends in {path.suffix!r}, expected one of {', '.join(AUDIO_SUFFIXES)}")
     if floats and suffix != ".wav":
         raise ValueError(f"audio file {path.name} is to hold floats, expected .wav")
-    check_waveform(waveform)
-    samples = np.asarray(waveform, np.float32) if floats else _to_int16(waveform)
+    check_waveform(waveform, stereo=True)
+    samples = np.asarray(waveform, np.float32) if floats else _to_int16(waveform, stereo=True)
     with replaced_file(path) as temporary:
         try:
             if suffix in LOSSY_FORMATS:
@@ -169,13 +169,13 @@ def write_audio(path: Path, waveform: np.ndarray, *, floats: bool = False) -> No
 
 
 def write_flac(path: Path, samples: np.ndarray, sample_rate: int, bits: int) -> None:
-    """Writes (n,) floats in [-1, 1] at a rate in Hz as .flac of 16 or 24 bits; whole or not at all.
+    """Writes (n,) or (n, 2) floats in [-1, 1] at a rate in Hz as .flac of 16 or 24 bits; whole or not at all.
 
     Raises:
         ValueError: for samples beyond full scale, or not finite.
         OSError: when the file cannot be written.
     """
-    check_full_scale(samples)
+    check_full_scale(samples, stereo=True)
     with replaced_file(path) as temporary:
         try:
             soundfile.write(temporary, samples, sample_rate, format="FLAC", subtype=f"PCM_{bits}")
@@ -231,8 +231,8 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
 
     Args:
         video: any file with a picture; its own sound is left out.
-        waveform: (n,) float mono at SAMPLE_RATE, in [-1, 1]; of a lossy track the true peak should leave room, see
-            `levels.full_scale.fit_full_scale`.
+        waveform: (n,) float mono, or (n, 2) left and right, at SAMPLE_RATE, in [-1, 1]; of a lossy track the true peak should
+            leave room, see `levels.full_scale.fit_full_scale`.
         out: the suffix picks the container and with it the sound's codec: AAC (mp4, mov, m4v, ts), Opus (webm),
             FLAC (mkv). Written whole or not at all. The picture begins at 0.
 
@@ -244,7 +244,7 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
     video, out = Path(video), Path(out)
     if out.suffix.lower() not in TRACK_CODECS:
         raise ValueError(f"output {out.name} ends in {out.suffix!r}, expected one of {', '.join(TRACK_CODECS)}")
-    samples = _to_int16(waveform)
+    samples = _to_int16(waveform, stereo=True)
     check_container(video, out)
     times = picture_times(video)
     with replaced_file(out) as temporary:
@@ -260,24 +260,25 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
             raise ValueError(f"{arrived} of the {written} pictures of {video} arrive in {out}; choose another suffix")
 
 
-def check_waveform(waveform: np.ndarray) -> None:
-    """Raises ValueError unless this is (n,) finite floats, at least one."""
+def check_waveform(waveform: np.ndarray, *, stereo: bool = False) -> None:
+    """Raises ValueError unless this is (n,) finite floats, at least one; or, with `stereo`, (n, 2)."""
     waveform = np.asarray(waveform)
-    if waveform.ndim != 1 or not len(waveform) or waveform.dtype.kind != "f" or not np.isfinite(waveform).all():
+    fits = waveform.ndim == 1 or (stereo and waveform.shape[1:] == (2,))
+    if not fits or not len(waveform) or waveform.dtype.kind != "f" or not np.isfinite(waveform).all():
         raise ValueError(
             f"waveform of shape {waveform.shape} and type {waveform.dtype}, expected (samples,) finite floats in [-1, 1]"
         )
 
 
-def _to_int16(waveform: np.ndarray) -> np.ndarray:
-    """(n,) int16, rounded; 1, which has no value of its own, becomes the largest one."""
-    check_full_scale(waveform)
+def _to_int16(waveform: np.ndarray, *, stereo: bool = False) -> np.ndarray:
+    """int16 of the same shape, rounded; 1, which has no value of its own, becomes the largest one."""
+    check_full_scale(waveform, stereo=stereo)
     return np.minimum(np.round(np.asarray(waveform, np.float64) * 32768), 32767).astype(np.int16)
 
 
-def check_full_scale(waveform: np.ndarray) -> None:
-    """Raises ValueError unless this is (n,) finite floats in [-1, 1]."""
-    check_waveform(waveform)
+def check_full_scale(waveform: np.ndarray, *, stereo: bool = False) -> None:
+    """Raises ValueError unless this is (n,) finite floats in [-1, 1]; or, with `stereo`, (n, 2)."""
+    check_waveform(waveform, stereo=stereo)
     peak = float(np.abs(waveform).max())
     if peak > 1:
         raise ValueError(

@@ -895,8 +895,8 @@ MUTATIONS = (
     # Mixing
     Mutation(
         "drawaudio_model/levels/mixdown.py",
-        "stem.astype(np.float64) * 10 ** (gain / 20)",
-        "stem.astype(np.float64) * 10 ** (gain / 10)",
+        "stem.astype(np.float64) * 10 ** (gain_db / 20)",
+        "stem.astype(np.float64) * 10 ** (gain_db / 10)",
         "a gain acts twice",
         "tests/test_mixing.py",
     ),
@@ -906,6 +906,13 @@ MUTATIONS = (
         "limited, gain = total, 1.0",
         "a mix is not limited",
         "tests/test_mixing.py",
+    ),
+    Mutation(
+        "drawaudio_model/levels/limiter.py",
+        "channels = np.atleast_2d(waveform.T)",
+        "channels = np.atleast_2d(waveform.T)[:1]",
+        "the limiter listens to the left alone",
+        "tests/test_mixing.py -k channels",
     ),
     # Sections and deliveries
     Mutation(

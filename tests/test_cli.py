@@ -145,6 +145,15 @@ def test_a_mix_keeps_its_stems_and_makes_only_what_is_new(
     assert packets(tmp_path / "out.mp4", "video") == packets(video, "video")
     assert len(list((tmp_path / "out.stems").iterdir())) == 2
 
+    tracks[0] |= {"gain_db": -6, "pan": -1}
+    tracks[1] |= {"mute": False}
+    (tmp_path / "tracks.json").write_text(json.dumps(tracks))
+    assert main(command) == 0 and "track 1:" not in capsys.readouterr().out
+    left, right = soundfile.read(tmp_path / "out.wav", dtype="float32")[0].T
+    expected = mix([bell, rain], [-6.0, 0.0], [-1.0, 0.0]).waveform
+    np.testing.assert_allclose(np.stack([left, right], axis=1), expected, atol=1e-4)
+    np.testing.assert_allclose(right, rain, atol=1e-4)
+
     tracks[0] |= {"text": "a bird sings"}
     (tmp_path / "tracks.json").write_text(json.dumps(tracks))
     assert main(command) == 0 and "track 1: a bird sings" in capsys.readouterr().out

@@ -96,6 +96,27 @@ def test_no_written_file_of_a_hot_sound_is_clipped(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".m4a", ".ogg", ".mp3", ".mp4", ".mkv", ".webm", ".ts"])
+def test_left_and_right_arrive_each_at_its_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    codec = "libvpx-vp9" if suffix == ".webm" else "libx264"
+    video = silent_video(tmp_path / ("in.webm" if suffix == ".webm" else "in.mp4"), codec)
+    sound = np.stack([0.5 * np.sin(2 * np.pi * 440 * TIME), 0.05 * np.sin(2 * np.pi * 1000 * TIME)], axis=1)
+    write_sound(tmp_path / f"out{suffix}", sound.astype(np.float32), video=video)
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        assert container.streams.audio[0].channels == 2
+        resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SAMPLE_RATE)
+        frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+    heard = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)  # (2, n)
+    middle = heard[:, SAMPLE_RATE // 2 : SAMPLE_RATE]
+    levels = np.sqrt((middle**2).mean(axis=1))
+    assert 20 * np.log10(levels / [0.5 / 2**0.5, 0.05 / 2**0.5]) == pytest.approx([0, 0], abs=0.5)  # LAME: 0.45
+    pitches = np.abs(np.fft.rfft(middle)).argmax(axis=1) * SAMPLE_RATE / middle.shape[1]
+    assert pitches == pytest.approx([440, 1000], abs=3)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("peak", [0.95, 1.0])
 def test_a_lossy_codec_does_not_bring_a_loud_sound_to_full_scale(tmp_path: Path, peak: float) -> None:
     square = np.where(np.sin(2 * np.pi * 440 * TIME) >= 0, peak, -peak).astype(np.float32)

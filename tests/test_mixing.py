@@ -10,6 +10,7 @@ import scipy.signal
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.generation.mixing import CEILING_DB, Track, mix, read_tracks
 from drawaudio_model.levels.limiter import limit, true_peak
+from drawaudio_model.levels.mixdown import pan_gains
 from drawaudio_model.loudness import loudness_signal
 
 CEILING = 10 ** (CEILING_DB / 20)
@@ -74,27 +75,62 @@ def test_a_gain_of_minus_six_decibels_halves_the_loudness() -> None:
     assert soft[3:-3] == pytest.approx(loud[3:-3] / 2, rel=1e-3)
 
 
+@pytest.mark.parametrize(("pan", "left", "right"), [(-1, 2**0.5, 0), (0, 1, 1), (1, 0, 2**0.5)])
+def test_a_pan_keeps_the_power_and_the_middle_is_left_alone(pan: float, left: float, right: float) -> None:
+    assert pan_gains(pan) == pytest.approx((left, right), abs=1e-12)
+    for between in np.linspace(-1, 1, 21):
+        assert sum(gain**2 for gain in pan_gains(between)) == pytest.approx(2)
+    lefts, rights = zip(*map(pan_gains, np.linspace(-1, 1, 21)), strict=True)
+    assert (np.diff(lefts) < 0).all() and (np.diff(rights) > 0).all()
+
+
+def test_a_mix_has_two_channels_where_something_stands_aside_and_one_else() -> None:
+    low, high = tone(200, 0.2), tone(900, 0.3, seconds=1.0)
+    mixed = mix([low, high], [0.0, -6.0], [0.0, -1.0])
+    assert mixed.waveform.shape == (len(low), 2) and mixed.waveform.dtype == np.float32
+    np.testing.assert_allclose(mixed.waveform[:, 1], low, atol=1e-6)
+    expected = low.astype(np.float64)
+    expected[: len(high)] += 2**0.5 * high * 10 ** (-6 / 20)
+    np.testing.assert_allclose(mixed.waveform[:, 0], expected, atol=1e-6)
+    plain, middle = mix([low, high], [0.0, -6.0]).waveform, mix([low, high], [0.0, -6.0], [0.0, 0.0]).waveform
+    assert plain.ndim == 1 and (plain == middle).all()
+
+
+def test_both_channels_are_turned_down_together() -> None:
+    loud, soft = tone(100, 1.5), tone(300, 0.1)
+    mixed = mix([loud, soft], [0.0, 0.0], [1.0, -1.0])
+    assert true_peak(mixed.waveform) <= CEILING * (1 + 1e-6)
+    assert mixed.peak_db == pytest.approx(20 * np.log10(1.5 * 2**0.5), abs=0.1)
+    left, right = mixed.waveform.T.astype(np.float64)
+    audible = (np.abs(soft) > 0.05) & (np.abs(loud) > 0.5)
+    gains = left[audible] / soft[audible], right[audible] / loud[audible]
+    np.testing.assert_allclose(*gains, rtol=1e-4)
+    assert gains[0].min() < 0.6
+
+
 def test_wrong_mixes_are_named() -> None:
-    with pytest.raises(ValueError, match="0 stems and 0 gains"):
+    with pytest.raises(ValueError, match="0 stems, 0 gains"):
         mix([], [])
-    with pytest.raises(ValueError, match="1 stems and 2 gains"):
+    with pytest.raises(ValueError, match="1 stems, 2 gains"):
         mix([tone(1, 1)], [0.0, 0.0])
+    with pytest.raises(ValueError, match="2 pans"):
+        mix([tone(1, 1)], [0.0], [0.0, 0.0])
 
 
 def test_tracks_are_read_with_paths_beside_the_file(tmp_path: Path) -> None:
     (tmp_path / "curve.csv").write_text("time_seconds,level\n0,0.1\n")
     rows = [
-        {"text": "A car, passing!", "mask": "car", "loudness": "curve.csv", "gain_db": -3},
+        {"text": "A car, passing!", "mask": "car", "loudness": "curve.csv", "gain_db": -3, "pan": 0.5},
         {"mask": [0.1, 0.2, 0.3, 0.4], "loudness": [[0, 0.1], [2, 0.3]], "mute": True, "seed": 5},
         {"mask": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 1, 1]]},
     ]
     (tmp_path / "tracks.json").write_text(json.dumps(rows))
     car, muted, two = read_tracks(tmp_path / "tracks.json")
-    assert car == Track("A car, passing!", mask="car", loudness=str(tmp_path / "curve.csv"), gain_db=-3)
+    assert car == Track("A car, passing!", mask="car", loudness=str(tmp_path / "curve.csv"), gain_db=-3, pan=0.5)
     assert car.name == "a-car-passing" and two.name == "track"
     assert muted.mask == (0.1, 0.2, 0.3, 0.4) and muted.loudness == [(0, 0.1), (2, 0.3)] and muted.mute
     assert two.mask == [(0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 1, 1)]
-    assert "gain_db" not in car.instructions() and "mute" not in car.instructions()
+    assert not {"gain_db", "pan", "mute"} & {*car.instructions()}
 
 
 @pytest.mark.parametrize(
@@ -106,6 +142,8 @@ def test_tracks_are_read_with_paths_beside_the_file(tmp_path: Path) -> None:
         ('[{"words": "a"}]', "track 1 of .* has 'words', expected only text, negative_text"),
         ('[{"text": "a"}, {"text": 3}]', "track 2 of .*: text is 3, expected a text"),
         ('[{"gain_db": "loud"}]', "gain_db is 'loud', expected -120 to 120 decibels"),
+        ('[{"pan": 1.1}]', "pan is 1.1, expected -1 .left. to 1 .right."),
+        ('[{"pan": "left"}]', "pan is 'left'"),
         ('[{"mute": 1}]', "mute is 1, expected true or false"),
         ('[{"seed": 1.5}]', "seed is 1.5, expected a whole number"),
     ],

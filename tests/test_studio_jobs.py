@@ -18,6 +18,7 @@ import soxr
 from drawaudio_model import media
 from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.cli import main
+from drawaudio_model.defaults import DRAFT_STEPS
 from drawaudio_model.generation.mixing import mix
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.muxing.wave_file import read_chunks
@@ -263,6 +264,48 @@ def test_what_is_heard_is_what_is_exported_and_what_mix_renders_again(running: R
     assert (alone == mix([third], [0.0]).waveform).all()
 
 
+def test_a_panned_track_is_exported_in_two_channels_and_rendered_so_again(running: Running, home: Path) -> None:
+    tracks = [
+        track("track1", text="a bell rings", seed=1, pan=-0.6, gain_db=2.0),
+        track("track2", text="a bird sings", seed=2),
+    ]
+    save(running, *tracks)
+    for row in tracks:
+        row["take"] = generate(running, row["id"])["takes"][0]
+    document = save(running, *tracks)
+    heard = soundfile.read(_bytes(running.ask("POST", "/api/mix", document)[2]), dtype="float32")[0]
+    assert heard.shape == (48_000, 2)
+    takes = home / "clip.drawaudio" / "takes"
+    stems = [soundfile.read(takes / f"{row['take']}.wav", dtype="float32")[0] for row in tracks]
+    assert (heard == mix(stems, [2.0, 0.0], [-0.6, 0.0]).waveform).all()
+
+    folder = Path(running.json("POST", "/api/exports")["folder"])
+    exported = soundfile.read(folder / "mix.wav", dtype="float64")[0]
+    sides = zip(exported.T, soxr.resample(heard, 16000, 48000, quality="VHQ").T, strict=True)
+    for found, expected in sides:
+        assert 20 * np.log10(found.std() / expected.std()) == pytest.approx(0, abs=0.01)
+        assert np.abs(found - expected).max() <= 2**-23
+    written = [soundfile.read(path, dtype="float64")[0] for path in sorted((folder / "stems").iterdir())]
+    assert [stem.shape for stem in written] == [(144_000, 2)] * 2
+    assert (written[1][:, 0] == written[1][:, 1]).all()
+    assert written[0][:, 0].std() / written[0][:, 1].std() == pytest.approx(1 / np.tan(np.pi / 10), rel=1e-3)
+    if json.loads((folder / "manifest.json").read_bytes())["limited_by_db"] == 0:
+        assert np.abs(sum(written) - exported).max() <= 3 * 2**-23
+    with av.open(str(folder / "preview.mp4")) as container:
+        assert container.streams.audio[0].channels == 2
+    assert [row["pan"] for row in json.loads((folder / "tracks.json").read_bytes())] == [-0.6, 0.0]
+    words = shlex.split(json.loads((folder / "manifest.json").read_bytes())["render_again"])[1:-2]
+    words[words.index("tracks.json")] = str(folder / "tracks.json")
+    words[words.index("model")] = str(home / "model")
+    assert main([*words, "-o", str(home / "panned.wav")]) == 0
+    assert (home / "panned.wav").read_bytes() == (folder / "mix.wav").read_bytes()
+
+    # Of what is not heard the place does not count.
+    tracks[0] |= {"mute": True}
+    alone = soundfile.read(_bytes(running.ask("POST", "/api/mix", document | {"tracks": tracks})[2]))[0]
+    assert alone.ndim == 1
+
+
 def test_the_lists_of_an_export_are_on_the_clock_of_its_sounds(running: Running, home: Path) -> None:
     row = track("track1", text="a bell rings", seed=5)
     save(running, row)
@@ -318,7 +361,7 @@ def test_a_draft_has_few_steps_whatever_the_project_has(running: Running) -> Non
     job = running.json("POST", "/api/jobs", {"track": "track1", "draft": True})
     ended = running.wait_for_job(job["id"])
     (take,) = (take for take in running.json("GET", "/api/project")["takes"] if take["id"] in ended["takes"])
-    assert (ended["total"], take["steps"]) == (8, 8)
+    assert (ended["total"], take["steps"]) == (DRAFT_STEPS, DRAFT_STEPS)
 
 
 def test_a_cancel_ends_a_job_within_two_steps_and_the_model_stays(running: Running) -> None:

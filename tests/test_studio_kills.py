@@ -54,7 +54,7 @@ def test_a_model_that_is_killed_at_any_moment_costs_that_job_alone(running: Runn
             wait_for_a_step(running, job["id"])
         time.sleep(source.uniform(0.0, 0.3))
         os.kill(worker_of(running).pid, signal.SIGKILL)
-        ended = running.wait_for_job(job["id"], 20)
+        ended = running.wait_for_job(job["id"], 300)
         ends.append(ended["state"])
         assert ended["state"] == "done" or "was ended by SIGKILL" in ended["sentence"], ended
         takes = {take["id"]: take for take in running.json("GET", "/api/project")["takes"]}
@@ -64,13 +64,29 @@ def test_a_model_that_is_killed_at_any_moment_costs_that_job_alone(running: Runn
         assert known <= takes.keys() and {*ended.get("takes", [])} <= takes.keys()
         known = {*takes}
         assert (project / "project.json").read_bytes() == document
-    assert "failed" in ends
+    assert {*ends} <= {"done", "failed"}
     made = running.wait_for_job(running.json("POST", "/api/jobs", {"track": "track1"})["id"])
     assert made["state"] == "done", made
 
 
+def test_a_model_that_is_killed_in_a_step_costs_that_job_and_one_that_waits_costs_nothing(running: Running) -> None:
+    save(running, steps=1000)
+    job = running.json("POST", "/api/jobs", {"track": "track1"})
+    wait_for_a_step(running, job["id"])
+    os.kill(worker_of(running).pid, signal.SIGKILL)
+    assert "was ended by SIGKILL" in running.wait_for_job(job["id"], 20)["sentence"]
+    save(running, steps=2)
+    for _ in range(ROUNDS):
+        assert (
+            running.wait_for_job(running.json("POST", "/api/jobs", {"track": "track1"})["id"], 300)["state"] == "done"
+        )
+        os.kill(worker_of(running).pid, signal.SIGKILL)
+        # It may not have ended yet when the next job comes.
+
+
 def wait_for_a_step(running: Running, identity: str) -> None:
-    wait(lambda: find(running, identity).get("step", 0) >= 1 or find(running, identity)["state"] == "done", 60)
+    # The model's process is nice: beside other work of the machine it may load for minutes.
+    wait(lambda: find(running, identity).get("step", 0) >= 1 or find(running, identity)["state"] == "done", 300)
 
 
 def find(running: Running, identity: str) -> dict:

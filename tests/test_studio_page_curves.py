@@ -126,6 +126,53 @@ def level_at(page: Any, *times: float) -> list[float]:
     return page.evaluate(program, list(times))
 
 
+MARKED = """async (mark) => {
+  const canvases = [...document.querySelectorAll('.track .lane'), ...document.querySelectorAll('#ruler, .film .lane')];
+  const frame = () => new Promise(requestAnimationFrame);
+  for (let count = 0; count < 3; count += 1) await frame();
+  return canvases.map((canvas) => {
+    const context = canvas.getContext('2d');
+    if (mark) {
+      context.fillStyle = 'rgb(1, 254, 3)';
+      context.fillRect(0, 0, 4, 4);
+    }
+    return [...context.getImageData(1, 1, 1, 1).data].join() === '1,254,3,255';
+  });
+}"""
+
+
+def test_what_has_not_changed_is_not_drawn_again(page: Any) -> None:
+    """A spot is put on every canvas: it is gone where the canvas was drawn since."""
+    page.evaluate("() => studio.store.newTrack()")
+    page.evaluate("() => studio.store.choose('track1')")
+    given_curve(page, [[0, -30], [1, -30], [3, -20]])
+
+    def drawn(change: str) -> list[bool]:
+        assert all(page.evaluate(MARKED, True))
+        page.evaluate(f"() => {{ {change} }}")
+        return [not there for there in page.evaluate(MARKED, False)]
+
+    one, two, ruler, film = range(4)
+    curve = "studio.store.changeTrack('track1', { curve: [[0, -30], [1, -10], [3, -20]] })"
+    assert [number for number, new in enumerate(drawn(curve)) if new] == [one]
+    for change, expected in (
+        ("studio.store.changeTrack('track2', { gain_db: -6 })", [two]),
+        ("studio.store.change((document) => ({ ...document, section: [1, 2] }))", [one, ruler]),
+        ("studio.store.change((document) => ({ ...document, markers: [{ frame: 5, name: '' }] }))", [ruler]),
+        ("studio.store.choose('track2')", [one, two]),
+        ("studio.timeline.zoom(0.5)", [one, two, ruler, film]),
+    ):
+        assert [number for number, new in enumerate(drawn(change)) if new] == expected, change
+    assert not any(drawn(""))
+    width = page.evaluate("() => document.querySelector('.track .lane').width")
+    assert all(page.evaluate(MARKED, True))
+    page.set_viewport_size({"width": 1180, "height": 800})
+    wait(lambda: page.evaluate("() => document.querySelector('.track .lane').width") == width - 100, 5)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    wait(lambda: page.evaluate("() => document.querySelector('.track .lane').width") == width, 5)
+    assert not any(page.evaluate(MARKED, False))
+
+
 def test_a_curve_is_raised_scaled_moved_and_stretched_as_a_whole(page: Any) -> None:
     given_curve(page)
     page.keyboard.press("Control+ArrowUp")

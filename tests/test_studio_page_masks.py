@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.studio_page import BROWSER_TESTS, Running, drag, saved, track, wait
+from tests.studio_page import BROWSER_TESTS, Running, drag, place_in, saved, track, wait
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS
@@ -124,6 +124,59 @@ def test_a_shape_is_moved_and_resized_by_hand(page: Any) -> None:
     for _ in range(3):
         page.keyboard.press("Control+z")
     assert track(page)["mask"] is None
+
+
+def lasso(page: Any) -> list[list[float]]:
+    return track(page)["mask"]["keyframes"][0]["shapes"][0]["points"]
+
+
+def test_a_lasso_has_few_points_and_is_bent_by_them(page: Any) -> None:
+    page.keyboard.press("q")
+    drag(page, "#overlay", (0.2, 0.2), (0.6, 0.2), (0.6, 0.7), (0.2, 0.7), (0.2, 0.25), steps=30)
+    points = lasso(page)
+    assert 4 <= len(points) <= 8  # of more than a hundred places of the hand
+    for corner in ((0.2, 0.2), (0.6, 0.2), (0.6, 0.7), (0.2, 0.7)):
+        assert min(abs(x - corner[0]) + abs(y - corner[1]) for x, y in points) < 0.02
+    page.keyboard.press("v")
+    page.mouse.click(*place_in(page, "#overlay", 0.4, 0.4))  # chooses it
+    drag(page, "#overlay", (0.6, 0.7), (0.8, 0.9))
+    moved = lasso(page)
+    (number,) = (number for number, one in enumerate(moved) if one != points[number])
+    assert moved[number] == pytest.approx([0.8, 0.9], abs=0.012) and len(moved) == len(points)
+    page.keyboard.press("Control+z")
+    assert lasso(page) == points
+    page.mouse.dblclick(*place_in(page, "#overlay", 0.4, 0.7))
+    (added,) = (one for one in lasso(page) if one not in points)
+    assert added == pytest.approx([0.4, 0.7], abs=0.012) and len(lasso(page)) == len(points) + 1
+    page.keyboard.down("Alt")
+    page.mouse.click(*place_in(page, "#overlay", *added))
+    page.keyboard.up("Alt")
+    assert lasso(page) == points
+    # Its inside moves all of it, as before.
+    drag(page, "#overlay", (0.4, 0.45), (0.45, 0.45))
+    assert [x for x, _ in lasso(page)] == pytest.approx([x + 0.05 for x, _ in points], abs=0.01)
+
+
+def test_a_lasso_is_bent_by_keys_alone(page: Any) -> None:
+    page.evaluate(
+        "() => studio.store.changeTrack('track1', { mask: { invert: false, keyframes: [{ frame: 0, shapes: ["
+        "{ kind: 'lasso', cut: false, size: 0, points: [[0.2, 0.2], [0.6, 0.2], [0.6, 0.6]] }] }] } })"
+    )
+    page.focus("#stage")
+    for key in (".", "Control+.", "Control+.", "ArrowRight", "Shift+ArrowDown"):
+        page.keyboard.press(key)
+    assert lasso(page) == [[0.2, 0.2], pytest.approx([0.605, 0.25]), [0.6, 0.6]]
+    assert page.inner_text("#live") == "Point 2 of the lasso: 0.605, 0.250"
+    page.keyboard.press("a")
+    assert len(lasso(page)) == 4 and lasso(page)[2] == pytest.approx([0.6025, 0.425], abs=1e-4)
+    page.keyboard.press("Delete")
+    assert len(lasso(page)) == 3
+    page.keyboard.press("Delete")  # three are the fewest
+    assert len(lasso(page)) == 3
+    page.keyboard.press("Control+,")
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowLeft")  # of all of it, now that no point is chosen
+    assert lasso(page)[0] == pytest.approx([0.195, 0.2])
 
 
 def test_a_thing_that_is_named_becomes_a_mask_of_its_boxes(page: Any) -> None:

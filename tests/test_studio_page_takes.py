@@ -1,5 +1,7 @@
 """Takes on the studio's page: made, heard, compared, and made anew in a section."""
 
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from drawaudio_model.defaults import DRAFT_STEPS
 from drawaudio_model.muxing.wave_file import resampled
-from tests.studio_page import BROWSER_TESTS, Running, drag, place_in, saved, track, wait
+from tests.studio_page import BROWSER_TESTS, FPS, Running, drag, place_in, saved, track, wait
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS
@@ -42,6 +45,7 @@ def test_a_take_is_made_while_one_draws_and_is_heard_in_step_with_the_picture(pa
     drifts = sorted(page.evaluate("() => studio.transport.drifts"))
     assert len(drifts) > 10
     assert abs(drifts[len(drifts) // 2]) < 0.02
+    assert sorted(map(abs, drifts))[int(0.95 * len(drifts))] < 1 / FPS
     saved(page)
     # What is played is what is exported, at the rate of the export.
     page.click("#export-open")
@@ -55,6 +59,22 @@ def test_a_take_is_made_while_one_draws_and_is_heard_in_step_with_the_picture(pa
     # The page's samples have 16 bits.
     np.testing.assert_allclose(exported, resampled(np.float32(played), rate), atol=1e-4)
     assert np.abs(exported).max() > 1e-2
+
+
+def test_a_draft_is_asked_for_by_its_button_by_key_and_with_shift(page: Any) -> None:
+    page.evaluate("() => studio.store.change((document) => ({ ...document, steps: 25 }))")
+    page.fill("textarea", "a bell rings")
+    page.get_by_role("button", name="Draft").click()
+    wait(lambda: page.evaluate("() => studio.state.takes.size") == 1, 120)
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("Shift+D")
+    wait(lambda: page.evaluate("() => studio.state.takes.size") == 2, 60)
+    page.get_by_role("button", name="Generate").click(modifiers=["Shift"])
+    wait(lambda: page.evaluate("() => studio.state.takes.size") == 3, 60)
+    assert page.evaluate("() => [...studio.state.takes.values()].map((take) => take.steps)") == [DRAFT_STEPS] * 3
+    assert page.locator(".take").first.get_by_text(f"{DRAFT_STEPS} steps").is_visible()
+    page.evaluate(f"() => studio.store.change((document) => ({{ ...document, steps: {DRAFT_STEPS} }}))")
+    assert page.get_by_text(f"{DRAFT_STEPS} steps").count() == 0
 
 
 def test_a_job_is_cancelled_on_the_page(page: Any) -> None:
@@ -159,18 +179,24 @@ def test_a_section_shows_its_progress_on_the_lane_and_is_cancelled(page: Any) ->
 
 def test_loudness_is_that_of_the_standard(page: Any) -> None:
     """ITU-R BS.1770-4: a sine of 997 Hz at full scale has -3.01 LUFS; EBU Tech 3341: gated parts do not count."""
-    program = """async ([levels, rate]) => {
+    program = """async (encoded) => {
       const { loudness } = await import('/page/loudness.js');
-      const sine = (n) => Math.sin((2 * Math.PI * 997 * n) / rate);
-      const values = Float32Array.from({ length: levels.length * rate }, (_, n) => levels[Math.floor(n / rate)] * sine(n));
-      const buffer = new AudioBuffer({ length: values.length, sampleRate: rate });
-      buffer.copyToChannel(values, 0);
-      return loudness(buffer);
+      return loudness(Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0)).buffer);
     }"""
-    assert page.evaluate(program, [[1, 1, 1], 48000]) == pytest.approx(-3.01, abs=0.02)
-    assert page.evaluate(program, [[0.1, 0.1, 0.1], 16000]) == pytest.approx(-23.01, abs=0.1)
-    assert page.evaluate(program, [[0.1] * 6 + [0.001] * 6, 16000]) == pytest.approx(-23.0, abs=0.3)
-    assert page.evaluate(program, [[0, 0], 16000]) is None or page.evaluate(program, [[0, 0], 16000]) == float("-inf")
+
+    def level(levels: list[float], rate: int, hertz: float = 997) -> float | None:
+        time = np.arange(len(levels) * rate) / rate
+        buffer = io.BytesIO()
+        sound = np.repeat(levels, rate) * np.sin(2 * np.pi * hertz * time)
+        soundfile.write(buffer, sound, rate, format="WAV", subtype="FLOAT")
+        return page.evaluate(program, base64.b64encode(buffer.getvalue()).decode())
+
+    assert level([1, 1, 1], 48000) == pytest.approx(-3.01, abs=0.02)
+    assert level([0.1, 0.1, 0.1], 16000) == pytest.approx(-23.01, abs=0.05)
+    assert level([0.1] * 6 + [0.001] * 6, 16000) == pytest.approx(-23.0, abs=0.3)
+    # The rate of the file makes no difference, up to high tones.
+    assert level([0.1] * 3, 16000, 6000) == pytest.approx(level([0.1] * 3, 48000, 6000), abs=0.1)
+    assert level([0, 0], 16000) in (None, float("-inf"))
 
 
 def test_two_takes_are_compared_at_the_same_moment_and_equal_loudness(page: Any) -> None:
@@ -183,8 +209,7 @@ def test_two_takes_are_compared_at_the_same_moment_and_equal_loudness(page: Any)
       const levels = [];
       for (const [place, id] of compared().takes.entries()) {
         const answer = await studio.ask('GET', `/api/takes/${id}/wav`);
-        const buffer = studio.transport.bufferOf(await answer.arrayBuffer());
-        levels.push((await loudness(buffer)) + compared().cuts[place]);
+        levels.push((await loudness(await answer.arrayBuffer())) + compared().cuts[place]);
       }
       return [...levels, Math.max(...compared().cuts)];
     }""")
@@ -224,6 +249,81 @@ def test_takes_are_starred_noted_and_ranked(page: Any, home: Path) -> None:
     saved(page)
     kept = json.loads((home / "clip.drawaudio" / "project.json").read_bytes())["tracks"][0]
     assert kept["starred"] == starred and [*kept["notes"].values()] == ["the long one"]
+
+
+HEARD = """async () => {
+  const { media, document: project } = studio.state;
+  const play = async (connect) => {
+    const rate = studio.transport.rateOfSpeakers();
+    const context = new OfflineAudioContext(2, Math.ceil(media.seconds * rate), rate);
+    await connect(context);
+    const played = await context.startRendering();
+    return [0, 1].map((channel) => [...played.getChannelData(channel)]);
+  };
+  // As the page plays: the mix, straight to the loudspeakers.
+  const page = await play((context) => {
+    const source = new AudioBufferSourceNode(context, { buffer: studio.transport.mixed() });
+    source.connect(context.destination);
+    source.start();
+  });
+  // As Web Audio itself would place the tracks.
+  const reference = await play(async (context) => {
+    for (const track of project.tracks.filter((one) => one.take)) {
+      const answer = await studio.ask('GET', `/api/takes/${track.take}/wav`);
+      const source = new AudioBufferSourceNode(context, { buffer: studio.transport.bufferOf(await answer.arrayBuffer()) });
+      const gain = new GainNode(context, { gain: Math.SQRT2 * 10 ** (track.gain_db / 20) });
+      source.connect(gain).connect(new StereoPannerNode(context, { pan: track.pan })).connect(context.destination);
+      source.start();
+    }
+  });
+  return [studio.transport.rateOfSpeakers(), page, reference];
+}"""
+
+
+def levels_below_7_khz(channels: Any, rate: int) -> np.ndarray:
+    """(2,) decibels of left and right; nearer to 8 kHz every way to another rate has its slope."""
+    spectrum = np.abs(np.fft.rfft(np.asarray(channels), axis=1)) / len(channels[0])
+    return 10 * np.log10((spectrum[:, np.fft.rfftfreq(len(channels[0]), 1 / rate) < 7000] ** 2).sum(axis=1))
+
+
+def test_a_track_is_panned_by_keys_and_what_is_heard_is_what_is_exported(page: Any) -> None:
+    made_take(page, seed=3)
+    slider = page.get_by_label("Pan, left to right")
+    slider.focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowLeft")
+    assert track(page)["pan"] == -0.6 and slider.get_attribute("aria-valuetext") == "left 60"
+    page.keyboard.press("Home")
+    assert track(page)["pan"] == -1
+    page.keyboard.press("Control+z")
+    assert track(page)["pan"] == 0 and slider.get_attribute("aria-valuetext") == "middle"
+    page.keyboard.press("Shift+Control+z")
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    assert track(page)["pan"] == -0.6
+    # A soft one, so that nothing is limited, beside one in the middle.
+    page.evaluate("() => studio.store.changeTrack('track1', { gain_db: -12 })")
+    page.evaluate(
+        "() => studio.store.change((document) => ({ ...document, tracks: [...document.tracks,"
+        " { ...document.tracks[0], id: 'track2', pan: 0, gain_db: -15 }] }))"
+    )
+    wait(lambda: page.evaluate("() => studio.transport.mixed()?.numberOfChannels") == 2, 10)
+    saved(page)
+    page.click("#export-open")
+    page.click("#export-go")
+    page.locator("#export-done li").first.wait_for(timeout=60_000)
+    exported, exported_rate = soundfile.read(Path(page.inner_text("#export-done .path")) / "mix.wav")
+    page.click("#export-close")
+    page.evaluate("() => studio.transport.play()")
+    wait(lambda: page.evaluate("() => studio.transport.sounding()"), 10)
+    page.evaluate("() => studio.transport.stop()")
+    rate, heard, reference = page.evaluate(HEARD)
+    written = levels_below_7_khz(exported.T, exported_rate)
+    assert written - levels_below_7_khz(heard, rate) == pytest.approx([0, 0], abs=0.1)
+    assert written - levels_below_7_khz(reference, rate) == pytest.approx([0, 0], abs=0.1)
+    assert written[0] > written[1] + 3
+    page.get_by_label("Pan, left to right").first.dblclick()
+    wait(lambda: page.evaluate("() => studio.transport.mixed().numberOfChannels") == 1, 10)
 
 
 def test_negative_words_and_strictness_reach_the_take(page: Any, home: Path) -> None:

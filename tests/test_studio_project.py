@@ -183,6 +183,7 @@ WRONG = {
     "steps of text": (_set("steps", to="25"), "steps is '25', expected a whole number"),
     "no steps": (_set("steps", to=0), "expected a whole number from 1"),
     "a gain that is no number": (_set("tracks", 0, "gain_db", to=float("nan")), "gain_db is 'nan'"),
+    "a pan beyond the side": (_set("tracks", 0, "pan", to=1.01), "pan is '1.01', expected a number from -1 to 1"),
     "mute of 1": (_set("tracks", 0, "mute", to=1), "mute is '1', expected true or false"),
     "an id that is a path": (_set("tracks", 0, "take", to="../../x"), "expected 4 to 32 small letters"),
     "a seed of truth": (_set("tracks", 0, "seed", to=True), "seed is 'True'"),

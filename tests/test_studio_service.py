@@ -22,6 +22,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from drawaudio_model.cli import main
+from drawaudio_model.defaults import DRAFT_STEPS
 from drawaudio_model.studio.guard import MOST_BODY_BYTES, MOST_UPLOAD_BYTES
 from drawaudio_model.studio.openapi import INSTRUCTIONS, PATHS, check, document
 from tests.readme_commands import blocks
@@ -175,7 +176,10 @@ def test_a_warm_service_adds_little_to_what_the_model_takes(running: RunningServ
 
 
 def test_a_draft_has_few_steps(running: RunningService, video: str) -> None:
-    assert running.finished({"video": video, "text": "a bell rings", "draft": True, "seed": 1})["sound"]["steps"] == 8
+    assert (
+        running.finished({"video": video, "text": "a bell rings", "draft": True, "seed": 1})["sound"]["steps"]
+        == DRAFT_STEPS
+    )
 
 
 def test_the_same_content_is_kept_once_and_a_file_can_be_removed(running: RunningService, home: Path) -> None:

@@ -104,6 +104,22 @@ def test_samples_come_back_within_half_a_step(tmp_path: Path, bits: int) -> None
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
+def test_left_and_right_come_back_each_at_its_side(tmp_path: Path) -> None:
+    samples = np.stack([noise(4801), 0.1 * noise(4801)], axis=1).astype(np.float32)
+    chunks = clock_chunks(parse_timecode("01:00:00:00", Fraction(25)), 48_000, 24, "two sides")
+    write_wave(tmp_path / "a.wav", samples, sample_rate=48_000, bits=24, chunks=chunks)
+    read, rate = soundfile.read(tmp_path / "a.wav", dtype="float64")
+    assert rate == 48_000 and np.abs(read - samples).max() <= 2.0**-23
+    with av.open(str(tmp_path / "a.wav")) as container:
+        assert container.streams.audio[0].channels == 2 and container.duration == pytest.approx(
+            4801 / 48_000 * 1e6, 0.01
+        )
+        assert "time_reference" in container.metadata
+    found = resampled(samples, 96_000)
+    for side in (0, 1):
+        np.testing.assert_allclose(found[:, side], resampled(samples[:, side], 96_000), atol=1e-6)
+
+
 def walked(data: bytes) -> dict[bytes, bytes]:
     """The chunks of a RIFF file, read as the format says and no other way."""
     assert data[:4] == b"RIFF" and data[8:12] == b"WAVE" and struct.unpack("<I", data[4:8])[0] == len(data) - 8
@@ -157,8 +173,9 @@ def test_a_sound_of_another_rate_is_the_same_up_to_8_khz_and_nothing_above() -> 
 
 def test_what_a_wav_cannot_hold_is_refused(tmp_path: Path) -> None:
     for samples, bits, sentence in (
-        (np.array([1.01], np.float32), 24, r"peak at 1.01, expected \(n,\) with a peak of at most 1"),
+        (np.array([1.01], np.float32), 24, r"peak at 1.01, expected \(n,\) or \(n, 2\) with a peak of at most 1"),
         (np.array([np.nan], np.float32), 24, "peak at nan"),
+        (np.zeros((5, 3), np.float32), 24, r"shape \(5, 3\)"),
         (np.zeros(3, np.float32), 20, "bits is 20, expected 16 or 24"),
     ):
         with pytest.raises(ValueError, match=sentence):

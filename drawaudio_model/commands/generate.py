@@ -49,13 +49,14 @@ GENERATE_EXAMPLE = """example:
 MIX_EXAMPLE = """example:
   drawaudio mix street.mp4 --tracks tracks.json --seed 7 -o out.mp4
 
-  tracks.json is a list; each track may have text, negative_text, mask, mask_invert, loudness, gain_db, mute and
-  seed; masks and curves are written as above for `generate`, or as lists:
+  tracks.json is a list; each track may have text, negative_text, mask, mask_invert, loudness, gain_db, pan (-1
+  left to 1 right; the mix then has two channels), mute and seed; masks and curves are written as above for
+  `generate`, or as lists:
     [{"text": "a car passes", "mask": "car", "loudness": "car.csv", "gain_db": -3},
-     {"text": "a bird sings", "mask": [0.6, 0.0, 1.0, 0.4], "loudness": [[0, 0.1], [8, 0.3]]},
+     {"text": "a bird sings", "mask": [0.6, 0.0, 1.0, 0.4], "loudness": [[0, 0.1], [8, 0.3]], "pan": 0.5},
      {"text": "rain falls", "mute": true}]
 
-  The stems stay in a folder beside OUT: after a change of gains or mutes only the mix is made again."""
+  The stems stay in a folder beside OUT: after a change of gains, pans or mutes only the mix is made again."""
 
 
 @dataclass(frozen=True)
@@ -393,7 +394,9 @@ def run_mix(options: argparse.Namespace) -> None:
     if options.seed is None:
         options.seed = 0
     stems = make_stems(options, tracks, audible)
-    mixed = mix([stems[number] for number in audible], [tracks[number].gain_db for number in audible])
+    heard = [tracks[number] for number in audible]
+    gains, pans = [track.gain_db for track in heard], [track.pan for track in heard]
+    mixed = mix([stems[number] for number in audible], gains, pans)
     print_notices(delivery.notices)
     write_sound(options.output, mixed.waveform, video=options.video, delivery=delivery)
     limited = f", limited by {mixed.reduction_db:.1f} dB to {CEILING_DB:g} dBTP" if mixed.reduction_db else ""
@@ -536,7 +539,7 @@ def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = No
 
     Args:
         output: the suffix says the format.
-        waveform: (n,) at 16 kHz.
+        waveform: (n,), or (n, 2) left and right, at 16 kHz.
         video: whose picture goes into a video, and whose frame rate counts in a timecode.
         delivery: form of a .wav or .flac.
 

@@ -32,6 +32,8 @@ class Track:
     loudness: Any = None
     """As the pipeline's, as far as JSON can say it: path, "0:0,1.5:0.3", or (time, level) points."""
     gain_db: float = 0.0
+    pan: float = 0.0
+    """From -1, left alone, to 1, right alone."""
     mute: bool = False
     seed: int | None = None
     """None: the mix's seed and the track's number decide."""
@@ -40,6 +42,9 @@ class Track:
         numeric = isinstance(self.gain_db, int | float) and not isinstance(self.gain_db, bool)
         if not numeric or not abs(self.gain_db) <= MAX_GAIN_DB:
             raise ValueError(f"gain_db is {self.gain_db!r}, expected -{MAX_GAIN_DB} to {MAX_GAIN_DB} decibels")
+        numeric = isinstance(self.pan, int | float) and not isinstance(self.pan, bool)
+        if not numeric or not abs(self.pan) <= 1:
+            raise ValueError(f"pan is {self.pan!r}, expected -1 (left) to 1 (right)")
         for name in ("mute", "mask_invert"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected true or false")
@@ -57,12 +62,12 @@ class Track:
         return "-".join(words.lower().split())[:40] or "track"
 
     def instructions(self) -> dict[str, Any]:
-        """The fields that determine its stem: all but gain and mute."""
+        """The fields that determine its stem: all but gain, pan and mute."""
         # A field that was added later is left out at its default, so that stems made before are found again.
         return {
             name: value
             for name, value in asdict(self).items()
-            if name not in ("gain_db", "mute") and (value or name != "mask_invert")
+            if name not in ("gain_db", "pan", "mute") and (value or name != "mask_invert")
         }
 
 

@@ -4,7 +4,7 @@ Fixed-point files hold samples from -1 to 1. Lossy ones come back a little loude
 peak counts, and it stays below the ceiling from the start. The writers of `media` refuse what does not fit: no sound is
 ever cut off at full scale.
 
-Legend: n samples, at 16 kHz.
+Legend: n samples, at 16 kHz; (n,) is one channel, (n, 2) are left and right.
 """
 
 import json
@@ -28,7 +28,7 @@ class FittedSound(NamedTuple):
     """A sound that a file can hold, and what was done to it."""
 
     waveform: np.ndarray
-    """(n,); the very array that was given where it fitted, else float32 with a true peak of CEILING_DB."""
+    """(n,) or (n, 2); the very array that was given where it fitted, else float32 with a true peak of CEILING_DB."""
     peak_db: float
     """True peak before, in dB of full scale."""
     reduction_db: float
@@ -48,7 +48,7 @@ class FittedSound(NamedTuple):
 
 
 def fit_full_scale(waveform: np.ndarray, *, lossy: bool = False) -> FittedSound:
-    """The waveform (n,) as a file can hold it: untouched, bit for bit, or limited to a true peak of CEILING_DB.
+    """The waveform (n,) or (n, 2) as a file can hold it: untouched, bit for bit, or limited to a true peak of CEILING_DB.
 
     Args:
         waveform: finite floats.
@@ -58,7 +58,7 @@ def fit_full_scale(waveform: np.ndarray, *, lossy: bool = False) -> FittedSound:
     Raises:
         ValueError: for another shape, or samples that are not finite.
     """
-    check_waveform(waveform)
+    check_waveform(waveform, stereo=True)
     peak = true_peak(waveform)
     if np.abs(waveform).max() <= 1 and not (lossy and peak > 10 ** (CEILING_DB / 20) * ROUNDING):
         return FittedSound(waveform, decibels(peak), 0.0)

@@ -1,6 +1,6 @@
 """A limiter that looks ahead: a sound below a true peak, turned down nowhere more than needed.
 
-Legend: n samples, at 16 kHz.
+Legend: n samples, at 16 kHz; (n,) is one channel, (n, 2) are left and right, which are turned down together.
 """
 
 import functools
@@ -19,12 +19,12 @@ LOOK_AHEAD_SECONDS = 0.01
 
 
 def true_peak(waveform: np.ndarray) -> float:
-    """The largest magnitude of a waveform (n,) between its samples, too."""
-    return float(np.abs(_oversampled(waveform)).max())
+    """The largest magnitude of a waveform (n,) or (n, 2) between its samples, too."""
+    return float(_peaks(waveform).max())
 
 
 def limit(waveform: np.ndarray, *, ceiling_db: float = CEILING_DB) -> tuple[np.ndarray, float]:
-    """The waveform (n,) with its true peak at most `ceiling_db`, and the smallest gain on the way (1: unchanged).
+    """The waveform (n,) or (n, 2) with its true peak at most `ceiling_db`, and the smallest gain on the way (1: unchanged).
 
     The gain that each sample needs is held over the look-ahead and then smoothed by a window as long: nowhere more than
     needed, and no step in it.
@@ -37,14 +37,19 @@ def limit(waveform: np.ndarray, *, ceiling_db: float = CEILING_DB) -> tuple[np.n
 
     reach = round(LOOK_AHEAD_SECONDS * SAMPLE_RATE)
     window = np.hanning(2 * reach + 1)
-    needed = ceiling / np.maximum(np.abs(_oversampled(waveform)), ceiling)
-    per_sample = needed.reshape(len(waveform), OVERSAMPLING).min(axis=1)
-    held = minimum_filter1d(per_sample, 2 * reach + 3, mode="nearest")
+    needed = ceiling / np.maximum(_peaks(waveform), ceiling)
+    held = minimum_filter1d(needed, 2 * reach + 3, mode="nearest")
     gain = np.convolve(np.pad(held, reach, mode="edge"), window / window.sum(), mode="valid")
-    limited = waveform * gain
+    limited = (waveform.T * gain).T  # one gain for both channels: the picture between them stays where it is
     # What is left comes from the gain's own motion between samples: a few thousandths.
     rest = min(ceiling / true_peak(limited), 1.0)
     return limited * rest, float(gain.min() * rest)
+
+
+def _peaks(waveform: np.ndarray) -> np.ndarray:
+    """(n,): the largest magnitude from each sample to the next, in any channel."""
+    channels = np.atleast_2d(waveform.T)  # (1 or 2, n)
+    return np.max([np.abs(_oversampled(channel)).reshape(-1, OVERSAMPLING).max(axis=1) for channel in channels], axis=0)
 
 
 def _oversampled(waveform: np.ndarray) -> np.ndarray:

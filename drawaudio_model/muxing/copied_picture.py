@@ -42,7 +42,9 @@ class CannotHold(Exception):
 
 
 def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarray) -> int:
-    """Writes the packets of `video` that `times` lists and the sound (n,) int16, which begins with the first picture seen.
+    """Writes the packets of `video` that `times` lists and the sound, which begins with the first picture seen.
+
+    `samples` are (n,) int16, or (n, 2) left and right.
 
     Returns:
         The number of packets of the picture: all, but for those that an edit list cuts off behind its end where the
@@ -71,7 +73,7 @@ def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarra
 def _write(path: Path, container: str, video: Path, times: PictureTimes, samples: np.ndarray, codec: str) -> None:
     with open_container(video) as source:
         stream = picture_stream(source, video)
-        with _opened(path, container, source, stream, codec, times) as sink:
+        with _opened(path, container, source, stream, (codec, samples.ndim), times) as sink:
             (picture,), (sound,) = sink.streams.video, sink.streams.audio
             waiting = encoded(sound, samples, round(times.first_shown_seconds * SAMPLE_RATE))
             audio_packet = next(waiting, None)
@@ -105,10 +107,13 @@ def _opened(
     container: str,
     source: av.container.InputContainer,
     stream: av.VideoStream,
-    codec: str,
+    sound: tuple[str, int],
     times: PictureTimes,
 ) -> av.container.OutputContainer:
-    """The new file with its header: with the picture's own tag, or with the container's where that is not known to it."""
+    """The new file with its header: with the picture's own tag, or with the container's where that is not known to it.
+
+    `sound` are the codec and the channels of its sound.
+    """
     reason = ""
     for tag in dict.fromkeys((_tag(stream), None)):
         sink = av.open(f"file:{path}", "w", format=container, metadata_errors=NAMES_ERRORS)
@@ -120,7 +125,7 @@ def _opened(
             sink.set_chapters(_chapters(source, times))
             if tag is not None:
                 picture.codec_context.codec_tag = tag
-            add_sound(sink, codec).disposition = Disposition.default
+            add_sound(sink, *sound).disposition = Disposition.default
             sink.start_encoding()
             return sink
         except (av.error.FFmpegError, ValueError) as error:

@@ -4,7 +4,7 @@ A broadcast wave file has two chunks more than a plain one: `bext` (EBU Tech 328
 begins, `iXML` the same and at which frame rate that is to be read. Nothing in them depends on when a file is written, so that
 the same sound gives the same bytes.
 
-Legend: n samples, mono.
+Legend: n samples; (n,) is mono, (n, 2) are left and right.
 """
 
 import struct
@@ -26,7 +26,7 @@ LARGEST_BYTES = 2**32 - 2**16
 
 
 def resampled(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """(m,) float32 of (n,) at SAMPLE_RATE, at another rate; up to 8 kHz it is the same sound, and above there is none."""
+    """(m,) float32 of (n,) at SAMPLE_RATE, or (m, 2) of (n, 2), at another rate: the same up to 8 kHz, and nothing above."""
     if sample_rate == SAMPLE_RATE:
         return waveform
     return soxr.resample(np.asarray(waveform, np.float32), SAMPLE_RATE, sample_rate, quality="VHQ")
@@ -78,7 +78,7 @@ def clock_chunks(timecode: Timecode, sample_rate: int, bits: int, description: s
 def write_wave(
     path: Path, samples: np.ndarray, *, sample_rate: int, bits: int, chunks: dict[bytes, bytes] | None = None
 ) -> None:
-    """Writes (n,) floats in [-1, 1], whole or not at all.
+    """Writes (n,) or (n, 2) floats in [-1, 1], whole or not at all.
 
     Args:
         path: of the file.
@@ -93,14 +93,18 @@ def write_wave(
     if bits not in BIT_DEPTHS:
         raise ValueError(f"bits is {bits}, expected 16 or 24")
     peak = float(np.abs(samples).max(initial=0.0))
-    if samples.ndim != 1 or not len(samples) or not peak <= 1:
-        raise ValueError(f"samples of shape {samples.shape} peak at {peak:.4g}, expected (n,) with a peak of at most 1")
-    width, scale = bits // 8, 2 ** (bits - 1)
-    if len(samples) * width > LARGEST_BYTES:
-        raise ValueError(f"{path.name} would have {len(samples) * width} bytes, a .wav holds 4 GiB; write it in parts")
+    fits = samples.ndim == 1 or samples.shape[1:] == (2,)
+    if not fits or not len(samples) or not peak <= 1:
+        raise ValueError(
+            f"samples of shape {samples.shape} peak at {peak:.4g}, expected (n,) or (n, 2) with a peak of at most 1"
+        )
+    width, scale, channels = bits // 8, 2 ** (bits - 1), samples.ndim
+    if samples.size * width > LARGEST_BYTES:
+        raise ValueError(f"{path.name} would have {samples.size * width} bytes, a .wav holds 4 GiB; write it in parts")
     whole = np.minimum(np.round(samples.astype(np.float64) * scale), scale - 1).astype("<i4")
     data = np.ascontiguousarray(whole).view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
-    head = struct.pack("<HHIIHH", 1, 1, sample_rate, sample_rate * width, width, bits)
+    frame = channels * width
+    head = struct.pack("<HHIIHH", 1, channels, sample_rate, sample_rate * frame, frame, bits)
     body = b"".join(
         name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
         for name, content in {**(chunks or {}), b"fmt ": head, b"data": data}.items()

@@ -68,7 +68,7 @@ def mixed(project: "Project", heard: Sequence[HeardTrack]) -> "Mix":
     if not heard:
         raise ValueError("no track is heard; generate a take, or let a track sound that is mute")
     stems = [_stem(project, item) for item in heard]
-    return mix(stems, [item.track["gain_db"] for item in heard])
+    return mix(stems, [item.track["gain_db"] for item in heard], [item.track["pan"] for item in heard])
 
 
 def _stem(project: "Project", item: HeardTrack) -> "np.ndarray":
@@ -78,7 +78,7 @@ def _stem(project: "Project", item: HeardTrack) -> "np.ndarray":
 
 
 def wav_of(waveform: "np.ndarray") -> bytes:
-    """A sound as .wav of floats: what is played is not rounded."""
+    """A sound (n,) or (n, 2) as .wav of floats: what is played is not rounded."""
     import soundfile
 
     buffer = io.BytesIO()
@@ -89,8 +89,8 @@ def wav_of(waveform: "np.ndarray") -> bytes:
 def export(project: "Project", document: Mapping[str, Any], model: Path, delivery: Delivery = DEFAULT) -> Path:
     """Writes an export into the project; returns its folder.
 
-    It holds mix.wav and stems/ (after gain; their sum is the mix before its limiter), preview.mp4 (the picture, copied, with
-    the mix), timeline.otio, timeline.edl and markers.csv, tracks.json with masks/ and curves/, and manifest.json.
+    It holds mix.wav and stems/ (after gain and pan; their sum is the mix before its limiter), preview.mp4 (the picture,
+    copied, with the mix), timeline.otio, timeline.edl and markers.csv, tracks.json with masks/ and curves/, and manifest.json.
 
     Args:
         project: the open project.
@@ -187,11 +187,13 @@ def _write_sounds(
 ) -> None:
     from drawaudio_model import media
     from drawaudio_model.levels.full_scale import fit_full_scale
+    from drawaudio_model.levels.mixdown import placed
 
     write_sound(folder / "mix.wav", found.waveform, video=project.video, delivery=delivery)
     (folder / "stems").mkdir()
     for item in heard:
-        stem = (_stem(project, item) * 10 ** (item.track["gain_db"] / 20)).astype("float32")
+        pan = item.track["pan"] if found.waveform.ndim == 2 else None
+        stem = placed(_stem(project, item), item.track["gain_db"], pan).astype("float32")
         write_sound(folder / "stems" / f"{_name(item)}.wav", stem, video=project.video, delivery=delivery)
     lossy = fit_full_scale(found.waveform, lossy=True).waveform
     try:
@@ -220,7 +222,7 @@ def _track_row(project: "Project", item: HeardTrack, folder: Path) -> dict[str, 
         (folder / "curves").mkdir(exist_ok=True)
         write_points(folder / name, curve_levels(asked["curve"], item.take["seconds"]))
         row["loudness"] = name
-    return row | {"gain_db": item.track["gain_db"], "seed": item.take["seed"]}
+    return row | {"gain_db": item.track["gain_db"], "pan": item.track["pan"], "seed": item.take["seed"]}
 
 
 def _name(item: HeardTrack) -> str:

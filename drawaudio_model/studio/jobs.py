@@ -171,15 +171,15 @@ class Jobs:
         self._began = (0.0, 0)
         self._tell(identity, state="running", stage="starting")
         try:
+            waited = self._process
             process = await self._started()
-            self._send(self._orders[identity])
-            while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
-                told = json.loads(line)
-                if told.pop("job") == identity:
-                    self._tell(identity, **told, **self._time_left(told))
-                if self.jobs[identity]["state"] != "running":
+            if not await self._ends_in(identity, process):
+                return
+            if process is waited and self.jobs[identity]["stage"] == "starting":
+                # It ended before it knew of this job, which so costs nothing.
+                process = await self._started()
+                if not await self._ends_in(identity, process):
                     return
-            await process.wait()
             self._end_without_answer(identity, process.returncode or 0)
         except (OSError, ValueError) as error:
             self._tell(identity, state="failed", sentence=f"the model's process failed: {error}")
@@ -189,6 +189,18 @@ class Jobs:
                 self._killer.cancel()
                 self._killer = None
             self._orders.pop(identity, None)
+
+    async def _ends_in(self, identity: str, process: asyncio.subprocess.Process) -> bool:
+        """Has a process do a job, and tells what it says of it; whether the process ends in the middle of it."""
+        self._send(self._orders[identity])
+        while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
+            told = json.loads(line)
+            if told.pop("job") == identity:
+                self._tell(identity, **told, **self._time_left(told))
+            if self.jobs[identity]["state"] != "running":
+                return False
+        await process.wait()
+        return True
 
     async def _started(self) -> asyncio.subprocess.Process:
         async with self._starting:

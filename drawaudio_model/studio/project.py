@@ -233,6 +233,7 @@ def empty_track(identity: str) -> dict[str, Any]:
         "seed": None,
         "count": 1,
         "gain_db": 0.0,
+        "pan": 0.0,
         "mute": False,
         "solo": False,
         "take": None,
@@ -242,11 +243,13 @@ def empty_track(identity: str) -> dict[str, Any]:
 
 
 def with_later_fields(document: Any) -> Any:
-    """A document that was written before there were sections and strictness, with each as it was then."""
+    """A document that was written before there were sections, strictness and pans, with each as it was then."""
     if not isinstance(document, dict) or not isinstance(document.get("tracks"), list):
         return document
     tracks = [
-        {name: empty_track("none")[name] for name in ("strictness",)} | track if isinstance(track, dict) else track
+        {name: empty_track("none")[name] for name in ("strictness", "pan")} | track
+        if isinstance(track, dict)
+        else track
         for track in document["tracks"]
     ]
     return {"section": None} | document | {"tracks": tracks}
@@ -299,6 +302,7 @@ def _check_track(track: object) -> None:
     check_instructions(row, name)
     _whole(row["count"], f"{name}: count", 1, 16)
     _number(row["gain_db"], f"{name}: gain_db", -MOST_GAIN_DB, MOST_GAIN_DB)
+    _number(row["pan"], f"{name}: pan", -1.0, 1.0)
     for field in ("mute", "solo"):
         _flag(row[field], f"{name}: {field}")
     if row["take"] is not None:

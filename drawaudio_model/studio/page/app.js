@@ -3,7 +3,7 @@
 import { Problem, ask, getJson, sendJson, upload } from './api.js';
 import { endComparing } from './compare.js';
 import * as tools from './curvetools.js';
-import { chooseTake, generate, stageWords, swapTakes } from './inspector.js';
+import { chooseTake, generate, makeDraft, stageWords, swapTakes } from './inspector.js';
 import { withFollowed } from './masks.js';
 import './meters.js';
 import { clearSection, regenerate, setEnd } from './section.js';
@@ -153,7 +153,9 @@ function showProblem(sentence) {
 }
 on('problem', showProblem);
 $('notice').lastElementChild.addEventListener('click', () => { $('notice').hidden = true; });
-on('saved', (words) => { $('saved').textContent = words; });
+on('saved', (words) => {
+  if ($('saved').textContent !== words) $('saved').textContent = words;
+});
 on('say', (words) => { live.textContent = words; });
 
 // The bar
@@ -228,7 +230,7 @@ addEventListener('dragleave', () => $('drop').classList.remove('over'));
 
 function openExport() {
   const heard = state.document.tracks.filter((track) => track.take).length;
-  $('export-words').textContent = 'Writes the mix and its stems (.wav, 16 kHz, as the model makes them: their content ends at 8 kHz), the picture '
+  $('export-words').textContent = 'Writes the mix and its stems (broadcast .wav of 48 kHz and 24 bits; what the model makes ends at 8 kHz), the picture '
     + 'with the mix (.mp4), and what renders it again with “drawaudio mix”: tracks.json, masks, curves. '
     + `${heard} of ${state.document.tracks.length} tracks have a take. What the model’s weights may be used for stands in manifest.json.`;
   $('export-done').replaceChildren();
@@ -260,11 +262,12 @@ const KEYS = [
   ['Space', 'play, pause'], ['J K L', 'back, pause, on; again for faster'], ['← →', 'one frame; with Shift ten'], ['Home End', 'first, last frame'],
   ['I O X', 'first and last frame of the section, none'], ['Shift+G', 'make the section anew'],
   ['M', 'marker here, or none'], [', .', 'marker before, after'], ['V B Q P E', 'select, box, lasso, brush, eraser; Alt cuts out'],
-  ['[ ]', 'size of the brush'], ['Shift+K', 'keyframe of the mask here'], ['Shift+L', 'it is held, or moves to the next'], ['F', 'the mask follows what is under it'], ['D', 'curve: points or freehand'], ['G', 'generate'], ['Esc', 'cancel the job'],
+  ['[ ]', 'size of the brush'], ['Shift+K', 'keyframe of the mask here'], ['Shift+L', 'it is held, or moves to the next'], ['F', 'the mask follows what is under it'], ['D', 'curve: points or freehand'], ['G, Shift+D', 'generate, a draft of few steps'], ['Esc', 'cancel the job'],
   ['1–9', 'use that take'], ['C, Shift+C', 'compare two takes at equal loudness, swap them; end'], ['Shift+R', 'record a sound for the curve'], ['N', 'next track'], ['+ − 0', 'zoom, whole video'], ['Ctrl+Z, Shift+Ctrl+Z', 'undo, redo'], ['Ctrl+S', 'save at once'],
   ['on a curve', 'A adds a point, Ctrl+← → chooses one, arrows move it by a frame or 0.5 dB, Enter shows numbers, Delete removes; Ctrl and drag moves a line'],
   ['the curve, or its section', 'Ctrl+C, Ctrl+V; Ctrl+↑ ↓ louder, softer; Alt+← → earlier, later; with Shift+Ctrl: ↑ ↓ contrast, ← → shorter, longer'],
   ['on the picture', 'N adds a box, . chooses a shape, arrows move it, with Ctrl its corner, Delete removes'],
+  ['on a lasso', 'Ctrl+. and Ctrl+, choose a point, arrows move it, A adds one, Delete removes it; the mouse drags points, double click adds, Alt and click removes'],
 ];
 for (const [key, words] of KEYS) {
   $('keys').append(Object.assign(document.createElement('dt'), { textContent: key }), Object.assign(document.createElement('dd'), { textContent: words }));
@@ -288,7 +291,7 @@ const single = {
   ',': () => timeline.toMarker(-1), '.': () => timeline.toMarker(1), v: () => viewer.choose('select'), b: () => viewer.choose('box'),
   q: () => viewer.choose('lasso'), p: () => viewer.choose('brush'), e: () => viewer.choose('erase'), '[': () => viewer.grow(-2), ']': () => viewer.grow(2),
   K: viewer.addKeyframe, L: viewer.toggleLinear, f: viewer.follow, G: regenerate, i: () => setEnd(false), o: () => setEnd(true), x: clearSection,
-  c: swapTakes, C: endComparing, R: tools.record, d: () => timeline.setPencil(!timeline.isPencil()), g: generate, n: nextTrack, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
+  c: swapTakes, C: endComparing, R: tools.record, d: () => timeline.setPencil(!timeline.isPencil()), g: () => generate(), D: makeDraft, n: nextTrack, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
   '-': () => timeline.zoom(2), 0: timeline.showAll, '?': help, t: () => $('find-words').focus(),
   r: (event) => event.repeat || timeline.ride(true),
 };

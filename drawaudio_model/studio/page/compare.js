@@ -13,8 +13,8 @@ export const compared = () => pair;
 
 async function sound(id) {
   if (!known.has(id)) {
-    const buffer = transport.bufferOf(await (await ask('GET', `/api/takes/${id}/wav`)).arrayBuffer());
-    known.set(id, { buffer, level: await loudness(buffer) });
+    const bytes = await (await ask('GET', `/api/takes/${id}/wav`)).arrayBuffer();
+    known.set(id, { buffer: transport.bufferOf(bytes), level: await loudness(bytes) });
     if (known.size > MOST_KEPT) known.delete(known.keys().next().value);
   }
   return known.get(id);

@@ -68,7 +68,8 @@ function build() {
   const strict = element('input', { type: 'range', min: -0.5, max: 10, step: 0.5, label: 'How strictly the curve is followed' });
   const strictWords = element('output', { className: 'quiet' });
   strict.addEventListener('input', () => changeTrack(id, { strictness: Number(strict.value) < 0 ? null : Number(strict.value) }, 'strictness'));
-  const make = button('Generate', 'Make takes of this track (G)', generate, 'strong wide');
+  const make = button('Generate', 'Make takes of this track (G); with Shift a draft', (event) => generate({ draft: event.shiftKey }), 'strong wide');
+  const draft = button('Draft', 'A take of few steps, to be heard soon (Shift+D)', makeDraft);
   const makeWords = element('output', { className: 'quiet words' });
   const range = element('span', { className: 'row' });
   const anew = button('Regenerate the section', 'Only this part of the take that is used is made anew, under what stands here now (Shift+G)', regenerate, 'wide');
@@ -91,14 +92,14 @@ function build() {
   const { box, record } = curveTools();
   const toolBox = element('details', {}, element('summary', { textContent: 'Change the curve' }), box);
   parts = {
-    record, text, negative, seed, count, steps, strict, strictWords, make, makeWords, range, anew, order, comparing, takes, mask, curve, maskBox, curveBox, points, pencil, erase };
+    record, text, negative, seed, count, steps, strict, strictWords, make, draft, makeWords, range, anew, order, comparing, takes, mask, curve, maskBox, curveBox, points, pencil, erase };
   panel.append(
     element('label', {}, 'What should sound', text),
     element('label', {}, 'Not', negative),
     element('div', { className: 'row' },
       element('label', {}, 'Seed', element('span', { className: 'row' }, seed, dice)),
       element('label', {}, 'Takes', count), element('label', {}, 'Steps', steps)),
-    element('div', { className: 'row' }, make),
+    element('div', { className: 'row' }, make, draft),
     element('div', { className: 'row group', role: 'group', label: 'Section' }, element('span', { className: 'label', textContent: 'Section' }), range),
     element('div', { className: 'row' }, anew),
     makeWords, element('div', { className: 'row' }, element('span', { className: 'label', textContent: 'Takes' }), element('span', { className: 'space' }), order), comparing, takes,
@@ -110,7 +111,9 @@ function build() {
   refresh();
 }
 
-const put = (input, value) => { if (document.activeElement !== input) input.value = value; };
+// What is said already is not said again: each saying costs a layout of the page.
+const put = (input, value) => { if (document.activeElement !== input && input.value !== String(value)) input.value = value; };
+const write = (part, words) => { if (part.textContent !== words) part.textContent = words; };
 
 function refresh() {
   const track = chosenTrack();
@@ -129,7 +132,7 @@ function refresh() {
   parts.erase.disabled = !track.curve;
   put(parts.strict, track.strictness ?? -0.5);
   parts.strict.disabled = !track.curve;
-  parts.strictWords.textContent = track.strictness === null ? 'as learnt' : track.strictness.toFixed(1);
+  write(parts.strictWords, track.strictness === null ? 'as learnt' : track.strictness.toFixed(1));
   parts.strict.setAttribute('aria-valuetext', parts.strictWords.textContent);
   parts.anew.hidden = !section();
   parts.anew.disabled = parts.make.disabled || !track.take;
@@ -138,10 +141,10 @@ function refresh() {
   drawComparing();
   const job = [...state.jobs.values()].findLast((one) => one.track === track.id);
   const busy = job && (job.state === 'waiting' || job.state === 'running');
-  parts.make.disabled = state.media.state !== 'ready' || !state.hasModel;
-  parts.make.textContent = track.count > 1 ? `Generate ${track.count} takes` : 'Generate';
-  parts.makeWords.textContent = busy ? stageWords(job)
-    : job?.state === 'failed' ? job.sentence : !state.hasModel ? `There is no model at ${state.model}: run “make demo”, or start with --model.` : '';
+  parts.make.disabled = parts.draft.disabled = state.media.state !== 'ready' || !state.hasModel;
+  write(parts.make, track.count > 1 ? `Generate ${track.count} takes` : 'Generate');
+  write(parts.makeWords, busy ? stageWords(job)
+    : job?.state === 'failed' ? job.sentence : !state.hasModel ? `There is no model at ${state.model}: run “make demo”, or start with --model.` : '');
   parts.makeWords.classList.toggle('bad', job?.state === 'failed' || !state.hasModel);
   drawTakes(track);
   drawMask();
@@ -154,12 +157,13 @@ export function stageWords(job) {
   return `${job.stage}${steps}${left}`;
 }
 
-export async function generate() {
+export const makeDraft = () => generate({ draft: true });
+export async function generate({ draft = false } = {}) {
   const track = chosenTrack();
   if (!track) return;
   try {
     await save();
-    const job = await sendJson('POST', '/api/jobs', { track: track.id });
+    const job = await sendJson('POST', '/api/jobs', { track: track.id, draft });
     if (!state.jobs.has(job.id)) state.jobs.set(job.id, job);
     tell('jobs');
   } catch (problem) {
@@ -194,7 +198,7 @@ const isCurrent = (track, take) => TOLD.every((name) => JSON.stringify(track[nam
 let takesMark = '';
 function drawTakes(track) {
   const list = ordered(track);
-  const mark = JSON.stringify([track.id, track.take, track.starred, list.map((take) => [take.id, isCurrent(track, take)])]);
+  const mark = JSON.stringify([track.id, track.take, track.starred, state.document.steps, list.map((take) => [take.id, isCurrent(track, take)])]);
   if (mark === takesMark && parts.takes.childElementCount === list.length) return;
   if (parts.takes.contains(document.activeElement) && document.activeElement.className === 'note') return;
   takesMark = mark;
@@ -220,6 +224,8 @@ function takeCard(track, take, number) {
   note.addEventListener('change', () => changeTrack(id, { notes: { ...chosenTrack().notes, [take.id]: note.value.slice(0, 2000) } }));
   const made = take.section
     ? [element('span', { className: 'tag', textContent: `${take.section.seconds.map((end) => end.toFixed(1)).join('–')} s`, title: 'Only this section was made; the rest is of another take' })] : [];
+  const steps = take.steps === state.document.steps ? []
+    : [element('span', { className: 'tag', textContent: `${take.steps} steps`, title: 'A draft, or made while other steps were asked for' })];
   const versus = button('A/B', `Hear it against the take that is used, at equal loudness (C swaps them)`, () => compare(take.id), 'small');
   versus.setAttribute('aria-label', `Compare take ${number + 1} with the one that is used`);
   versus.disabled = !track.take || track.take === take.id;
@@ -229,7 +235,7 @@ function takeCard(track, take, number) {
       ...take.notices.map((sentence) => element('p', { className: 'small', textContent: sentence })))] : [];
   return element('li', { className: track.take === take.id ? 'take chosen' : 'take' },
     element('div', { className: 'row' }, pick, reuse, element('span', { className: 'space' }), versus, star),
-    element('div', { className: 'row' }, facts, element('span', { className: 'space' }), ...made, ...older), note, ...notices);
+    element('div', { className: 'row' }, facts, element('span', { className: 'space' }), ...made, ...steps, ...older), note, ...notices);
 }
 
 function drawComparing() {

@@ -14,10 +14,19 @@ export function colours() {
 export const levelToY = (level, height) => 6 + ((TOP - level) / (TOP - SILENCE)) * (height - 12);
 export const yToLevel = (y, height) => TOP - ((y - 6) / (height - 12)) * (TOP - SILENCE);
 
-// Sets a canvas to its size on the screen; returns what to draw with, in CSS pixels.
-export function begin(canvas) {
-  const ratio = Math.min(window.devicePixelRatio, 2);
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
+// Sizes on the screen in CSS pixels, kept: to ask the browser in mid-change costs a layout of the whole page.
+const sizes = new WeakMap();
+export const sized = (canvas, width, height) => sizes.set(canvas, [width, height]);
+export function sizeOf(canvas) {
+  if (!sizes.has(canvas)) sized(canvas, canvas.clientWidth, canvas.clientHeight);
+  return sizes.get(canvas);
+}
+
+export const pixelRatio = () => Math.min(window.devicePixelRatio, 2);
+
+// Sets a canvas to its size; returns what to draw with, in CSS pixels.
+export function begin(canvas, [width, height] = sizeOf(canvas)) {
+  const ratio = pixelRatio();
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) [canvas.width, canvas.height] = [w, h];
   const context = canvas.getContext('2d');
@@ -142,9 +151,38 @@ export function drawMel(context, picture, view, seconds, width, height, colour) 
   context.drawImage(tinted(picture, colour), view.start * scale, 0, view.span * scale, picture.naturalHeight, 0, 0, width, height);
 }
 
+// What lies under a curve stays as it is while the curve is drawn: of the chosen track it is kept as a picture.
+const under = { canvas: document.createElement('canvas'), mark: [] };
+export const same = (one, other) => one.length === other.length && one.every((value, number) => value === other[number]);
+
 export function drawLane(canvas, view, track, sound, media, tint, { chosen, point, stroke }) {
   const { context, width, height } = begin(canvas);
   const x = (time) => ((time - view.start) / view.span) * width;
+  if (chosen) {
+    const mark = [view.start, view.span, width, height, pixelRatio(), sound, sound?.mel.complete, sound?.peaks, track.gain_db, tint];
+    if (!same(mark, under.mark)) {
+      drawUnder(begin(under.canvas, [width, height]), view, track, sound, tint, chosen);
+      under.mark = mark;
+    }
+    context.drawImage(under.canvas, 0, 0, width, height);
+  } else {
+    drawUnder({ context, width, height }, view, track, sound, tint, chosen);
+  }
+  const curve = track.curve;
+  if (curve) {
+    drawSteps(context, curve, view, media.seconds, x, width, height, tint.steps);
+    drawCurve(context, curve, x, width, height, tint, { chosen, point });
+  }
+  if (stroke?.length) {
+    context.strokeStyle = tint.accent;
+    context.lineWidth = 2;
+    context.beginPath();
+    stroke.forEach(([time, level], number) => context[number ? 'lineTo' : 'moveTo'](x(time), levelToY(level, height)));
+    context.stroke();
+  }
+}
+
+function drawUnder({ context, width, height }, view, track, sound, tint, chosen) {
   if (sound) {
     context.globalAlpha = 0.55;
     drawMel(context, sound.mel, view, sound.seconds, width, height, tint.mel);
@@ -158,18 +196,6 @@ export function drawLane(canvas, view, track, sound, media, tint, { chosen, poin
     context.font = '10px system-ui, sans-serif';
     context.fillStyle = tint.quiet;
     for (const level of [-12, -36]) context.fillText(`${level} dB`, 3, levelToY(level, height) - 2);
-  }
-  const curve = track.curve;
-  if (curve) {
-    drawSteps(context, curve, view, media.seconds, x, width, height, tint.steps);
-    drawCurve(context, curve, x, width, height, tint, { chosen, point });
-  }
-  if (stroke?.length) {
-    context.strokeStyle = tint.accent;
-    context.lineWidth = 2;
-    context.beginPath();
-    stroke.forEach(([time, level], number) => context[number ? 'lineTo' : 'moveTo'](x(time), levelToY(level, height)));
-    context.stroke();
   }
 }
 

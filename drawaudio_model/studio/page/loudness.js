@@ -8,9 +8,11 @@ const BLOCK = 0.4 * RATE;
 const decibels = (power) => -0.691 + 10 * Math.log10(power);
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-// -Infinity for a sound that is silent, or shorter than a block.
-export async function loudness(buffer) {
-  const offline = new OfflineAudioContext(1, Math.ceil(buffer.duration * RATE), RATE);
+// Of a sound's file; -Infinity for one that is silent, or shorter than a block.
+export async function loudness(bytes) {
+  // Decoding brings it to the filters' rate; a source of another rate would be joined by straight lines, and lose its highs.
+  const buffer = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(bytes.slice());
+  const offline = new OfflineAudioContext(1, buffer.length, RATE);
   const source = new AudioBufferSourceNode(offline, { buffer });
   const [shelf, pass] = [SHELF, HIGH_PASS].map(([feedforward, feedback]) => new IIRFilterNode(offline, { feedforward, feedback }));
   source.connect(shelf).connect(pass).connect(offline.destination);

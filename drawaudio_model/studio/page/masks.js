@@ -98,6 +98,36 @@ export function moveShape(shape, dx, dy) {
   return { ...shape, points: shape.points.map((one) => place(one[0] + x, one[1] + y)) };
 }
 
+// A lasso is bent by its points, which are as few as show its form.
+export const withPoint = (shape, number, at) => ({ ...shape, points: shape.points.map((one, place) => (place === number ? at : one)) });
+export const withoutPoint = (shape, number) => (shape.points.length > 3 ? { ...shape, points: shape.points.filter((_, place) => place !== number) } : shape);
+
+// With a point more, on the side of the lasso that is nearest to it; and the number of that point.
+export function withPointAt(shape, at, ratio) {
+  const gaps = shape.points.map((one, number) => gap(at, one, shape.points[(number + 1) % shape.points.length], ratio));
+  const number = gaps.indexOf(Math.min(...gaps)) + 1;
+  return [{ ...shape, points: shape.points.toSpliced(number, 0, at) }, number];
+}
+
+// How far a point is from a line between two others, in heights of the picture, which is `ratio` times as wide.
+function gap([x, y], [x0, y0], [x1, y1], ratio) {
+  const [dx, dy, px, py] = [(x1 - x0) * ratio, y1 - y0, (x - x0) * ratio, y - y0];
+  const share = Math.min(Math.max((px * dx + py * dy) / (dx * dx + dy * dy || 1), 0), 1);
+  return Math.hypot(px - share * dx, py - share * dy);
+}
+
+// The fewest of an outline's points (by halving) from whose lines no other one is further away than this.
+export function outlined(points, ratio, tolerance = 0.004) {
+  if (points.length < 4) return points;
+  let [worst, place] = [tolerance, 0];
+  for (let number = 1; number < points.length - 1; number += 1) {
+    const away = gap(points[number], points[0], points.at(-1), ratio);
+    if (away > worst) [worst, place] = [away, number];
+  }
+  if (!place) return [points[0], points.at(-1)];
+  return [...outlined(points.slice(0, place + 1), ratio, tolerance).slice(0, -1), ...outlined(points.slice(place), ratio, tolerance)];
+}
+
 export function trace(context, shape, width, height) {
   const points = shape.points.map(([x, y]) => [x * width, y * height]);
   context.beginPath();

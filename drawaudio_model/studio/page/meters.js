@@ -1,4 +1,4 @@
-// Peak levels while it plays: of each track from its take and gain, and of the mix from its very samples.
+// Peak levels while it plays: of each track from its take and gain, and of the mix from its very samples, the louder side.
 
 import { soundOf, metersOf } from './timeline.js';
 import { on, state } from './store.js';
@@ -39,9 +39,11 @@ function mixLevel(at) {
   const samples = transport.samplesHeard();
   if (!samples) return -Infinity;
   let peak = 0;
-  const { values, rate, gain } = samples;
-  for (let place = Math.max(Math.floor((at - SPAN) * rate), 0); place < at * rate && place < values.length; place += 1) {
-    peak = Math.max(peak, Math.abs(values[place]));
+  const { channels, rate, gain } = samples;
+  for (const values of channels) {
+    for (let place = Math.max(Math.floor((at - SPAN) * rate), 0); place < at * rate && place < values.length; place += 1) {
+      peak = Math.max(peak, Math.abs(values[place]));
+    }
   }
   return decibels(peak * gain);
 }

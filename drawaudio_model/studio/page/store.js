@@ -139,7 +139,7 @@ export function newTrack() {
   while (used.has(`track${number}`)) number += 1;
   const id = `track${number}`;
   const track = {
-    id, text: '', negative_text: '', mask: null, curve: null, strictness: null, seed: null, count: 1, gain_db: 0, mute: false, solo: false,
+    id, text: '', negative_text: '', mask: null, curve: null, strictness: null, seed: null, count: 1, gain_db: 0, pan: 0, mute: false, solo: false,
     take: null, starred: [], notes: {},
   };
   change((document) => ({ ...document, tracks: [...document.tracks, track] }));

@@ -12,9 +12,15 @@ const timeline = document.getElementById('timeline');
 const rows = document.getElementById('rows');
 const ruler = document.getElementById('ruler');
 const playhead = document.getElementById('playhead');
+let queued = false; // a frame in which it is drawn
 const view = { start: 0, span: 8 };
 const sounds = new Map(); // take id -> { mel, peaks, seconds }
 const row = new Map(); // track id -> parts of its row
+const sizes = new ResizeObserver((changed) => {
+  for (const { target, contentRect } of changed) lanes.sized(target, contentRect.width, contentRect.height);
+  draw();
+});
+sizes.observe(ruler);
 let tint = lanes.colours();
 let strip = null;
 let originalSound = null;
@@ -23,7 +29,6 @@ let originalRow = null;
 let point = -1; // chosen point of the chosen track's curve
 let stroke = null;
 let pencil = false;
-let queued = false;
 const LEAST_FRAMES = 10;
 
 export const soundOf = (take) => sounds.get(take);
@@ -37,7 +42,8 @@ export function setPencil(value) {
 }
 
 const ready = () => state.media.state === 'ready';
-const laneWidth = () => ruler.clientWidth;
+const laneWidth = () => lanes.sizeOf(ruler)[0];
+const laneHeight = (lane) => lanes.sizeOf(lane)[1];
 const timeAt = (canvas, event) => view.start + ((event.clientX - canvas.getBoundingClientRect().left) / laneWidth()) * view.span;
 
 export function zoom(factor, around = seconds()) {
@@ -66,33 +72,45 @@ export function draw() {
   });
 }
 
+// A canvas is drawn again when something has changed that is seen in it.
+const drawn = new WeakMap();
+function isNew(canvas, ...parts) {
+  const mark = [view.start, view.span, ...lanes.sizeOf(canvas), lanes.pixelRatio(), tint, state.media, ...parts];
+  if (lanes.same(mark, drawn.get(canvas) ?? [])) return false;
+  drawn.set(canvas, mark);
+  return true;
+}
+
 export function drawNow() {
   if (!ready() || !state.document) return;
-  lanes.drawRuler(ruler, view, state.media, state.document.markers, tint);
-  if (stripRow) lanes.drawStrip(stripRow, view, state.media, strip);
-  if (originalRow) {
+  const range = section();
+  if (isNew(ruler, state.document.markers, range?.[0], range?.[1])) {
+    lanes.drawRuler(ruler, view, state.media, state.document.markers, tint);
+    if (range) lanes.drawSection(ruler.getContext('2d'), view, range, ...lanes.sizeOf(ruler), tint, { handles: true });
+  }
+  if (stripRow && isNew(stripRow, strip, strip?.complete)) lanes.drawStrip(stripRow, view, state.media, strip);
+  if (originalRow && isNew(originalRow, originalSound, originalSound?.mel.complete, originalSound?.peaks)) {
     const { context, width, height } = lanes.begin(originalRow);
     context.globalAlpha = 0.5;
     if (originalSound) lanes.drawMel(context, originalSound.mel, view, state.media.seconds, width, height, tint.mel);
     context.globalAlpha = 0.8;
     if (originalSound?.peaks) lanes.drawWave(context, originalSound.peaks, view, width, height, tint.wave);
   }
-  const range = section();
-  if (range) lanes.drawSection(ruler.getContext('2d'), view, range, laneWidth(), ruler.clientHeight, tint, { handles: true });
-  for (const track of state.document.tracks) {
-    const parts = row.get(track.id);
-    if (!parts) continue;
-    const chosen = track.id === state.track;
-    lanes.drawLane(parts.lane, view, track, sounds.get(track.take), state.media, tint, {
-      chosen, point: chosen ? point : -1, stroke: chosen ? stroke : null,
-    });
-    const job = jobOf(track.id);
-    const anew = job?.section ?? (chosen ? range : null);
-    if (!anew) continue;
-    const share = job?.section ? (job.total ? job.step / job.total : 0) : null;
-    lanes.drawSection(parts.lane.getContext('2d'), view, anew, parts.lane.clientWidth, parts.lane.clientHeight, tint, { share });
-  }
-  drawThumb();
+  for (const track of state.document.tracks) if (row.has(track.id)) drawTrack(track, range);
+  if (isNew(thumb)) drawThumb();
+}
+
+function drawTrack(track, range) {
+  const { lane } = row.get(track.id);
+  const chosen = track.id === state.track;
+  const sound = sounds.get(track.take);
+  const job = jobOf(track.id);
+  const anew = job?.section ?? (chosen ? range : null);
+  const share = job?.section ? (job.total ? job.step / job.total : 0) : null;
+  const hand = chosen ? [point, stroke, stroke?.length] : [];
+  if (!isNew(lane, track.curve, track.gain_db, sound, sound?.mel.complete, sound?.peaks, chosen, anew?.[0], anew?.[1], share, ...hand)) return;
+  lanes.drawLane(lane, view, track, sound, state.media, tint, { chosen, point: chosen ? point : -1, stroke: chosen ? stroke : null });
+  if (anew) lanes.drawSection(lane.getContext('2d'), view, anew, ...lanes.sizeOf(lane), tint, { share });
 }
 
 export function placeHead() {
@@ -117,6 +135,7 @@ function element(name, properties = {}, ...children) {
 
 function makeRow(kind, head, label) {
   const lane = element('canvas', { className: 'lane' });
+  sizes.observe(lane);
   const made = element('div', { className: `row ${kind}` }, element('div', { className: 'head' }, ...head), lane);
   if (label) lane.setAttribute('aria-label', label);
   return { made, lane };
@@ -164,15 +183,21 @@ function trackRow(track) {
   const gainWords = element('output', { className: 'quiet' });
   gain.addEventListener('input', () => changeTrack(id, { gain_db: Number(gain.value) }, 'gain'));
   gain.addEventListener('dblclick', () => changeTrack(id, { gain_db: 0 }));
+  const pan = element('input', { type: 'range', min: -100, max: 100, step: 5, title: 'Pan: where it stands between left and right; a double click is the middle' });
+  pan.setAttribute('aria-label', 'Pan, left to right');
+  const panWords = element('output', { className: 'quiet' });
+  pan.addEventListener('input', () => changeTrack(id, { pan: Number(pan.value) / 100 }, 'pan'));
+  pan.addEventListener('dblclick', () => changeTrack(id, { pan: 0 }));
   const bar = element('progress', { max: 1, hidden: true });
   bar.setAttribute('aria-label', 'Progress of this track');
   const top = element('div', { className: 'line' }, name, mute, solo, remove);
-  const bottom = element('div', { className: 'line' }, gain, gainWords);
+  const level = element('div', { className: 'line' }, gain, gainWords);
+  const place = element('div', { className: 'line' }, pan, panWords);
   const meter = element('div', { className: 'meter' });
   for (const [key, value] of [['role', 'meter'], ['aria-label', 'Level of this track'], ['aria-valuemin', -60], ['aria-valuemax', 0], ['aria-valuenow', -60]]) {
     meter.setAttribute(key, value);
   }
-  const { made, lane } = makeRow('track', [top, bottom, meter, bar], 'Loudness curve; keys: arrows, Enter, Delete, A');
+  const { made, lane } = makeRow('track', [top, level, place, meter, bar], 'Loudness curve; keys: arrows, Enter, Delete, A');
   lane.tabIndex = 0;
   lane.setAttribute('role', 'application');
   lane.addEventListener('pointerdown', (event) => press(event, id, lane));
@@ -183,11 +208,12 @@ function trackRow(track) {
     choose(id);
     tools.ofSound(event.dataTransfer.files[0], Math.min(Math.max(snapped(timeAt(lane, event), event.altKey), 0), state.media.seconds));
   });
-  row.set(id, { made, lane, name, mute, solo, gain, gainWords, bar, meter });
+  row.set(id, { made, lane, name, mute, solo, gain, gainWords, pan, panWords, bar, meter });
   return made;
 }
 
 const jobOf = (id) => [...state.jobs.values()].find((one) => one.track === id && ['waiting', 'running'].includes(one.state));
+const panWordsOf = (pan) => (pan === 0 ? 'middle' : `${pan < 0 ? 'left' : 'right'} ${Math.round(Math.abs(100 * pan))}`);
 const nameOf = (track, number) => track.text.trim() || `Track ${number + 1}`;
 
 function refresh() {
@@ -197,27 +223,38 @@ function refresh() {
     build();
     return;
   }
+  const solos = state.document.tracks.some((one) => one.solo);
   state.document.tracks.forEach((track, number) => {
-    const parts = row.get(track.id);
-    parts.name.textContent = nameOf(track, number);
-    parts.name.title = nameOf(track, number);
-    parts.name.setAttribute('aria-pressed', String(track.id === state.track));
-    parts.made.classList.toggle('chosen', track.id === state.track);
-    parts.made.classList.toggle('silent', track.mute || (state.document.tracks.some((one) => one.solo) && !track.solo));
-    parts.mute.setAttribute('aria-pressed', String(track.mute));
-    parts.solo.setAttribute('aria-pressed', String(track.solo));
-    if (document.activeElement !== parts.gain || Number(parts.gain.value) !== track.gain_db) parts.gain.value = track.gain_db;
-    parts.gainWords.textContent = `${track.gain_db > 0 ? '+' : ''}${track.gain_db.toFixed(1)} dB`;
-    const job = jobOf(track.id);
-    parts.bar.hidden = !job;
-    if (job?.total) parts.bar.value = job.step / job.total;
-    else parts.bar.removeAttribute('value');
     if (track.take) loadSound(track.take);
+    refreshHead(row.get(track.id), track, number, solos);
   });
   if (originalRow) originalRow.mute.setAttribute('aria-pressed', String(state.document.original.mute));
   const curve = chosenTrack()?.curve;
   if (!curve || point >= curve.length) point = -1;
   draw();
+}
+
+function refreshHead(parts, track, number, solos) {
+  const job = jobOf(track.id);
+  const chosen = track.id === state.track;
+  const mark = [track.text, number, chosen, track.mute, track.solo, solos, track.gain_db, track.pan, job];
+  if (lanes.same(mark, parts.mark ?? [])) return;
+  parts.mark = mark;
+  parts.name.textContent = nameOf(track, number);
+  parts.name.title = nameOf(track, number);
+  parts.name.setAttribute('aria-pressed', String(chosen));
+  parts.made.classList.toggle('chosen', chosen);
+  parts.made.classList.toggle('silent', track.mute || (solos && !track.solo));
+  parts.mute.setAttribute('aria-pressed', String(track.mute));
+  parts.solo.setAttribute('aria-pressed', String(track.solo));
+  if (document.activeElement !== parts.gain || Number(parts.gain.value) !== track.gain_db) parts.gain.value = track.gain_db;
+  parts.gainWords.textContent = `${track.gain_db > 0 ? '+' : ''}${track.gain_db.toFixed(1)} dB`;
+  if (document.activeElement !== parts.pan || Number(parts.pan.value) !== Math.round(100 * track.pan)) parts.pan.value = 100 * track.pan;
+  parts.panWords.textContent = panWordsOf(track.pan);
+  parts.pan.setAttribute('aria-valuetext', panWordsOf(track.pan));
+  parts.bar.hidden = !job;
+  if (job?.total) parts.bar.value = job.step / job.total;
+  else parts.bar.removeAttribute('value');
 }
 
 async function loadSound(id) {
@@ -276,7 +313,7 @@ bar.addEventListener('pointerdown', (event) => {
 // The curve under the hand
 
 function places(lane, curve) {
-  const [width, height] = [lane.clientWidth, lane.clientHeight];
+  const [width, height] = lanes.sizeOf(lane);
   return curve.map(([time, level]) => [((time - view.start) / view.span) * width, lanes.levelToY(level, height)]);
 }
 
@@ -298,7 +335,7 @@ function press(event, id, lane) {
   lane.focus({ preventScroll: true });
   lane.setPointerCapture(event.pointerId);
   const box = lane.getBoundingClientRect();
-  const at = (moved) => [timeAt(lane, moved), lanes.yToLevel(moved.clientY - box.top, lane.clientHeight)];
+  const at = (moved) => [timeAt(lane, moved), lanes.yToLevel(moved.clientY - box.top, laneHeight(lane))];
   const length = state.media.seconds;
   const curve = () => chosenTrack().curve;
   if (pencil) {
@@ -323,7 +360,7 @@ function press(event, id, lane) {
   const key = `drag ${performance.now()}`;
   if (index < 0) {
     const [time, level] = at(event);
-    const onLine = curve() && Math.abs(lanes.levelToY(curves.levelAt(curve(), time), lane.clientHeight) - y) < 6;
+    const onLine = curve() && Math.abs(lanes.levelToY(curves.levelAt(curve(), time), laneHeight(lane)) - y) < 6;
     if (onLine && event.ctrlKey) {
       dragSegment(lane, id, time, y, key);
       return;
@@ -339,7 +376,7 @@ function press(event, id, lane) {
   lane.onpointermove = (moved) => {
     const pace = moved.altKey ? 0.1 : 1;
     time += ((moved.clientX - lastX) / laneWidth()) * view.span * pace;
-    level -= ((moved.clientY - lastY) / (lane.clientHeight - 12)) * (curves.TOP - curves.SILENCE) * pace;
+    level -= ((moved.clientY - lastY) / (laneHeight(lane) - 12)) * (curves.TOP - curves.SILENCE) * pace;
     [lastX, lastY] = [moved.clientX, moved.clientY];
     const steep = Math.abs(moved.clientY - event.clientY) > Math.abs(moved.clientX - event.clientX);
     const [t, l] = moved.shiftKey ? (steep ? [from[0], level] : [time, from[1]]) : [time, level];
@@ -355,7 +392,7 @@ function dragSegment(lane, id, time, from, key) {
   const right = curve.findIndex((one) => one[0] > time);
   const ends = right < 0 ? [curve.length - 1] : [Math.max(right - 1, 0), right];
   lane.onpointermove = (moved) => {
-    const raised = lanes.yToLevel(moved.clientY - box.top, lane.clientHeight) - lanes.yToLevel(from, lane.clientHeight);
+    const raised = lanes.yToLevel(moved.clientY - box.top, laneHeight(lane)) - lanes.yToLevel(from, laneHeight(lane));
     const made = curve.map((one, number) => (ends.includes(number) ? curves.point(one[0], one[1] + raised, state.media.seconds) : one));
     changeTrack(id, { curve: made }, key);
   };
@@ -387,7 +424,7 @@ on('moved', () => {
     return;
   }
   const { lane } = row.get(rider);
-  stroke.push(curves.point(seconds(), lanes.yToLevel(pointerY - lane.getBoundingClientRect().top, lane.clientHeight), state.media.seconds));
+  stroke.push(curves.point(seconds(), lanes.yToLevel(pointerY - lane.getBoundingClientRect().top, laneHeight(lane)), state.media.seconds));
   draw();
 });
 

@@ -17,6 +17,7 @@ const size = document.getElementById('brush-size');
 let tool = 'box';
 let drawn = null; // the shape under the hand
 let selected = -1;
+let bent = -1; // chosen point of the selected lasso
 let drag = null;
 let asModel = false;
 let modelPicture = null; // { mark, unseen }
@@ -36,6 +37,7 @@ export function setShapes(list, key = null) {
 }
 
 export function select(number) {
+  if (number !== selected) bent = -1;
   selected = number;
   tell('shape');
   draw(true);
@@ -70,7 +72,7 @@ function layOut() {
 export function draw(force = false) {
   const track = chosenTrack();
   const list = shapes();
-  const mark = [track?.id, list, track?.mask?.invert, drawn, selected, asModel ? now() : -1];
+  const mark = [track?.id, list, track?.mask?.invert, drawn, selected, bent, asModel ? now() : -1];
   if (!force && drawnMark && mark.every((value, number) => value === drawnMark[number])) return;
   drawnMark = mark;
   const [width, height] = [overlay.width, overlay.height];
@@ -105,15 +107,20 @@ function outline(list, width, height) {
     context.strokeStyle = number === selected ? '#ffd166' : '#fff';
     context.stroke();
     context.setLineDash([]);
-    if (number === selected && shape.kind === 'box') {
-      for (const [x, y] of corners(shape)) {
-        context.fillStyle = '#ffd166';
-        context.fillRect(x * width - 5 * ratio, y * height - 5 * ratio, 10 * ratio, 10 * ratio);
-      }
-    }
+    if (number !== selected) return;
+    handles(shape).forEach(([x, y], place) => {
+      const half = (shape.kind === 'box' || place === bent ? 5 : 3) * ratio;
+      context.fillStyle = place === bent ? '#fff' : '#ffd166';
+      context.fillRect(x * width - half, y * height - half, 2 * half, 2 * half);
+      context.lineWidth = ratio;
+      context.strokeStyle = 'rgba(0, 0, 0, 0.7)';
+      context.strokeRect(x * width - half, y * height - half, 2 * half, 2 * half);
+    });
   });
 }
 
+// What of a shape is taken hold of: the corners of a box, the points of a lasso.
+const handles = (shape) => ({ box: corners, lasso: ({ points }) => points }[shape.kind]?.(shape) ?? []);
 const corners = ({ points: [[x0, y0], [x1, y1]] }) => [[x0, y0], [x1, y0], [x0, y1], [x1, y1]];
 
 // The server's own picture of the mask, in the model's pixels: black is what the model does not see.
@@ -174,15 +181,28 @@ function hit([x, y]) {
   for (let number = list.length - 1; number >= 0; number -= 1) {
     masks.trace(context, list[number], width, height);
     context.lineWidth = Math.max(list[number].size * height, 8);
-    const inside = list[number].kind === 'brush' ? 'isPointInStroke' : 'isPointInPath';
-    if (context[inside](x * width, y * height)) return number;
+    const ways = { box: ['isPointInPath'], lasso: ['isPointInPath', 'isPointInStroke'], brush: ['isPointInStroke'] }[list[number].kind];
+    if (ways.some((way) => context[way](x * width, y * height))) return number;
   }
   return -1;
 }
 
-function cornerAt(shape, [x, y]) {
+// The handle that is nearest, within reach; -1 for none.
+function handleAt(shape, [x, y]) {
   const box = overlay.getBoundingClientRect();
-  return corners(shape).findIndex(([cx, cy]) => Math.hypot((cx - x) * box.width, (cy - y) * box.height) < 12);
+  const away = handles(shape).map(([hx, hy]) => Math.hypot((hx - x) * box.width, (hy - y) * box.height));
+  const nearest = Math.min(...away);
+  return nearest < 12 ? away.indexOf(nearest) : -1;
+}
+
+const put = (shape, key = null) => setShapes(shapes().map((one, number) => (number === selected ? shape : one)), key);
+const ratioOf = () => overlay.width / overlay.height;
+
+function bend(number) {
+  bent = number;
+  const at = shapes()[selected]?.points[number];
+  if (at) tell('say', `Point ${number + 1} of the lasso: ${at[0].toFixed(3)}, ${at[1].toFixed(3)}`);
+  draw(true);
 }
 
 stage.addEventListener('pointerdown', (event) => {
@@ -192,9 +212,11 @@ stage.addEventListener('pointerdown', (event) => {
   const at = placeOf(event);
   if (tool === 'select') {
     const there = shapes()[selected];
-    const corner = there?.kind === 'box' ? cornerAt(there, at) : -1;
-    if (corner < 0) select(hit(at));
-    if (selected >= 0) drag = { at, corner, shape: shapes()[selected] };
+    const handle = there ? handleAt(there, at) : -1;
+    if (handle < 0) select(hit(at));
+    if (there?.kind === 'lasso' && selected >= 0) bend(handle);
+    if (handle >= 0 && there.kind === 'lasso' && event.altKey) put(masks.withoutPoint(there, handle));
+    else if (selected >= 0) drag = { at, handle, shape: shapes()[selected] };
     return;
   }
   const kind = tool === 'erase' ? 'brush' : tool;
@@ -207,11 +229,9 @@ stage.addEventListener('pointerdown', (event) => {
 stage.addEventListener('pointermove', (event) => {
   const at = placeOf(event);
   if (drag) {
-    const { shape, corner } = drag;
-    const next = corner < 0
-      ? masks.moveShape(shape, at[0] - drag.at[0], at[1] - drag.at[1])
-      : { ...shape, points: [corners(shape)[3 - corner], at] };
-    setShapes(shapes().map((one, number) => (number === selected ? next : one)), `shape ${selected}`);
+    const { shape, handle } = drag;
+    if (handle < 0) put(masks.moveShape(shape, at[0] - drag.at[0], at[1] - drag.at[1]), `shape ${selected}`);
+    else put(shape.kind === 'box' ? { ...shape, points: [corners(shape)[3 - handle], at] } : masks.withPoint(shape, handle, at), `shape ${selected} ${handle}`);
   } else if (drawn) {
     const more = event.getCoalescedEvents?.().map(placeOf) ?? [];
     if (drawn.kind === 'box') drawn = { ...drawn, points: [drawn.points[0], at] };
@@ -223,7 +243,8 @@ stage.addEventListener('pointermove', (event) => {
 stage.addEventListener('pointerup', () => {
   drag = null;
   if (!drawn) return;
-  const shape = { ...drawn, points: drawn.kind === 'box' ? drawn.points : masks.thinned(drawn.points) };
+  const thin = { box: (points) => points, lasso: (points) => masks.outlined(masks.thinned(points), ratioOf()), brush: masks.thinned };
+  const shape = { ...drawn, points: thin[drawn.kind](drawn.points) };
   drawn = null;
   const [from, to] = shape.points;
   const tiny = shape.kind === 'box' && (Math.abs(from[0] - to[0]) < 0.004 || Math.abs(from[1] - to[1]) < 0.004);
@@ -236,11 +257,45 @@ stage.addEventListener('pointercancel', () => {
   draw(true);
 });
 
+// A double click on a lasso's line makes a point there.
+stage.addEventListener('dblclick', (event) => {
+  const shape = shapes()[selected];
+  if (tool !== 'select' || shape?.kind !== 'lasso' || handleAt(shape, placeOf(event)) >= 0) return;
+  const [more, number] = masks.withPointAt(shape, placeOf(event), ratioOf());
+  put(more);
+  bend(number);
+});
+
+// A lasso's points by key: Ctrl+. and Ctrl+, choose one, arrows move it, A adds one behind it, Delete takes it away.
+function bendKeys(event, shape) {
+  const count = shape.points.length;
+  const [x, y] = shape.points[bent] ?? [];
+  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  if (event.ctrlKey && (event.key === '.' || event.key === ',')) bend((bent + (event.key === '.' ? 1 : count - 1) + (bent < 0 && event.key === ',' ? 1 : 0)) % count);
+  else if (bent < 0) return false;
+  else if (arrows[event.key]) {
+    const [dx, dy] = arrows[event.key].map((value) => value * (event.shiftKey ? 0.05 : 0.005));
+    put(masks.withPoint(shape, bent, masks.place(x + dx, y + dy)), `shape ${selected} ${bent}`);
+    bend(bent);
+  } else if (event.key === 'a') {
+    const [nextX, nextY] = shape.points[(bent + 1) % count];
+    put({ ...shape, points: shape.points.toSpliced(bent + 1, 0, masks.place((x + nextX) / 2, (y + nextY) / 2)) });
+    bend(bent + 1);
+  } else if (event.key === 'Delete' || event.key === 'Backspace') {
+    put(masks.withoutPoint(shape, bent));
+    bend(Math.min(bent, shapes()[selected].points.length - 1));
+  } else if (event.key === 'Escape') bend(-1);
+  else return false;
+  return true;
+}
+
 // With the keyboard: Tab chooses a shape, arrows move it, with Ctrl they move its far corner; Delete takes it away.
 stage.addEventListener('keydown', (event) => {
   const list = shapes();
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  if (event.key === 'n' && chosenTrack()) {
+  if (list[selected]?.kind === 'lasso' && bendKeys(event, list[selected])) {
+    // done
+  } else if (event.key === 'n' && chosenTrack()) {
     setShapes([...list, { kind: 'box', cut: event.altKey, points: [[0.35, 0.35], [0.65, 0.65]], size: 0 }]);
     choose('select');
     select(list.length);
@@ -374,9 +429,14 @@ export function grow(steps) {
   size.value = Number(size.value) + steps;
 }
 
+let refreshed = [];
 function refresh() {
   const mask = chosenTrack()?.mask;
+  const mark = [state.track, mask, frames()];
+  if (mark.every((value, number) => value === refreshed[number])) return;
+  refreshed = mark;
   if (selected >= shapes().length) selected = -1;
+  if (bent >= (shapes()[selected]?.points.length ?? 0)) bent = -1;
   document.getElementById('invert').setAttribute('aria-pressed', String(mask?.invert ?? false));
   for (const id of ['invert', 'clear-mask', 'as-model', 'linear', 'follow']) document.getElementById(id).disabled = !mask;
   showLinear();
@@ -393,7 +453,7 @@ function showLinear() {
 let shownFrame = -1;
 on('document', refresh);
 on('chosen', () => {
-  selected = -1;
+  selected = bent = -1;
   refresh();
 });
 on('moved', () => {
