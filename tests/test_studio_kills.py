@@ -84,9 +84,12 @@ def test_a_model_that_is_killed_in_a_step_costs_that_job_and_one_that_waits_cost
         # It may not have ended yet when the next job comes.
 
 
+ENDED = ("done", "failed")
+
+
 def wait_for_a_step(running: Running, identity: str) -> None:
     # The model's process is nice: beside other work of the machine it may load for minutes.
-    wait(lambda: find(running, identity).get("step", 0) >= 1 or find(running, identity)["state"] == "done", 300)
+    wait(lambda: find(running, identity).get("step", 0) >= 1 or find(running, identity)["state"] in ENDED, 300)
 
 
 def find(running: Running, identity: str) -> dict:
