@@ -85,6 +85,37 @@ def test_a_flat_thing_on_flat_ground_is_followed_where_flow_finds_half_of_its_wa
     assert lefts == pytest.approx([4 * STEPS_A_FRAME * number / 160 for number in range(9)], abs=0.03)
 
 
+def swinging(ways: np.ndarray, *, flickers: bool = False) -> tuple[np.ndarray, list[tuple[float, float, float, float]]]:
+    """Noisy pictures of a shaded disc which lies `ways` pixels further right in each, and its box in each frame of the model."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    pictures, boxes = [], []
+    for number, way in enumerate(ways):
+        picture = np.full((HEIGHT, WIDTH, 3), (70, 90, 80), np.uint8)
+        middle = (round(110 + way), 90)
+        bright = 1.0 - 0.5 * (number // 2 % 2) if flickers else 1.0
+        cv2.circle(picture, middle, 22, [int(bright * value) for value in (200, 120, 40)], -1)
+        cv2.circle(picture, (middle[0] - 8, middle[1] - 8), 6, (240, 220, 190), -1)
+        pictures.append((picture + rng.normal(0, 3, picture.shape)).clip(0, 255).astype(np.uint8))
+        if number % STEPS_A_FRAME == 0:
+            boxes.append(tuple(np.array([middle[0] - 23, 67, middle[0] + 23, 113]) / (WIDTH, HEIGHT, WIDTH, HEIGHT)))
+    return np.stack(pictures), boxes
+
+
+def test_a_box_has_not_drifted_from_a_thing_that_swings_for_long() -> None:
+    pictures, truth = swinging(40 * np.sin(np.arange(6 * 12 + 1) / 7))
+    found = follow([box(*truth[0])], pictures)
+    overlaps = [overlap(shapes[0]["points"], true) for shapes, true in zip(found, truth, strict=True)]
+    assert np.mean(overlaps) > 0.9 and overlaps[-1] > 0.8, overlaps
+
+
+def test_a_box_stays_on_a_thing_that_changes_its_looks_and_not_its_place() -> None:
+    pictures, truth = swinging(np.zeros(6 * 12 + 1), flickers=True)
+    found = follow([box(*truth[0])], pictures)
+    assert min(overlap(shapes[0]["points"], truth[0]) for shapes in found) > 0.7
+
+
 def test_what_is_drawn_beside_a_moving_thing_stays() -> None:
     pictures, _ = scene()
     found = follow([box(0.02, 0.02, 0.12, 0.15)], pictures)

@@ -1,7 +1,8 @@
 """Shapes of a mask that follow what they were drawn on: keyframes made by dense optical flow, to be edited like any others.
 
 Each shape moves and grows as the pixels in it do that move otherwise than the rest of the picture: a loose box has more
-background in it than thing. Pixels whose flow there and back does not return are left out.
+background in it than thing. Pixels whose flow there and back does not return are left out. What is lost from picture to
+picture adds up; so once a thing has moved away from its ground, it is looked for as it was drawn on (`studio/anchors.py`).
 
 Legend: N pictures of the video, H/W their pixels, P pixels of one shape.
 """
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from drawaudio_model.clip_format import VIDEO_FPS
+from drawaudio_model.studio.anchors import Anchor
 from drawaudio_model.studio.drawing import draw_shapes
 
 STEPS_A_FRAME = 3
@@ -27,6 +29,8 @@ LEAST_PIXELS = 12
 """That have to move before a shape does."""
 MOST_MATCHED = 150
 """Pixels of a shape that are compared."""
+MOST_OF_REST = 3000
+"""Pixels outside the shapes that are compared."""
 UNLIKE = 40
 """Grey levels of 255; what differs more is something else."""
 _MOST_GROWTH = 1.06
@@ -58,26 +62,48 @@ def follow(
     flow.setPatchStride(4)
     now = [dict(shape) for shape in shapes]
     found = [_within_picture(now)]
+    anchors = [
+        Anchor(shape, draw_shapes([{**shape, "cut": False}], *pictures.shape[1:3]), pictures[0]) for shape in now
+    ]
     for number in range(1, len(pictures)):
         tell(number, len(pictures))
         before, after = pictures[number - 1], pictures[number]
         if not np.array_equal(before, after):
             grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (before, after)]
             there, back = flow.calc(*grey, None), flow.calc(*grey[::-1], None)  # each (H, W, 2)
-            now = _moved(now, before, after, there, back)
+            now, rest = _moved(now, before, after, there, back)
+            now = [anchor.held(shape, after, rest) for anchor, shape in zip(anchors, now, strict=True)]
         if number % STEPS_A_FRAME == 0:
             found.append(_within_picture(now))
     return found
 
 
-def _moved(shapes: Shapes, before: np.ndarray, after: np.ndarray, there: np.ndarray, back: np.ndarray) -> Shapes:
-    """The shapes one picture later."""
+def _moved(
+    shapes: Shapes, before: np.ndarray, after: np.ndarray, there: np.ndarray, back: np.ndarray
+) -> tuple[Shapes, np.ndarray]:
+    """The shapes one picture later, and the way (2,) of the rest of the picture."""
     height, width = there.shape[:2]
     regions = [draw_shapes([{**shape, "cut": False}], height, width) for shape in _within_picture(shapes)]
     outside = ~np.any(regions, axis=0) if regions else np.ones((height, width), bool)
-    rest = np.median(there[outside], axis=0) if outside.any() else np.zeros(2)
+    rest = _way_of_rest(before, after, there, outside)
     pairs = zip(shapes, regions, strict=True)
-    return [_moved_shape(shape, region, (before, after), there, back, rest) for shape, region in pairs]
+    moved = [_moved_shape(shape, region, (before, after), there, back, rest) for shape, region in pairs]
+    return moved, rest
+
+
+def _way_of_rest(before: np.ndarray, after: np.ndarray, there: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """The way (2,) of the pixels outside (H, W) all shapes: flow's median, or none where that makes them no more alike.
+
+    Noise and a light that comes and goes give the flow of a camera at rest a way, which would add up.
+    """
+    rows, columns = np.nonzero(outside)
+    if not len(rows):
+        return np.zeros(2)
+    way = np.median(there[outside], axis=0).astype(np.float64)
+    places = np.stack([columns, rows], axis=1)[:: -(-len(rows) // MOST_OF_REST)].astype(np.float64)
+    first = _seen(before, places[None])
+    still, moved = (float(np.abs(_seen(after, places[None] + step) - first).mean()) for step in (np.zeros(2), way))
+    return way if moved < 0.8 * still else np.zeros(2)
 
 
 def _moved_shape(
