@@ -10,11 +10,11 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _BLOCK = tarfile.BLOCKSIZE
 _STEP = 1 << 15
-"""Bytes that are inflated at a time: so much before a fault may be lost with what the fault hit."""
+"""Bytes that are inflated at a time."""
 _COPY = 1 << 20
 _LONGEST_NAME = 1 << 16
 """A header's extension of more bytes than this is none."""
@@ -100,9 +100,13 @@ class GzipStream:
                     if self._waiting:
                         self._inflate = zlib.decompressobj(31)
                     continue
+                before = self._inflate.copy()
                 made = self._inflate.decompress(piece, _STEP)
-            except (OSError, zlib.error) as error:
-                return self._end(f"it cannot be read any further: {error}")
+            except OSError as error:
+                return self._end(f"it cannot be read any further: {error.strerror}")
+            except zlib.error as error:
+                self._end(f"it cannot be read any further: {error}")
+                return _before_the_fault(before, piece)
             self._waiting = self._inflate.unconsumed_tail
             if made:
                 return made
@@ -113,6 +117,17 @@ class GzipStream:
     def _end(self, fault: str) -> bytes:
         self._ended, self.fault = True, fault
         return b""
+
+
+def _before_the_fault(inflate: Any, piece: bytes) -> bytes:
+    """What can be inflated of a piece that has a fault in it, which zlib withholds when it meets the fault."""
+    made = []
+    try:
+        for place in range(len(piece)):
+            made.append(inflate.decompress(piece[place : place + 1]))
+    except zlib.error:
+        pass
+    return b"".join(made)
 
 
 Stream = PlainStream | GzipStream
