@@ -130,7 +130,7 @@ class _Downloader:
         """Clips that failed in this round already, in a run that was killed before the shard knew."""
         for video in list(self.queue):
             for key in list(video.keys):
-                tried = self.log.this_round(key)
+                tried = [attempt for attempt in self.log.this_round(key) if not attempt.of_media]
                 video.refusals = max(video.refusals, sum(not attempt.counts for attempt in tried))
                 if tried and tried[-1].error and tried[-1].counts and tried[-1].error != "http_403":
                     del video.keys[key]

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     """Nothing is wrong with the clip: the site is tired of this machine. All downloads pause; costs no attempt."""
     STOP = "stop"
     """Nothing is wrong with the clip: yt-dlp no longer understands the site. Several in a row end the run."""
+    MEDIA = "media"
+    """Of DRAWAUDIO_MEDIA: looked at again once the media have changed, or asked of the site where it may be."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,12 @@ _TABLE = (
     ("format", Kind.RETRY, "the video is not offered in any format of the setting format"),
     ("live", Kind.RETRY, "the video is still being broadcast, or has not begun"),
     ("unsafe_name", Kind.PERMANENT, "the server asked for a file outside the staging folder"),
+    ("not_in_media", Kind.MEDIA, "DRAWAUDIO_MEDIA has no file of the clip, and DRAWAUDIO_MEDIA_ONLY is set"),
+    (
+        "no_file",
+        Kind.MEDIA,
+        "DRAWAUDIO_MEDIA has a link, a device or a sparse file of the clip's name, or lost the file",
+    ),
     ("crashed", Kind.RETRY, "the process that fetched the video died"),
     ("unknown", Kind.RETRY, "a message that this table does not know"),
 )

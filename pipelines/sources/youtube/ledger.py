@@ -9,13 +9,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pipelines.clip_rows import ClipRow
 from pipelines.parquet_rows import write_rows
 from pipelines.raw_ledger import clips_in, raw_ledger_path
 from pipelines.sources.youtube.errors import CLASSES, Kind, worth_another_try
 from pipelines.sources.youtube.settings import DownloadSettings
+
+MEDIA_ACCESS = "media "
+"""Beginning of the access of an attempt at DRAWAUDIO_MEDIA; the state of the media follows."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,13 @@ class Attempt:
     sha256: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     """The probe's columns."""
+    media: str = ""
+    """Where DRAWAUDIO_MEDIA has the clip, and how often; "" for an attempt at the site."""
+
+    @property
+    def of_media(self) -> bool:
+        """Whether the clip was looked for in DRAWAUDIO_MEDIA, and the site not asked."""
+        return self.access.startswith(MEDIA_ACCESS)
 
     @property
     def counts(self) -> bool:
@@ -94,23 +104,60 @@ class AttemptLog:
         self.attempts.setdefault(attempt.key, []).append(attempt)
 
 
-def open_keys(keys: list[str], log: AttemptLog, published: Mapping[str, str], settings: DownloadSettings) -> list[str]:
+class Held(Protocol):
+    """The media of DRAWAUDIO_MEDIA, as far as they decide which clips are tried."""
+
+    @property
+    def only(self) -> bool:
+        """Whether nothing is asked of the site."""
+
+    @property
+    def access(self) -> str:
+        """That of attempts at these media."""
+
+    def has(self, key: str) -> bool:
+        """Whether there is a file of the clip, good or not."""
+
+
+def open_keys(
+    keys: list[str],
+    log: AttemptLog,
+    published: Mapping[str, str],
+    settings: DownloadSettings,
+    held: Held | None = None,
+) -> list[str]:
     """Clips that are to be tried: neither in a published tar nor given up.
 
     Attempts of the round under way do not decide yet, so that a killed run goes on with the same clips.
 
     Args:
         published: key -> shard of every clip in a finished tar.
+        held: media in which clips are looked for first.
     """
-    found = []
-    for key in keys:
-        tried = [attempt for attempt in log.of(key) if attempt.round < log.round]
-        used = sum(attempt.counts for attempt in tried)
-        if key in published:
-            continue
-        if not tried or not tried[-1].error or worth_another_try(tried[-1].error, used, tried[-1].access, settings):
-            found.append(key)
-    return found
+    return [
+        key
+        for key in keys
+        if key not in published and (_new_in_media(key, log, held) or open_to_site(key, log, settings, held))
+    ]
+
+
+def open_to_site(key: str, log: AttemptLog, settings: DownloadSettings, held: Held | None = None) -> bool:
+    """Whether the attempts at a clip leave it to be asked of the site; of the media, where only they are asked."""
+    tried = [attempt for attempt in log.of(key) if attempt.round < log.round]
+    if held is None or not held.only:
+        tried = [attempt for attempt in tried if not attempt.of_media]
+    if not tried or not tried[-1].error:
+        return True
+    if held is not None and held.only:
+        return False
+    used = sum(attempt.counts for attempt in tried)
+    return worth_another_try(tried[-1].error, used, tried[-1].access, settings)
+
+
+def _new_in_media(key: str, log: AttemptLog, held: Held | None) -> bool:
+    if held is None or not held.has(key):
+        return False
+    return not any(attempt.access == held.access and attempt.round < log.round for attempt in log.of(key))
 
 
 @dataclass(frozen=True)
@@ -137,6 +184,8 @@ class FetchLedgerRow:
     access: str = ""
     yt_dlp: str = ""
     format: str = ""
+    media: str = ""
+    """Where DRAWAUDIO_MEDIA has the clip, how often, and what is wrong with it there; "" where it was not looked for."""
     shard: str = ""
     bytes: int = 0
     sha256: str = ""
@@ -169,6 +218,8 @@ def ledger_row(key: str, clip: ClipRow, tried: list[Attempt], published: Mapping
             **{name: getattr(last, name) for name in ("message", "access", "yt_dlp", "format", "bytes", "sha256")},
             **last.facts,
         }
+        looked = next((attempt for attempt in reversed(tried) if attempt.of_media), None)
+        row["media"] = ": ".join(filter(None, (looked.media, looked.message))) if looked else ""
         if last.error:
             row |= {"reason": last.error, "kind": CLASSES[last.error].kind.value}
             row["status"] = "failed" if last.counts else "pending"

@@ -1,5 +1,6 @@
-"""YouTube as a source: clips of the official lists, fetched at the pace that the site allows."""
+"""YouTube as a source: clips of the official lists, out of media that are there or fetched at the pace that the site allows."""
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -40,13 +41,16 @@ _NAMES = {
 
 
 class YouTubeSource:
-    """The profile's lists in DRAWAUDIO_LISTS."""
+    """The profile's lists in DRAWAUDIO_LISTS, and what DRAWAUDIO_MEDIA has of them."""
 
     has_truth = False
     takedowns = EXCLUDED
-    # The site counts requests by address: one step at a time, whatever else runs.
-    download_pool = "youtube"
     evaluated_splits = ("test",)
+
+    @property
+    def download_pool(self) -> str | None:
+        """The site counts requests by address: one step at a time, whatever else runs; none waits where it is not asked."""
+        return None if os.environ.get("DRAWAUDIO_MEDIA_ONLY") == "1" else "youtube"
 
     def list_clips(self, profile: Profile, taken_back: frozenset[str] = frozenset()) -> Listing:
         lists = read_lists(lists_folder(), profile.lists, taken_back)
@@ -68,7 +72,7 @@ class YouTubeSource:
             provenance=" ".join(
                 [
                     *(_SOURCES[name] for name in profile.lists),
-                    "They were fetched from YouTube; what could not be had is listed.",
+                    "They were fetched from YouTube, or taken from media that were; what could not be had is listed.",
                 ]
             ),
             notices=(*(_LISTS[name] for name in profile.lists), _VIDEOS, _MODELS, CODE_NOTICE),
