@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster import DagsterExecutionInterruptedError
 
 from drawaudio_model.shard import ShardReader, read_manifest
+from pipelines.partitions import shard_of
 from pipelines.profiles import PROFILES
 from pipelines.sources.mirror import tars
 from pipelines.sources.mirror.settings import MediaSettings
 from pipelines.sources.youtube.ledger import AttemptLog
 from pipelines.sources.youtube.plan import plan
 from pipelines.sources.youtube.source import YouTubeSource
+from tests.readme_commands import blocks, run_block
 from tests.test_mirror_tars import entry, make_tar
 from tests.test_youtube_lists import write
 from tests.youtube_server import PLUGINS, YouTubeServer, make_video
@@ -191,7 +194,7 @@ def test_a_run_that_is_stopped_in_a_part_goes_on_and_ends_with_the_same_bytes(cl
         return pieces(member)
 
     monkeypatch.setattr(tars.Member, "pieces", stopping)
-    with pytest.raises(BaseException, match=r"") as stopped:
+    with pytest.raises((KeyboardInterrupt, DagsterExecutionInterruptedError)) as stopped:
         run(site, roots[1], monkeypatch, path)
     assert not isinstance(stopped.value, AssertionError) and read_manifest(roots[1] / "raw_clips", SHARD) is None
     assert len(seen) == 6
@@ -230,6 +233,23 @@ def test_real_clips_are_taken_byte_for_byte(site, tmp_path, monkeypatch):
     ledger = run(site, root, monkeypatch, path, only="1")
     assert {key: row["reason"] for key, row in ledger.items()} == {name[:18]: "" for name in files}
     assert sum(content in files.values() for content in media_of(root).values()) >= len(files) - 1
+
+
+def test_the_commands_of_the_page_build_a_shard_from_a_mirror(clip, tmp_path):
+    (block,) = (block for block in blocks() if block.mark == "with a mirror")
+    keys = [
+        f"{video}_000003" for video in VIDEOS if shard_of(PROFILES["vggsound_caption"], "test", video) == "test-000004"
+    ]
+    assert keys == KEYS[4:7]
+    write(tmp_path / "lists", "vggsound/vggsound.csv", *(f"{video},3,a dog barks,test" for video in VIDEOS))
+    (tmp_path / "mirror").mkdir()
+    packed = gzip.compress(make_tar({f"{DEEP}/{key}.mp4": clip[0] for key in KEYS}))
+    (tmp_path / "mirror" / "vggsound_00.tar.gz").write_bytes(packed)
+    (tmp_path / "home").mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DRAWAUDIO_")}
+    said = run_block(block, tmp_path, environment | {"DAGSTER_HOME": str(tmp_path / "home")})
+    assert "in the media   8 clips (100.0 %" in said
+    assert media_of(tmp_path / "data", "test-000004") == dict.fromkeys(keys, clip[0])
 
 
 @pytest.fixture
