@@ -574,3 +574,13 @@ def test_a_fault_of_the_collection_is_held_or_refused_as_expected(tmp_path, name
         if suffix in (".mp4", ".mov") and "hvc1" in name:
             assert tag(out) == "hvc1"
     assert held == EXPECTED[name]
+
+
+def test_pictures_that_carry_python_objects_are_decoded_by_no_thread_of_their_own(made):
+    """A decoder's thread that lets go of such an object waits for the interpreter, which may be waiting for its end."""
+    threads = Path("/proc/self/task")
+    before = {*threads.iterdir()}
+    shown = packet_times._shown(made("h264.mp4"), None)
+    assert next(shown) == 0
+    assert {*threads.iterdir()} <= before
+    shown.close()

@@ -250,6 +250,10 @@ def _shown(video: Path, limit: int | None) -> Iterator[int]:
     with open_container(video) as container:
         stream = picture_stream(container, video)
         stream.codec_context.copy_opaque = True
+        # What is opaque is a Python object. A decoder's thread that lets go of one needs the interpreter, which may be waiting
+        # for that thread to end: both would wait for ever.
+        stream.codec_context.thread_count = 1
+        stream.codec_context.thread_type = "SLICE"
         number = 0
         for packet in head_of(demuxed(container, stream), limit):
             if packet.size:
