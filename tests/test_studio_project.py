@@ -96,15 +96,20 @@ def test_a_killed_save_leaves_the_old_document_or_the_new_one(opened: Project) -
     for _ in range(50):
         before = json.loads((opened.folder / "project.json").read_bytes())
         opened.document = before
+        begun, begins = os.pipe()
         child = os.fork()
         if child == 0:
             number = before["revision"]
             while True:
                 opened.save(with_text(opened.document, f"text of {number} " * 100), number)
                 number += 1
+                os.write(begins, b"1")  # a copy of a large process needs longer for its first save than for the others
+        os.read(begun, 1)
         time.sleep(source.uniform(0.0, 0.03))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        for end in (begun, begins):
+            os.close(end)
         found = projects.read_document(opened.folder / "project.json")
         assert found["revision"] >= before["revision"]
         if found["revision"]:

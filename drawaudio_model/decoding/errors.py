@@ -1,5 +1,6 @@
 """Why a file cannot be used, what is said of files that can, and what makes a reader begin again."""
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,21 @@ class MediaError(ValueError):
         assert reason in REASONS, reason
         super().__init__(f"{message} ({reason})")
         self.reason = reason
+
+
+DECODERS_BYTES = 64 * 2**20
+"""Of memory that a decoder may need for a few pictures."""
+
+
+def check_memory() -> None:
+    """Raises MediaError where there is not even a decoder's memory to be had, before a file is called damaged.
+
+    A decoder whose threads get none tells of damage, or gives no picture at all.
+    """
+    try:
+        mmap.mmap(-1, DECODERS_BYTES).close()
+    except OSError as error:
+        raise MediaError("no_memory", "there is too little memory to decode the file; end other programs") from error
 
 
 class ReadAgain(Exception):

@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 import av
 
 from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS, is_flush, may_jump
-from drawaudio_model.decoding.errors import MediaError
+from drawaudio_model.decoding.errors import MediaError, check_memory
 
 MAX_CORRUPT_SHARE = 0.1
 """Damaged frames (of the picture, or packets of the sound) that are tolerated, as a share of all."""
@@ -87,6 +87,8 @@ def check_complete(
         tracks: what was decoded, by the name that a sentence gives it ("video frames").
     """
     for name, track in tracks.items():
+        if not track.count or track.corrupt:
+            check_memory()
         if not track.count:
             raise MediaError("undecodable", f"not one of the {name} can be decoded")
         if track.corrupt > MAX_CORRUPT_SHARE * (track.corrupt + track.count):

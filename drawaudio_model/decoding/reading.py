@@ -26,7 +26,7 @@ from drawaudio_model.decoding.clock import (
     scan,
 )
 from drawaudio_model.decoding.container import MediaInfo, find_stream, media_info, open_container, require_stream
-from drawaudio_model.decoding.errors import MediaError, only_media_errors
+from drawaudio_model.decoding.errors import MediaError, check_memory, only_media_errors
 from drawaudio_model.decoding.lengths import Ends, check_complete, presented_seconds, wrong_length
 from drawaudio_model.decoding.skipping import CannotSkip
 from drawaudio_model.decoding.sound import ChannelsCancel, SoundTrack
@@ -218,6 +218,7 @@ def read_sound(source: Path | bytes, *, seconds: float | None) -> np.ndarray:
             require_stream(container, "audio")
             times = _read_times(container)
             if times.sound is None:
+                check_memory()
                 raise MediaError("undecodable", "not one of the audio frames can be decoded")
             length = times.sound[1] - (times.picture or times.sound)[0]
         if length <= 0:
