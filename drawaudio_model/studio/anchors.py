@@ -68,13 +68,11 @@ class Anchor:
             drifted = drifted and self._off(picture, self.rest) <= self._off(picture, way)
             return self._placed(shape, self.rest, 1.0, width, height) if drifted else shape
         if not self.apart:
-            self.apart = True
             thing, explained = self._told_apart(picture, way)
             if explained < LEAST_SHARE:
                 # It looks as if it were where it was: the shape has drifted, the thing has not moved.
-                self.apart = False
                 return self._placed(shape, self.rest, 1.0, width, height)
-            self.own = thing
+            self.apart, self.own = True, thing
         found = self._found(picture, way)
         if found is None:
             self.lost += 1
