@@ -85,7 +85,7 @@ def open_picture(path: Path) -> MaskPicture:
     if not begins_as_picture(path):
         raise ValueError(f"mask {path} is no picture that can be read; export it as PNG")
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:
             if (pictures := getattr(image, "n_frames", 1)) > 1:
                 raise ValueError(
                     f"mask {path} holds {pictures} pictures; export one, or a folder with a picture for each frame"
@@ -125,6 +125,13 @@ def picture_of(image: Image.Image | np.ndarray) -> MaskPicture:
 def _of_image(image: Image.Image) -> MaskPicture:
     # WebP does not say whether it is lossy; labels of little contrast would not have outlived it.
     lossy = image.format in ("JPEG", "MPO") or (image.format == "WEBP" and _contrast(image) >= LEAST_CONTRAST)
+    name = getattr(image, "filename", "")
+    if image.format == "TIFF" and name and image.tile:  # type: ignore[attr-defined]  # Pillow's types: an opened file's
+        # Not loaded as yet. Pillow maps an uncompressed TIFF that it knows by its name into memory, and mixes up the rows of
+        # one that lies on its side.
+        with open(name, "rb") as file, Image.open(file) as anew:
+            anew.seek(image.tell())
+            return _of_image(anew)
     image = ImageOps.exif_transpose(image)
     if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
         image = image.convert("RGBA")

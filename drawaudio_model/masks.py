@@ -224,10 +224,12 @@ def open_pictures(path: Path, width: int | None = None) -> list[MaskPicture]:
 
 
 def array_pictures(array: np.ndarray, width: int | None = None) -> list[MaskPicture]:
-    """The pictures of an array: (h, w), one colour picture (h, w, 1 to 4), or a stack of either.
+    """The pictures of an array: (h, w), one colour picture (h, w, 1 to 4), or a stack of either; also (n, 1, h, w).
 
     Three axes whose last has 3 or 4 are one picture, unless the video is so narrow itself.
     """
+    if array.ndim == 4 and array.shape[1] == 1 and array.shape[-1] > 4:  # as networks give masks: one channel each
+        array = array[:, 0]
     one = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 2, 3, 4) and array.shape[-1] != width)
     return [picture_of(picture) for picture in ([array] if one else array)] if array.ndim >= 2 else [picture_of(array)]
 

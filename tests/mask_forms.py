@@ -159,6 +159,7 @@ FILES: dict[str, Form] = {
     "png of a jpeg": Form(of_jpeg, 0.97),
     "on its side": Form(lambda folder: turned(folder, "mask.jpg"), 0.97),
     "on its side, exactly": Form(lambda folder: turned(folder, "mask.png")),
+    "a scan on its side": Form(lambda folder: turned(folder, "mask.tif")),
     "soft edge": Form(soft),
 }
 """Pictures of one file."""
@@ -176,6 +177,7 @@ OTHERS: dict[str, Form] = {
     "colours as floats": Form(lambda _: coloured((255, 0, 0)) / 255),
     "one channel": Form(lambda _: PIXELS[..., None]),
     "a tensor": Form(lambda _: torch.from_numpy(REGION)),
+    "a network's stack": Form(lambda _: torch.from_numpy(np.repeat(REGION[None, None], FRAMES, axis=0))),
     "a stack": Form(lambda _: np.repeat(REGION[None], FRAMES, axis=0)),
     "a list": Form(lambda _: [labels(1, 1)] * FRAMES),
     "images in a list": Form(lambda _: [palette([0, 0, 0, 128, 0, 0, 0, 128, 0])] * FRAMES),
