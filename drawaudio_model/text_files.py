@@ -84,6 +84,8 @@ class Table(NamedTuple):
 def read_table(path: Path, name: str, columns: Collection[str]) -> Table:
     """A CSV with a header, separated by commas, or by semicolons or tabs where its header says so.
 
+    What spreadsheets add and nobody wrote is left out: a first line such as `sep=;`, and columns without a name or content.
+
     Args:
         path: the file.
         name: what errors call it.
@@ -93,7 +95,9 @@ def read_table(path: Path, name: str, columns: Collection[str]) -> Table:
         ValueError: naming the line, when it is no CSV, has no header, or has a column twice.
     """
     text = decode(path.read_bytes(), name, "CSV")
-    delimiter = _delimiter(re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0], columns)
+    lines = re.split(r"[\r\n]+", text.lstrip(), maxsplit=2)
+    told = _SEPARATOR.fullmatch(lines[0])
+    delimiter = told[1] if told else _delimiter(lines[0], columns)
     # Not str.splitlines: that also ends a line at marks which may stand inside a text.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records, line = [], 1
@@ -105,26 +109,31 @@ def read_table(path: Path, name: str, columns: Collection[str]) -> Table:
         raise ValueError(
             f'{name} is no CSV in UTF-8: line {line}: {error}; write a quote inside a quoted field twice ("")'
         ) from error
-    records = [(line, fields) for line, fields in records if any(field.strip() for field in fields)]
+    records = [(line, fields) for line, fields in records if any(field.strip() for field in fields)][bool(told) :]
     if not records:
         raise ValueError(f"{name} is empty, expected a header with the columns {','.join(columns)}")
-    header = [field.strip().lower() for field in records[0][1]]
+    first, width = [field.strip().lower() for field in records[0][1]], len(records[0][1])
+    whole = [(line, fields) for line, fields in records[1:] if len(fields) == width]
+    kept = [place for place, column in enumerate(first) if column or any(fields[place].strip() for _, fields in whole)]
+    header = [first[place] for place in kept]
     double = next((column for column in header if header.count(column) > 1), None)
     if double is not None:
         raise ValueError(
             f"{name}, line {records[0][0]}: the header has the column {double!r} twice; keep one of them, or name the other"
         )
     decimals = ", and write decimals with a point" if delimiter == "," else ""
-    rows = [(line, fields) for line, fields in records[1:] if len(fields) == len(header)]
+    rows = [(line, [fields[place] for place in kept]) for line, fields in whole]
     faults = [
-        (line, f"{len(fields)} fields, expected {len(header)}; put a text with {_NAMES[delimiter]} in quotes{decimals}")
+        (line, f"{len(fields)} fields, expected {width}; put a text with {_NAMES[delimiter]} in quotes{decimals}")
         for line, fields in records[1:]
-        if len(fields) != len(header)
+        if len(fields) != width
     ]
     return Table(header, rows, faults, delimiter)
 
 
 _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATOR = re.compile(r'"?sep=([,;\t])"?', re.IGNORECASE)
+"""The line that tells Excel what separates the fields."""
 
 
 def _delimiter(header: str, columns: Collection[str]) -> str:

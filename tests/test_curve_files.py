@@ -31,9 +31,15 @@ def write(folder: Path, text: str | bytes, name: str = "curve.csv") -> Path:
         "time_seconds;level\n0;0.1\n1.5;0.3\n2;0\n",
         "time_seconds\tlevel\n0\t0.1\n1.5\t0.3\n2\t0\n",
         "time_seconds,level_db\n0,-20\n1.5,-10.457574905606752\n2,-inf\n",
+        "sep=;\ntime_seconds;level\n0;0,1\n1,5;0,3\n2;0\n",
+        "SEP=,\r\ntime_seconds,level\r\n0,0.1\r\n1.5,0.3\r\n2,0\r\n",
+        "time_seconds,level,,\n0,0.1,,\n1.5,0.3,, \n2,0,,\n",
         "time_seconds,level_db\n0,\u221220\n1.5,\u221210.457574905606752\n2,\u2212inf\n",
     ],
-    ids=["plain", "bom", "spaces", "more columns", "decimal commas", "semicolons", "tabs", "decibels", "minus signs"],
+    ids=[
+        *("plain", "bom", "spaces", "more columns", "decimal commas", "semicolons", "tabs", "decibels"),
+        *("told to Excel", "told to Excel in capitals", "empty columns", "minus signs"),
+    ],
 )
 def test_a_table_is_read_as_it_is_written(text: str, tmp_path: Path) -> None:
     assert np.array(read_points(write(tmp_path, text))) == pytest.approx(np.array(POINTS))
@@ -77,6 +83,8 @@ def test_two_points_at_one_time_are_a_jump(tmp_path: Path) -> None:
         ('time_seconds,level\n0,"0,5"\n', r"line 2: '0,5' is no number.* decimals with a point"),
         ("time_seconds;level\n0;0.5\n1.000,5;0,5\n", r"line 3: '1\.000,5' is no number"),
         ("time_seconds,level,level\n0,0,1\n", "line 1: the header has the column 'level' twice"),
+        ("time_seconds,level,,\n0,0,1,2\n", "line 1: the header has the column '' twice"),
+        ("sep=;\ntime_seconds;level\n0;0,5\n1;x\n", "line 4: 'x' is no number"),
         ("time_seconds,level,level_db\n0,0,-9\n", "line 1: the columns are .*not both"),
         ("time,level\n0,0\n", "line 1: the columns are time, level; expected time_seconds, level: name them"),
         ("time;level\n0;0\n", "line 1: the columns are time, level; expected time_seconds"),
