@@ -20,8 +20,8 @@ def shifted(seconds, **arguments):
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [(0, 0), (0, 1000), (1000, 0), (0, 95440), (3600, 3590)],
-    ids=["restart", "ahead", "back", "to the wrap", "a little back"],
+    [(0, 0), (0, 1000), (1000, 0), (0, 95440), (3600, 3590), (0, 1.7)],
+    ids=["restart", "ahead", "back", "to the wrap", "a little back", "overlapping"],
 )
 def test_joined_transport_streams_are_laid_end_to_end_with_picture_and_sound_together(first, second):
     data = shifted(first, **TS) + shifted(second, **TS)

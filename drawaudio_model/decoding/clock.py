@@ -18,6 +18,8 @@ from drawaudio_model.decoding.errors import MediaError, ReadAgain
 BACK_SECONDS = Fraction(1, 2)
 """Times that go back by more than this are a break. What goes back by less is no new part of a recording: broken times of
 B-frames, or fragments that overlap a little. Its packets stay where they are, and come in the order of decoding."""
+JUMP_BACK_SECONDS = Fraction(1, 10)
+"""The same in containers made for broadcast, whose packets are stored in the order of decoding; as FFmpeg has it."""
 LEAP_SECONDS = 10
 """Times that leap ahead by more than this are a break in containers made for broadcast, whose clocks may jump by design."""
 LONG_LEAP_SECONDS = 3600
@@ -175,8 +177,8 @@ def is_break(since_begin: int, since_end: int, limits: tuple[int, int]) -> bool:
 
 
 def _limits(tick: Fraction, leap: int) -> tuple[int, int]:
-    """(BACK_SECONDS, leap) in ticks."""
-    return round(BACK_SECONDS / tick), round(leap / tick)
+    """(seconds back, seconds ahead) in ticks."""
+    return round((JUMP_BACK_SECONDS if leap == LEAP_SECONDS else BACK_SECONDS) / tick), round(leap / tick)
 
 
 def _tick(stream: av.stream.Stream) -> Fraction:
