@@ -211,6 +211,21 @@ def test_a_waveform_of_a_fragmented_file_is_on_the_pictures_clock():
     np.testing.assert_allclose(media.read_waveform(data, seconds=2), clip.clips[0].waveform, atol=1e-6)
 
 
+@pytest.mark.parametrize(("container", "unit"), [("mpegts", 188), ("mpeg", 2048)])
+def test_a_waveform_of_a_file_that_begins_in_mid_group_is_on_the_clock_of_the_first_picture_that_is_seen(
+    container, unit
+):
+    film = {"container": container, "video": "mpeg2video", "audio": "mp2", "fps": Fraction(25), "frames": 100}
+    noise = np.random.default_rng(0).integers(0, 255, (H, W, 3), dtype=np.uint8)
+    data = encode(**film, picture=noise, sound=clicks(4, 44100, (0.5, 1.5, 2.5, 3.5)))
+    for share in (0.3, 0.35, 0.4, 0.45):
+        cut = data[round(share * len(data) / unit) * unit :]
+        decoded = media.read_clips(cut, seconds=2)
+        assert decoded.frames_decoded < 25 * 4 * (1 - share)
+        np.testing.assert_allclose(media.read_waveform(cut, seconds=2), decoded.clips[0].waveform, atol=1e-6)
+        assert media.probe(cut).video_seconds == pytest.approx(decoded.video_seconds, abs=0.1)
+
+
 def test_a_waveform_without_a_picture_starts_with_its_first_sample():
     for container in ("matroska", "mp4"):
         data = encode(container=container, video=None, audio="flac", audio_start=1.5, sound=clicks(2, 44100, (0.5,)))

@@ -110,6 +110,8 @@ class PacketTimes:
     """Number of each packet in the file."""
     false_times: int = 0
     """Packets that claim to be shown more than LONG_LEAP_SECONDS from when they are decoded."""
+    first_key: int | None = None
+    """Number of the first packet that needs no other one; None without any."""
     _following: int = 0
 
     def add(self, packet: av.Packet, order: int) -> None:
@@ -122,6 +124,8 @@ class PacketTimes:
         if shown is None:
             shown = self._following
         self._following = shown + duration
+        if self.first_key is None and packet.is_keyframe:
+            self.first_key = len(self.decoded)
         self.decoded.append(packet.dts)
         self.shown.append(None if packet.is_discard else shown)
         self.durations.append(duration)
@@ -154,6 +158,14 @@ class PacketTimes:
             )
             for (first, begin, end), until in zip(runs, untils, strict=True)
         ]
+
+    @property
+    def begins_in_mid_group(self) -> bool:
+        """Whether packets are shown before the first one that needs no other: a decoder may leave those out."""
+        if self.first_key is None or self.first_key:
+            return True
+        key, first = self.shown[0], min((time for time in self.shown if time is not None), default=None)
+        return key is not None and first is not None and first < key
 
     def shown_span(self, moves: "Moves | None" = None) -> tuple[float, float] | None:
         """(first, last) second at which a packet is shown, with the clock laid out; None where none is."""

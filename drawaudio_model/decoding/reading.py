@@ -30,7 +30,7 @@ from drawaudio_model.decoding.errors import MediaError, check_memory, only_media
 from drawaudio_model.decoding.lengths import Ends, check_complete, presented_seconds, wrong_length
 from drawaudio_model.decoding.skipping import CannotSkip
 from drawaudio_model.decoding.sound import ChannelsCancel, SoundTrack
-from drawaudio_model.decoding.tracks import PictureTrack
+from drawaudio_model.decoding.tracks import FrameClock, PictureTrack
 
 MIN_SECONDS = 0.5
 """Shortest picture and shortest sound that make a clip. Our choice: shorter ones are 95 % padding."""
@@ -109,14 +109,14 @@ class _Way:
 
 
 def probe(source: Path | bytes) -> MediaInfo:
-    """Facts of a file: codecs and sizes from its header, lengths from all its packets; nothing is decoded.
+    """Facts of a file: codecs and sizes from its header, lengths from all its packets.
 
     Raises:
         MediaError: undecodable or truncated, when no container can be opened. A missing stream is no error here.
         FileNotFoundError: when the path does not exist.
     """
     with only_media_errors(), open_container(source) as container:
-        times = _read_times(container)
+        times = _read_times(source, container)
         found = {"joined_clock": times.breaks, "wrong_length": wrong_length(container, times.ends)}
         return media_info(
             container,
@@ -216,7 +216,7 @@ def read_sound(source: Path | bytes, *, seconds: float | None) -> np.ndarray:
     def read(way: _Way) -> np.ndarray:
         with open_container(source) as container:
             require_stream(container, "audio")
-            times = _read_times(container)
+            times = _read_times(source, container)
             if times.sound is None:
                 check_memory()
                 raise MediaError("undecodable", "not one of the audio frames can be decoded")
@@ -257,7 +257,7 @@ def _read_again(source: Path | bytes, read: Callable[[_Way], T]) -> T:
                 way = replace(way, skipping=False)
             except ClockBreaks:
                 with open_container(source) as container:
-                    times = _read_times(container)
+                    times = _read_times(source, container)
                 way = replace(way, moves=times.moves, breaks=times.breaks)
             except ChannelsCancel as cancel:
                 way = replace(way, channels=cancel.channels)
@@ -276,8 +276,8 @@ class _Times:
     ends: Ends
 
 
-def _read_times(container: av.container.InputContainer) -> _Times:
-    """By a pass over all packets; nothing is decoded."""
+def _read_times(source: Path | bytes, container: av.container.InputContainer) -> _Times:
+    """By a pass over all packets; decoded is only the first picture of a file that begins in mid-group."""
     tables = scan(container)
     streams = {"video": find_stream(container, "video"), "audio": find_stream(container, "audio")}
     indices = {kind: stream.index for kind, stream in streams.items() if stream is not None}
@@ -288,8 +288,36 @@ def _read_times(container: av.container.InputContainer) -> _Times:
         span = table.shown_span(moves.get(index))
         if span is not None:
             ends.add(index, *span)
+    picture = indices.get("video")
+    if picture is not None and spans["video"] is not None and tables[picture].begins_in_mid_group:
+        begin, end = spans["video"]
+        first = _first_picture(source, moves)
+        spans["video"] = begin if first is None else min(first, end), end
     breaks = bool(moves) or any(tables[index].false_times for index in indices.values())
     return _Times(spans.get("video"), spans.get("audio"), moves, breaks, ends)
+
+
+def _first_picture(source: Path | bytes, moves: dict[int, Moves]) -> float | None:
+    """The second on the file's clock at which the first picture that can be decoded is shown; None: there is none."""
+    with open_container(source) as container:
+        video = find_stream(container, "video")
+        if video is None or video.codec_context is None:
+            return None
+        _set_threads(video, 1)
+        times, clock = FrameClock(video), Clock([video], longest_leap(container), moves)
+        for packet in read_packets(container, [video]):
+            if not is_flush(packet):
+                clock.see(packet)
+            if not packet.size and not is_flush(packet):
+                continue
+            try:
+                for frame in packet.decode():
+                    return times.time(frame)[0]
+            except MemoryError:
+                raise
+            except av.error.FFmpegError:
+                continue
+    return None
 
 
 def _file_flags(
