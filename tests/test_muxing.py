@@ -311,6 +311,33 @@ def test_packed_pictures_are_parted(made, tmp_path, wrapped):
         check_times(out)
 
 
+def decoded_times(path: Path) -> np.ndarray:
+    """(n,) seconds from the first picture that can be decoded to each."""
+    container, stream = picture(path)
+    times = []
+    with container:
+        for part in container.demux(stream):
+            try:
+                times += [float(frame.pts * stream.time_base) for frame in part.decode()]
+            except av.error.FFmpegError:
+                continue
+    return np.array(times) - times[0]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mpg", "mpeg2video"), (".ts", "mpeg2video"), (".ts", "libx264")])
+def test_a_file_that_begins_anywhere_keeps_the_distance_of_its_pictures(tmp_path, suffix, codec):
+    """FFmpeg derives decoding times that go back where it reads the middle of a group first."""
+    inputs = ["-f", "lavfi", "-i", f"testsrc2=s=96x64:r={RATE}:d=4", "-f", "lavfi", "-i", "sine=d=4"]
+    video, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
+    assert ffmpeg(*inputs, "-c:v", codec, "-bf", "2", "-g", "12", "-c:a", "mp2", str(video))
+    whole = video.read_bytes()
+    for share in np.linspace(0.1, 0.7, 13):
+        cut.write_bytes(whole[round(share * len(whole)) :])
+        before = decoded_times(cut)
+        media.mux(cut, SOUND, tmp_path / "out.mkv")
+        np.testing.assert_allclose(decoded_times(tmp_path / "out.mkv"), before, atol=2e-3)
+
+
 CHAPTERS = ";FFMETADATA1\n" + "".join(
     f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={begin}\nEND={end}\ntitle={title}\n"
     for begin, end, title in ((0, 400, "one"), (400, 1200, "zw\u00f6lf"))

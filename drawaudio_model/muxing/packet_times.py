@@ -238,11 +238,20 @@ def _moves(video: Path, limit: int | None) -> dict[int, Moves]:
 
 
 def _overlap(packets: list[StoredTime]) -> bool:
-    """Whether a group of pictures begins before the one that is stored before it has ended: their times are mixed then."""
-    return any(
-        after.is_key and before.dts is not None and after.dts is not None and after.dts <= before.dts
-        for before, after in pairwise(packets)
-    )
+    """Whether a group of pictures begins before the one that is stored before it has ended: their times are mixed then.
+
+    Both times of its first picture say so. The decoding time alone is often one that FFmpeg derived, wrongly where a file
+    begins in mid-group.
+    """
+    latest: int | None = None
+    for before, after in pairwise(packets):
+        if before.pts is not None:
+            latest = before.pts if latest is None else max(latest, before.pts)
+        if not after.is_key or before.dts is None or after.dts is None or after.dts > before.dts:
+            continue
+        if after.pts is None or latest is None or after.pts <= latest:
+            return True
+    return False
 
 
 def _shown(video: Path, limit: int | None) -> Iterator[int]:
