@@ -8,6 +8,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from drawaudio_model import media
 from drawaudio_model.decoding.lengths import ends_early
@@ -206,3 +207,27 @@ def test_an_mp4_sample_of_no_bytes_repeats_the_picture():
     decoded = media.read_clips(bytes(data), seconds=2)
     assert decoded.video_seconds == pytest.approx(2, abs=0.01)
     assert decoded.frames_decoded + decoded.corrupt_frames == 21
+
+
+def test_a_cover_is_no_claim_of_its_length(tmp_path):
+    """FFmpeg gives the one picture of a cover the length of the whole file."""
+    encode(tmp_path / "clip.mp4")
+    Image.new("RGB", (32, 32), (200, 0, 0)).save(tmp_path / "cover.png")
+    inputs = ["-i", str(tmp_path / "clip.mp4"), "-i", str(tmp_path / "cover.png")]
+    covered = [
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-c",
+        "copy",
+        "-disposition:v:1",
+        "attached_pic",
+        str(tmp_path / "covered.mp4"),
+    ]
+    alone = ["-map", "0:a", "-map", "1", "-c", "copy", "-disposition:v", "attached_pic", str(tmp_path / "covered.m4a")]
+    for words in (covered, alone):
+        subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *inputs, *words], check=True)
+    assert media.probe(tmp_path / "covered.mp4").flags == media.read_clips(tmp_path / "covered.mp4").flags == ()
+    info = media.probe(tmp_path / "covered.m4a")
+    assert info.flags == () and info.video_codec is None

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, overload
 
 import av
-from av.stream import Disposition
 
+from drawaudio_model.decoding.clock import read_packets
 from drawaudio_model.decoding.errors import MediaError, only_media_errors
-from drawaudio_model.decoding.lengths import ends_early, stated_seconds
+from drawaudio_model.decoding.lengths import ends_early, is_cover, stated_seconds
 
 LATE_STREAM_FORMATS = {"mpegts", "mpeg", "flv"}
 """Containers whose streams may first appear, or begin, in mid-file; FFmpeg looks for them in the first 5 s only."""
@@ -152,17 +152,11 @@ def find_stream(
     """
     best = container.streams.best(kind)
     found = container.streams.video if kind == "video" else container.streams.audio
-    streams: list[av.VideoStream | av.AudioStream] = [stream for stream in found if not _is_cover(stream)]
+    streams: list[av.VideoStream | av.AudioStream] = [stream for stream in found if not is_cover(stream)]
     if kind == "video" and len(streams) > 1:
         streams = [stream for stream in streams if not _is_still(stream)] or streams
     streams = [stream for stream in streams if stream.codec_context is not None] or streams
     return next((stream for stream in streams if stream is best), streams[0] if streams else None)
-
-
-def _is_cover(stream: av.stream.Stream) -> bool:
-    return bool(
-        stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
-    )
 
 
 STILL_SECONDS = 0.2

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import av
+from av.stream import Disposition
 
 from drawaudio_model.decoding.clock import LONGEST_PACKET_SECONDS, is_flush, may_jump
 from drawaudio_model.decoding.errors import MediaError, check_memory
@@ -111,6 +112,13 @@ def stated_seconds(stream: av.stream.Stream) -> float | None:
 
 def presented_seconds(stream: av.stream.Stream | None, span: tuple[float, float] | None) -> float:
     """How long a stream is there: what its header says where its packets bear that out, else what they say.
+def is_cover(stream: av.stream.Stream) -> bool:
+    """Whether a stream is a picture about the file, which is shown for as long as somebody likes."""
+    return bool(
+        stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
+    )
+
+
 
     Headers know how much of the last packet is meant to be heard.
     """
@@ -134,7 +142,7 @@ def _unborne_claim(container: av.container.InputContainer, ends: Ends) -> tuple[
     for index, last in ends.last.items():
         stream = container.streams[index]
         stated = stated_seconds(stream)
-        if stream.type in ("video", "audio") and stated is not None:
+        if stream.type in ("video", "audio") and stated is not None and not is_cover(stream):
             claims.append((stated, last - ends.first[index], last))
     if container.duration:
         claims.append((container.duration / av.time_base, end - begin, end))
