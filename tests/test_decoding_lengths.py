@@ -188,6 +188,21 @@ def test_a_wav_that_was_cut_off_is_told_from_one_whose_length_nobody_knew():
         assert len(media.read_waveform(bytes(whole))) == 10 * 16000
 
 
+def test_a_flac_that_was_cut_off_is_told_from_one_that_claims_too_much():
+    whole = encode(container="flac", video=None, audio="flac", sound=NOISE)
+    assert len(media.read_waveform(whole)) == 6 * 16000
+    assert int.from_bytes(whole[18:26]) % 2**36 == 6 * 44100
+    for claim in (2**36 - 1, 60 * 44100, 0):
+        false = whole[:18] + (int.from_bytes(whole[18:26]) - 6 * 44100 + claim).to_bytes(8) + whole[26:]
+        for data in (false, false + b"TAG" + bytes(125)):
+            assert len(media.read_waveform(data)) == 6 * 16000
+            assert media.probe(data).flags == (("wrong_length",) if claim else ())
+    for share in (0.2, 0.5, 0.8):
+        with pytest.raises(media.MediaError, match=r"of the 6\.00 s that it declares") as caught:
+            media.read_waveform(whole[: round(share * len(whole))])
+        assert caught.value.reason == "truncated"
+
+
 def test_raw_pictures_are_as_long_as_there_are_of_them():
     raw = encode(container="h264", audio=None, frames=50)
     assert media.probe(raw).video_seconds == pytest.approx(50 / 12)

@@ -49,6 +49,8 @@ CLAIMS_OF_BYTES = {"avi", "wav", "asf"}
 _UNSET_SIZES = range(0x7FFFF000, 1 << 32)
 """Sizes that a program writes which does not know how long its recording will be, and none that a file beside it has."""
 _MP4_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"sidx"}
+_LARGEST_FLAC_FRAME = 1 << 18
+"""Bytes: 4608 samples, as the usual programs take at most, of 8 channels and 24 bits are half of it."""
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
@@ -110,8 +112,6 @@ def stated_seconds(stream: av.stream.Stream) -> float | None:
     return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
 
 
-def presented_seconds(stream: av.stream.Stream | None, span: tuple[float, float] | None) -> float:
-    """How long a stream is there: what its header says where its packets bear that out, else what they say.
 def is_cover(stream: av.stream.Stream) -> bool:
     """Whether a stream is a picture about the file, which is shown for as long as somebody likes."""
     return bool(
@@ -119,6 +119,8 @@ def is_cover(stream: av.stream.Stream) -> bool:
     )
 
 
+def presented_seconds(stream: av.stream.Stream | None, span: tuple[float, float] | None) -> float:
+    """How long a stream is there: what its header says where its packets bear that out, else what they say.
 
     Headers know how much of the last packet is meant to be heard.
     """
@@ -184,8 +186,8 @@ def _announced_end(source: Path | bytes) -> tuple[int, int]:
                 return _segment_end(head), length
             if head[:4] in (b"RIFF", b"RF64"):
                 return _riff_end(file, length), length
-            if head[:4] == b"fLaC":
-                return length + 1, length  # Its claim is the count of its samples.
+            if head[:4] == b"fLaC":  # It claims a count of samples, and no bytes.
+                return length + (not _ends_with_flac_frame(file, length)), length
             return _stated_size(head), length
     except OSError:
         return 0, 0
@@ -236,6 +238,35 @@ def _riff_end(file: BinaryIO, length: int) -> int:
             break
         position += 8 + size + size % 2
     return position
+
+
+def _ends_with_flac_frame(file: BinaryIO, length: int) -> bool:
+    """Whether the last bytes of a FLAC file are a whole frame: its checksum is the one that it ends with."""
+    file.seek(max(length - _LARGEST_FLAC_FRAME, 0))
+    tail = file.read()
+    if tail[-128:-125] == b"TAG":  # ID3, as old programs put it behind a file
+        tail = tail[:-128]
+    return any(_flac_checksum(tail[mark.start() :]) == 0 for mark in re.finditer(rb"\xff[\xf8\xf9]", tail))
+
+
+def _flac_checksum(data: bytes) -> int:
+    """CRC-16 of the polynomial 0x8005; 0 for bytes that end with their own."""
+    crc = 0
+    for byte in data:
+        crc = (crc << 8 & 0xFFFF) ^ _FLAC_CRC[crc >> 8 ^ byte]
+    return crc
+
+
+def _flac_table() -> list[int]:
+    table = []
+    for crc in range(0, 1 << 16, 1 << 8):
+        for _ in range(8):
+            crc = (crc << 1 ^ (0x8005 if crc & 0x8000 else 0)) & 0xFFFF
+        table.append(crc)
+    return table
+
+
+_FLAC_CRC = _flac_table()
 
 
 def _stated_size(head: bytes) -> int:
