@@ -97,6 +97,11 @@ def test_bad_tracks_and_places_for_stems_are_named(
     (tmp_path / "tracks.json").write_text(json.dumps([{"text": "a bell rings"}]))
     assert main([*command, "--stems", str(tmp_path / "tracks.json" / "deep")]) == 2
     assert "tracks.json is a file; choose another folder with --stems" in capsys.readouterr().err
+    # Before a model is looked for.
+    (tmp_path / "tracks.json").write_text(json.dumps([{"text": "a bell rings", "loudness": "gone.csv"}]))
+    assert main([*command, "--model", "none"]) == 2
+    sentence = capsys.readouterr().err
+    assert "track 1 of" in sentence and "loudness gone.csv does not exist" in sentence
 
 
 def test_stems_of_another_detector_are_made_again(

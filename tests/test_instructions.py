@@ -110,6 +110,17 @@ def test_bad_masks_are_named() -> None:
     with pytest.raises(ValueError, match="mask the dog does not exist"):
         read_mask("the dog", 3, 20, 30)
     with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 4 frames"):
+def test_an_empty_text_is_not_the_folder_one_works_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (30, 20), 255).save("mask.png")
+    write_points(tmp_path / "curve.csv", [(0.0, 0.1)])
+    for text in ("", " "):
+        with pytest.raises(ValueError, match=f"mask '{text}' is empty; give a path"):
+            read_mask(text, 3, 20, 30)
+        with pytest.raises(ValueError, match=f"loudness '{text}' is empty; give a curve"):
+            read_loudness(text, 2.0)
+
+
         read_mask(np.ones((2, 20, 30), bool), 4, 20, 30)
     with pytest.raises(ValueError, match="None is the whole frame"):
         read_mask([], 3, 20, 30)

@@ -176,6 +176,8 @@ def test_tracks_take_what_the_command_line_takes(encoding: str, tmp_path: Path) 
     ("text", "sentence"),
     [
         ('[{"text": "a", "mask": "0.5,0.3,1"}]', "track 1 of .*3 numbers of 3 parts"),
+        ('[{"text": "a", "mask": ""}]', "track 1 of .*: mask '' is empty; give a path, a box or the text of a thing"),
+        ('[{"text": "a", "loudness": " "}]', "track 1 of .*: loudness ' ' is empty; give a curve"),
         ('[{"text": "a", "loudness": "0:x"}]', "track 1 of .*neither a file nor points"),
         ('[{"text": "a", "mask_invert": true}]', "mask_invert is true without a mask"),
         ('[{"text": "a", "mask_invert": 1}]', "mask_invert is 1, expected true or false"),

@@ -383,6 +383,7 @@ def print_notices(notices: Sequence[str]) -> None:
 
 def run_mix(options: argparse.Namespace) -> None:
     """`drawaudio mix`."""
+    from drawaudio_model.generation.instructions import check_named
     from drawaudio_model.generation.mixing import CEILING_DB, mix, read_tracks
 
     tracks = read_tracks(options.tracks)
@@ -390,6 +391,12 @@ def run_mix(options: argparse.Namespace) -> None:
     if not audible:
         raise ValueError(f"all tracks of {options.tracks} are muted; let at least one sound")
     check_places(options)
+    for number in audible:
+        named = (value if isinstance(value, str) else None for value in (tracks[number].mask, tracks[number].loudness))
+        try:
+            check_named(*named, tracks[number].seed)
+        except ValueError as error:
+            raise ValueError(f"track {number + 1} of {options.tracks}: {error}") from error
     delivery = Delivery.of(options)
     if options.seed is None:
         options.seed = 0

@@ -248,7 +248,7 @@ def parse_mask(text: str | None) -> str | Corners | None:
     """A text that a person typed as a mask: four numbers are a box, anything else is a path or the name of a thing.
 
     Raises:
-        ValueError: for other numbers than four, or four parts that are not all numbers.
+        ValueError: for an empty text, other numbers than four, or four parts that are not all numbers.
     """
     if text is None or os.path.exists(text):
         return text
@@ -257,6 +257,8 @@ def parse_mask(text: str | None) -> str | Corners | None:
     if len(numbers) == len(parts) == 4:
         left, top, right, bottom = map(float, parts)
         return left, top, right, bottom
+    if text is not None and not text.strip():
+        raise ValueError(f"mask {text!r} is empty; give a path, a box or the text of a thing, or leave it out")
     if len(parts) == 4 or (numbers and len(parts) > 1):
         raise ValueError(
             f"mask {text!r} is no box: it has {len(numbers)} numbers of {len(parts)} parts, expected x0,y0,x1,y1 as "
@@ -273,7 +275,7 @@ def parse_loudness(text: str | None) -> str | list[tuple[float, float]] | None:
     """A text that a person typed as a curve: points such as 0:0,1.5:0.3, or a path.
 
     Raises:
-        ValueError: for a text with colons that is neither.
+        ValueError: for an empty text, or one with colons that is neither.
     """
     if text is None or os.path.exists(text) or ":" not in text:
         return text
@@ -282,6 +284,8 @@ def parse_loudness(text: str | None) -> str | list[tuple[float, float]] | None:
         raise ValueError(
             f"loudness {text!r} is neither a file nor points such as 0:0,1.5:0.3,2:0 (seconds:level, decimals with a point)"
         )
+    if text is not None and not text.strip():
+        raise ValueError(f"loudness {text!r} is empty; give a curve, a sound or points, or leave it out")
     return [(float(time), float(level)) for time, level in points]
 
 

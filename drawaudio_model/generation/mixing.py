@@ -102,7 +102,7 @@ def read_tracks(path: Path) -> list[Track]:
 def _from_json(value: Any, folder: Path) -> Any:
     """Lists as tuples inside, as the pipeline takes boxes and points; a path that exists beside the file as that path."""
     if isinstance(value, str):
-        return str(folder / value) if os.path.exists(folder / value) else value
+        return str(folder / value) if value.strip() and os.path.exists(folder / value) else value
     if isinstance(value, list) and value and all(isinstance(item, list) for item in value):
         return [tuple(item) for item in value]
     return tuple(value) if isinstance(value, list) else value
