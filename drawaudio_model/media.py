@@ -17,6 +17,7 @@ from PIL import Image
 from drawaudio_model.atomic_files import replaced_file
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.decoding.container import MediaInfo as MediaInfo
+from drawaudio_model.decoding.container import is_still_picture as is_still_picture
 from drawaudio_model.decoding.errors import REASONS as REASONS
 from drawaudio_model.decoding.errors import MediaError as MediaError
 from drawaudio_model.decoding.reading import (

@@ -1,8 +1,11 @@
 """What a person may give as video, mask and loudness, and what is refused."""
 
+import subprocess
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,6 +26,7 @@ from drawaudio_model.generation.instructions import (
 )
 from drawaudio_model.loudness import write_points
 from drawaudio_model.media import MediaError, write_audio
+from tests.test_media import clicks, encode
 
 
 def numbered_frames(count: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -106,10 +110,6 @@ def test_numbers_that_are_no_box_are_refused_in_a_sentence(text: str) -> None:
     assert len(str(told.value)) < 200
 
 
-def test_bad_masks_are_named() -> None:
-    with pytest.raises(ValueError, match="mask the dog does not exist"):
-        read_mask("the dog", 3, 20, 30)
-    with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 4 frames"):
 def test_an_empty_text_is_not_the_folder_one_works_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("L", (30, 20), 255).save("mask.png")
@@ -121,6 +121,10 @@ def test_an_empty_text_is_not_the_folder_one_works_in(tmp_path: Path, monkeypatc
             read_loudness(text, 2.0)
 
 
+def test_bad_masks_are_named() -> None:
+    with pytest.raises(ValueError, match="mask the dog does not exist"):
+        read_mask("the dog", 3, 20, 30)
+    with pytest.raises(ValueError, match="2 pictures, expected 1 or one for each of the 4 frames"):
         read_mask(np.ones((2, 20, 30), bool), 4, 20, 30)
     with pytest.raises(ValueError, match="None is the whole frame"):
         read_mask([], 3, 20, 30)
@@ -200,6 +204,27 @@ def test_a_picture_is_no_video(name: str, options: dict, sentence: str, tmp_path
         read_video(tmp_path / name)
     with pytest.raises(ValueError, match=r"still picture|animated"):
         read_video(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("name", ["a.ppm", "a.tga", "a.jp2", "a.avif", "a.gif", "a.mp4", "a.mkv", "a.nfo"])
+def test_a_still_picture_in_any_format_is_no_video_and_the_advice_makes_one(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if path.suffix in (".mp4", ".mkv"):
+        encode(path, container="mp4" if path.suffix == ".mp4" else "matroska", frames=1, sound=clicks(2, 44100, (0.5,)))
+    elif path.suffix == ".nfo":
+        path.write_text("a page\n" * 30)
+    else:
+        Image.new("RGB", (64, 48), (90, 20, 200)).save(path)
+    with pytest.raises(ValueError, match=rf"{name} is a still picture; make a video of it: ffmpeg ") as told:
+        read_video(path)
+    words = str(told.value).partition(": ffmpeg ")[2].split()
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *words], check=True, cwd=tmp_path)
+    assert read_video(tmp_path / words[-1]).seconds == pytest.approx(8, abs=0.1)
+
+
+def test_one_picture_that_stands_for_long_is_a_video(tmp_path: Path) -> None:
+    encode(tmp_path / "slide.mp4", frames=1, fps=Fraction(1, 4))
+    assert read_video(tmp_path / "slide.mp4").seconds == pytest.approx(4)
 
 
 def test_lists_of_files_are_no_video_and_a_moving_gif_is_one(tmp_path: Path) -> None:

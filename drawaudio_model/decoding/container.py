@@ -24,6 +24,9 @@ _THOROUGH = {
     "scan_all_pmts": "1",  # a transport stream may announce streams again and again
 }
 """FFmpeg's options to search so."""
+_PHOTO_FORMATS = ("_pipe", "tty", "fits")
+"""How FFmpeg's names of formats end that hold one picture; those of a length are of its own making."""
+_PHOTO_BRANDS = ("avif", "heic", "heix", "mif1")
 NAMES_ERRORS = "surrogateescape"
 """Names in a file that are no UTF-8 are no fault of it: their bytes are kept, and written so again."""
 _LISTS = re.compile(rb"(\xef\xbb\xbf)?\s*(ffconcat|#EXTM3U|<\?xml[^>]*>\s*<(MPD|smil))", re.IGNORECASE)
@@ -161,6 +164,28 @@ def find_stream(
 
 STILL_SECONDS = 0.2
 """A video stream beside another one that states to be no longer than this is a thumbnail that nobody marked as one."""
+
+
+def is_still_picture(source: Path | bytes) -> bool:
+    """Whether all that can be seen of a file is one picture, a photo or a page, shown for no time to speak of.
+
+    Raises:
+        FileNotFoundError: when the path does not exist.
+        MediaError: when the file cannot be opened, or not read to its second picture.
+    """
+    with only_media_errors(), open_container(source) as container:
+        video = find_stream(container, "video")
+        if video is None:
+            return False
+        seconds: list[float] = []
+        for packet in read_packets(container, [video]):
+            if packet.size:
+                seconds.append(float((packet.duration or 0) * packet.time_base))
+            if len(seconds) > 1:
+                return False
+        brand = container.metadata.get("major_brand", "")
+        is_photo = container.format.name.endswith(_PHOTO_FORMATS) or brand in _PHOTO_BRANDS
+        return len(seconds) == 1 and (is_photo or seconds[0] <= STILL_SECONDS)
 
 
 def _is_still(stream: av.stream.Stream) -> bool:

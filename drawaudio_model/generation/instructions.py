@@ -122,28 +122,35 @@ def check_named(mask: str | None, loudness: str | None, seed: int | None) -> Non
 
 
 def check_is_video(path: Path) -> None:
-    """Raises ValueError for a file that FFmpeg would take for a video of one frame, or for a list of other files."""
+    """Raises ValueError for a file that FFmpeg would take for a video of one frame, or for a list of other files.
+
+    Also MediaError, where it cannot be opened.
+    """
     with path.open("rb") as file:
         head = file.read(16)
     if head.startswith((b"ffconcat", b"#EXTM3U")):
         raise ValueError(
             f"video {path} is a list of other files; join them first: ffmpeg -i {path.name} -c copy joined.mp4"
         )
+    kind, pictures = None, 0
     # Motion JPEG begins as a JPEG does.
-    if not begins_as_picture(path) or path.suffix.lower() in (".mjpeg", ".mjpg"):
-        return
-    try:
-        with Image.open(path) as image:
-            kind, pictures = image.format, getattr(image, "n_frames", 1)
-    except (ValueError, *DAMAGES):
-        return  # a damaged one: what else it is, media.py says
-    if pictures == 1:
+    if begins_as_picture(path) and path.suffix.lower() not in (".mjpeg", ".mjpg"):
+        try:
+            with Image.open(path) as image:
+                kind, pictures = image.format, getattr(image, "n_frames", 1)
+        except (ValueError, *DAMAGES):
+            pass  # a damaged one: what else it is, media.py says
+    if kind == "WEBP" and pictures > 1:
+        raise ValueError(f"video {path} is an animated WebP, which FFmpeg cannot read; save it as GIF or MP4")
+    if pictures == 1 or media.is_still_picture(path):
+        # FFmpeg knows -loop for some pictures only, and tpad for all.
+        loops = kind in ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+        read, hold = ("-loop 1 ", "") if loops else ("", "-vf tpad=stop=-1:stop_mode=clone ")
+        out = f"{path.stem}{'_video' * (path.suffix.lower() == '.mp4')}.mp4"
         raise ValueError(
             f"video {path} is a still picture; make a video of it: "
-            f"ffmpeg -loop 1 -i {path.name} -t 8 -r 25 -pix_fmt yuv420p {path.stem}.mp4"
+            f"ffmpeg {read}-i {path.name} {hold}-t 8 -r 25 -pix_fmt yuv420p {out}"
         )
-    if kind == "WEBP":
-        raise ValueError(f"video {path} is an animated WebP, which FFmpeg cannot read; save it as GIF or MP4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,6 +257,8 @@ def parse_mask(text: str | None) -> str | Corners | None:
     Raises:
         ValueError: for an empty text, other numbers than four, or four parts that are not all numbers.
     """
+    if text is not None and not text.strip():
+        raise ValueError(f"mask {text!r} is empty; give a path, a box or the text of a thing, or leave it out")
     if text is None or os.path.exists(text):
         return text
     parts = [part.strip() for part in re.split(r"[,;]", text)]
@@ -257,8 +266,6 @@ def parse_mask(text: str | None) -> str | Corners | None:
     if len(numbers) == len(parts) == 4:
         left, top, right, bottom = map(float, parts)
         return left, top, right, bottom
-    if text is not None and not text.strip():
-        raise ValueError(f"mask {text!r} is empty; give a path, a box or the text of a thing, or leave it out")
     if len(parts) == 4 or (numbers and len(parts) > 1):
         raise ValueError(
             f"mask {text!r} is no box: it has {len(numbers)} numbers of {len(parts)} parts, expected x0,y0,x1,y1 as "
@@ -277,6 +284,8 @@ def parse_loudness(text: str | None) -> str | list[tuple[float, float]] | None:
     Raises:
         ValueError: for an empty text, or one with colons that is neither.
     """
+    if text is not None and not text.strip():
+        raise ValueError(f"loudness {text!r} is empty; give a curve, a sound or points, or leave it out")
     if text is None or os.path.exists(text) or ":" not in text:
         return text
     points = [point.split(":") for point in text.split(",")]
@@ -284,8 +293,6 @@ def parse_loudness(text: str | None) -> str | list[tuple[float, float]] | None:
         raise ValueError(
             f"loudness {text!r} is neither a file nor points such as 0:0,1.5:0.3,2:0 (seconds:level, decimals with a point)"
         )
-    if text is not None and not text.strip():
-        raise ValueError(f"loudness {text!r} is empty; give a curve, a sound or points, or leave it out")
     return [(float(time), float(level)) for time, level in points]
 
 
