@@ -51,10 +51,24 @@ def test_only_the_clips_whose_channels_cancel_are_read_from_one():
     assert [burst_time(clip.waveform, 0.5) for clip in decoded.clips] == pytest.approx([0.5] * 3, abs=0.002)
 
 
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.9])
+def test_channels_that_cancel_for_a_while_leave_no_silence_there(share):
+    sound = np.random.default_rng(0).normal(0, 0.1, 4 * 44100)
+    other = sound.copy()
+    other[: round(share * len(sound))] *= -1
+    data = stereo(sound, other)
+    clip = media.read_clips(data, seconds=4).clips[0]
+    levels = np.sqrt(np.square(clip.waveform).reshape(40, -1).mean(axis=1))
+    assert "one_channel" in clip.flags and levels.min() > 0.8 * levels.max() > 0.04
+    assert np.sqrt(np.square(media.read_waveform(data)).reshape(40, -1).mean(axis=1)).min() > 0.8 * levels.max()
+
+
 def test_wide_and_one_sided_sound_is_mixed_as_ever():
     rng = np.random.default_rng(0)
     left, right = rng.normal(0, 0.1, (2, 2 * 44100))
-    for pair in ((left, right), (left, 0 * left), (left, -0.6 * left), (left, left)):
+    short = left.copy()
+    short[:4410] *= -1  # a twentieth
+    for pair in ((left, right), (left, 0 * left), (left, -0.6 * left), (left, left), (left, short)):
         clip = media.read_clips(stereo(*pair), seconds=2).clips[0]
         assert "one_channel" not in clip.flags
         rms = np.sqrt(np.square((pair[0] + pair[1]) / 2).mean())

@@ -1,7 +1,7 @@
 """The sound of the asked clips: frames of any rate and layout as mono, laid on the file's timeline.
 
-The mono sum loses what left and right have with opposite signs. Where that is nearly all of a clip, its loudest channel is
-taken instead; which clips need that is known when they have been heard, so such files are read twice.
+The mono sum loses what left and right have with opposite signs. Where that is nearly all in a tenth of a clip, its loudest
+channel is taken instead; which clips need that is known when they have been heard, so such files are read twice.
 """
 
 from bisect import bisect_left, bisect_right
@@ -23,6 +23,8 @@ MARGIN_SECONDS = 1
 """Sound decoded around each clip, so that the resampling filter sees no edge; whole, so that all rates divide it."""
 CANCELLED_SHARE = 0.01
 """A mix with less than this share (-20 dB) of the power that its channels would have if they were unrelated: they cancel."""
+CANCELLED_TIME = 0.1
+"""The same for a while: so much of the time in which a clip is heard; chance alone, as of two steady tones, takes half of it."""
 POWER_SECONDS = 0.02
 """Length of the blocks in which the power of channels is summed."""
 _HEARD_POWER = 1e-9
@@ -69,7 +71,7 @@ class SoundTrack:
         self._windows: dict[int, np.ndarray] = {}
         self._covered: dict[int, list[tuple[int, int]]] = {}
         self._powers: dict[int, dict[tuple[float, ...], np.ndarray]] = {}
-        """Clip -> channel weights -> mean squares of each channel and of the mix, summed over blocks, and their number."""
+        """Clip -> channel weights -> sums over blocks, see `_mono`."""
         self._taken: set[int] = set()
         self._batch: list[av.AudioFrame] = []
         self._batch_position = 0
@@ -157,7 +159,8 @@ class SoundTrack:
     ) -> tuple[np.ndarray, dict[int, np.ndarray], tuple[float, ...], np.ndarray]:
         """Mix, asked channels, weights and powers of frames of one sample format and layout.
 
-        The mix and the channels are (n,) float32 in [-1, 1]; the powers are (channels + 2, blocks of POWER_SECONDS).
+        The mix and the channels are (n,) float32 in [-1, 1]; the powers are (channels + 4, blocks of POWER_SECONDS): mean
+        squares of each channel and of the mix, whether the block cancels, whether it is heard, and 1.
         """
         layout, form = frames[0].layout, frames[0].format
         count = layout.nb_channels
@@ -184,7 +187,7 @@ class SoundTrack:
         block = max(round(POWER_SECONDS * self.rate), 1)
         places = np.arange(0, len(mono), block)
         sizes = np.diff(places, append=len(mono))
-        powers = np.ones((count + 2, len(places)))
+        powers = np.ones((count + 4, len(places)))
         powers[:-1] = 0
         chosen: dict[int, np.ndarray] = {}
         asked = {*self._channels.values()}
@@ -197,7 +200,10 @@ class SoundTrack:
             if count > 1:
                 powers[number] = np.add.reduceat(samples * samples, places) * scale**2 / sizes
         if count > 1:
-            powers[-2] = np.add.reduceat(mono * mono, places) / sizes
+            powers[-4] = np.add.reduceat(mono * mono, places) / sizes
+            unrelated = np.square(weights) @ powers[:-4]
+            powers[-2] = unrelated > _HEARD_POWER
+            powers[-3] = (powers[-4] < CANCELLED_SHARE * unrelated) & (unrelated > _HEARD_POWER)
         return mono, chosen, tuple(float(weight) for weight in weights), powers
 
     def _place(self, zero: float) -> None:
@@ -248,18 +254,19 @@ class SoundTrack:
 
 
 def _loudest_of_cancelling(powers: Mapping[tuple[float, ...], np.ndarray]) -> int | None:
-    """The loudest channel, where the mix of a clip lacks nearly all that its channels have.
+    """The loudest channel, where the mix of a clip lacks nearly all that its channels have, on the whole or for a while.
 
     That is so where they cancel, and where only the bass effects channel sounds, which no mix has.
     """
-    unrelated = sum(float(np.square(weights) @ sums[:-2]) for weights, sums in powers.items())
-    mixed, samples = (sum(sums[place] for sums in powers.values()) for place in (-2, -1))
-    heard = sum(float(sums[:-2].sum()) for sums in powers.values())
+    unrelated = sum(float(np.square(weights) @ sums[:-4]) for weights, sums in powers.items())
+    mixed, lost, mixable, samples = (sum(sums[place] for sums in powers.values()) for place in (-4, -3, -2, -1))
+    heard = sum(float(sums[:-4].sum()) for sums in powers.values())
     is_mixed = unrelated > _HEARD_POWER * samples
-    if heard <= _HEARD_POWER * samples or (is_mixed and mixed >= CANCELLED_SHARE * unrelated):
+    holds = mixed >= CANCELLED_SHARE * unrelated and lost <= CANCELLED_TIME * mixable
+    if heard <= _HEARD_POWER * samples or (is_mixed and holds):
         return None
-    loudest = max(powers.values(), key=lambda sums: sums[:-2].sum())
-    return int(np.argmax(loudest[:-2]))
+    loudest = max(powers.values(), key=lambda sums: sums[:-4].sum())
+    return int(np.argmax(loudest[:-4]))
 
 
 def _extend(intervals: list[tuple[int, int]], first: int, last: int) -> None:
