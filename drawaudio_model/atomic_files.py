@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,22 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is either the old one or the whole new one."""
+    """Write a file so that after a crash it is either the old one or the whole new one.
+
+    Raises:
+        OSError: when it cannot be written; the message names `path`, not the file beside it, which is gone.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    put_in_place(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        put_in_place(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if error.filename not in (None, str(temporary)):
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager

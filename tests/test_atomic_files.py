@@ -103,3 +103,16 @@ def test_killed_at_any_point_the_next_writer_finds_the_old_one_or_the_new_one(tm
         fill(partial, "newest")
     assert content(folder) == {"newest"}
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path: Path) -> None:
+    """A name that leaves no room for the other one's suffix."""
+    path = tmp_path / ("a" * 250)
+    with pytest.raises(OSError, match="File name too long") as told:
+        write_atomically(path, b"x")
+    assert str(path) in str(told.value) and ".partial" not in str(told.value)
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken") as told:
+        write_atomically(tmp_path / "taken", b"x")
+    assert ".partial" not in str(told.value)
+    assert [found.name for found in tmp_path.iterdir()] == ["taken"]

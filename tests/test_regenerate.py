@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors import safe_open
 
 from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.commands import regenerate
 from drawaudio_model.evaluation.listening_page import write_video
 from drawaudio_model.media import read_waveform
 from drawaudio_model.model_folder import model_sha256
@@ -175,6 +177,21 @@ def test_floats_and_flac_keep_their_form(model: Path, video: Path, tmp_path: Pat
         assert np.array_equal(before[4 * SAMPLE_RATE :], after[4 * SAMPLE_RATE :])
         assert not np.array_equal(before, after)
         assert soundfile.info(out).subtype == soundfile.info(tmp_path / name).subtype
+
+
+@pytest.mark.parametrize(("suffix", "bits"), [(".wav", 24), (".wav", 32), (".flac", 16)])
+def test_a_section_that_cannot_be_written_is_kept(suffix: str, bits: int, tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).uniform(-1, 1, 4800).astype(np.float32)
+    soundfile.write(tmp_path / "before.wav", sound, 48_000)
+    before = SimpleNamespace(bits=bits, sample_rate=48_000)
+    # A name that leaves no room, be it for a suffix or at all.
+    options = SimpleNamespace(output=tmp_path / ("a" * 252 + suffix), sound=tmp_path / "before.wav", video=None)
+    with pytest.raises(ValueError, match="the sound itself is kept in ") as told:
+        regenerate._write(options, before, sound)
+    kept = Path(str(told.value).rpartition("kept in ")[2])
+    back, rate = soundfile.read(kept, dtype="float32")
+    assert rate == 48_000 and np.array_equal(back, sound) and kept.parent == tmp_path
+    assert not {".partial", ".writing"} & {Path(word).suffix for word in str(told.value).split()}
 
 
 def test_a_sound_to_begin_with(model: Path, video: Path, bell: Path, tmp_path: Path) -> None:

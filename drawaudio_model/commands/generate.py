@@ -462,8 +462,9 @@ def make_stems(
                 **own.arguments(),
             )
             print_notices(result.notices)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_audio(path, result.audios[0], floats=True)
+            with never_lost(path, result.audios[0]):
+                folder.mkdir(parents=True, exist_ok=True)
+                write_audio(path, result.audios[0], floats=True)
             stems[number] = soundfile.read(path, dtype="float32")[0]
     return stems
 
@@ -562,7 +563,7 @@ def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = No
     # Between the samples of 16 kHz a higher rate has some more, which may lie beyond full scale.
     between = delivery.sample_rate is not None and np.abs(resampled(waveform, delivery.rate)).max() > 1
     sound = fit_full_scale(waveform, lossy=media.is_lossy(output) or between)
-    try:
+    with never_lost(output, waveform):
         if delivery != PLAIN and output.suffix.lower() == ".wav":
             samples = resampled(sound.waveform, delivery.rate)
             write_wave(output, samples, sample_rate=delivery.rate, bits=delivery.bits, chunks=delivery.chunks(video))
@@ -573,14 +574,29 @@ def write_sound(output: Path, waveform: "np.ndarray", *, video: Path | None = No
         else:
             assert video is not None, f"{output} is to have a picture"
             media.mux(video, sound.waveform, output)
-    except Exception as error:
-        # Minutes of sampling are in it: whatever went wrong, a programming error of ours included, must not cost them.
-        raise ValueError(f"{error}; {_rescued(output, waveform)}") from error
     if sound.limited:
         print(f"{output}: {sound.description}")
 
 
-def _rescued(output: Path, waveform: "np.ndarray") -> str:
+@contextmanager
+def never_lost(output: Path, waveform: "np.ndarray", sample_rate: int | None = None) -> Iterator[None]:
+    """Keeps a sound that is being written: minutes of sampling are in it.
+
+    Args:
+        output: of the writing.
+        waveform: (n,), or (n, 2) left and right.
+        sample_rate: in Hz; None: 16 kHz.
+
+    Raises:
+        ValueError: whatever went wrong, a programming error of ours included; it says where the sound is kept.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{error}; {_rescued(output, waveform, sample_rate)}") from error
+
+
+def _rescued(output: Path, waveform: "np.ndarray", sample_rate: int | None) -> str:
     """Writes a sound as .wav of floats, as it was made, beside an output that failed, else where there is room.
 
     A file that is there already is left alone.
@@ -588,16 +604,21 @@ def _rescued(output: Path, waveform: "np.ndarray") -> str:
     Returns:
         A clause that names the file, or says that there is none.
     """
-    from drawaudio_model.media import write_audio
+    import soundfile
+
+    from drawaudio_model.atomic_files import replaced_file
+    from drawaudio_model.clip_format import SAMPLE_RATE
 
     for folder in dict.fromkeys((output.parent, Path.cwd(), Path(tempfile.gettempdir()))):
-        names = (f"{output.stem}{number}.wav" for number in ("", *(f"-{count}" for count in range(2, 1000))))
+        # Too long a name may be what went wrong.
+        names = (f"{output.stem[:100]}{number}.wav" for number in ("", *(f"-{count}" for count in range(2, 1000))))
         path = next((folder / name for name in names if not (folder / name).exists() and folder / name != output), None)
         if path is None:
             continue
         try:
-            write_audio(path, waveform, floats=True)
-        except OSError:
+            with replaced_file(path) as temporary:
+                soundfile.write(temporary, waveform, sample_rate or SAMPLE_RATE, format="WAV", subtype="FLOAT")
+        except (OSError, soundfile.LibsndfileError):
             continue
         return f"the sound itself is kept in {path}"
     return "the sound itself could not be kept in any folder either"

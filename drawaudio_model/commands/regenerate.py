@@ -15,6 +15,7 @@ from drawaudio_model.commands.generate import (
     check_places,
     load_pipeline,
     model_mark,
+    never_lost,
     one_bar,
     print_notices,
     result_words,
@@ -210,11 +211,13 @@ def _write(options: argparse.Namespace, before: "SoundFile", waveform: "np.ndarr
     output, suffix = options.output, options.output.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         write_sound(output, waveform, video=options.video)
-    elif before.bits == 32:
-        with replaced_file(output) as temporary:
-            soundfile.write(temporary, waveform, before.sample_rate, format="WAV", subtype="FLOAT")
-    elif suffix == ".flac":
-        media.write_flac(output, waveform, before.sample_rate, before.bits)
-    else:
-        chunks = read_chunks(options.sound)
-        write_wave(output, waveform, sample_rate=before.sample_rate, bits=before.bits, chunks=chunks)
+        return
+    with never_lost(output, waveform, before.sample_rate):
+        if before.bits == 32:
+            with replaced_file(output) as temporary:
+                soundfile.write(temporary, waveform, before.sample_rate, format="WAV", subtype="FLOAT")
+        elif suffix == ".flac":
+            media.write_flac(output, waveform, before.sample_rate, before.bits)
+        else:
+            chunks = read_chunks(options.sound)
+            write_wave(output, waveform, sample_rate=before.sample_rate, bits=before.bits, chunks=chunks)
