@@ -12,6 +12,7 @@ import pytest
 from drawaudio_model.shard import Rejection
 from pipelines.profiles import PROFILES
 from pipelines.sources import folder
+from tests.test_media import encode
 
 
 def movie(path, seconds):
@@ -249,3 +250,10 @@ def test_a_folder_without_media_is_an_error(tmp_path):
     (tmp_path / "dog.mp4").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"captions file .* does not exist"):
         folder.list_media(tmp_path, tmp_path / "no.csv")
+
+
+@pytest.mark.parametrize("suffix", [".asf", ".dv", ".f4v", ".qt", ".rm", ".MPE"])
+def test_a_film_under_a_rarer_suffix_is_not_passed_over(tmp_path, suffix):
+    (tmp_path / f"film{suffix}").write_bytes(encode(container="mov"))
+    (tmp_path / "notes.txt").write_text("no film")
+    assert [clip.path.name for clip in folder.list_media(tmp_path, None)] == [f"film{suffix}"]

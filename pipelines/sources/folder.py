@@ -42,7 +42,10 @@ from pipelines.shard_work import Members
 from pipelines.sources.source import CODE_NOTICE, Listing, fill_by_recipe, nothing_to_plan, raw_recipe
 
 SUFFIXES = frozenset(
-    ".3g2 .3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogg .ogv .ts .vob .webm .wmv".split()
+    (
+        ".3g2 .3gp .asf .avi .divx .dv .f4v .flv .m2ts .m4v .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .nut .ogg .ogm .ogv .qt .rm "
+        ".rmvb .ts .vob .webm .wmv"
+    ).split()
 )
 """Files of the folder that are taken for media; others (captions, notes, pictures) are not looked at."""
 
