@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from drawaudio_model.boxes import Box
+from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.evaluation.listening_page import write_video
 from drawaudio_model.generation.instructions import (
@@ -22,6 +23,7 @@ from drawaudio_model.generation.instructions import (
     parse_mask,
     read_loudness,
     read_mask,
+    read_start,
     read_video,
 )
 from drawaudio_model.loudness import write_points
@@ -119,6 +121,24 @@ def test_an_empty_text_is_not_the_folder_one_works_in(tmp_path: Path, monkeypatc
             read_mask(text, 3, 20, 30)
         with pytest.raises(ValueError, match=f"loudness '{text}' is empty; give a curve"):
             read_loudness(text, 2.0)
+
+
+def test_of_several_files_the_one_that_is_wrong_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("film.mp4", "mask.mp4", "reference.wav", "begin.wav"):
+        (tmp_path / name).write_bytes(b"noise" * 100)
+    for read, name in (
+        (lambda path: read_video(path), "film.mp4"),
+        (lambda path: read_mask(path, 4, 20, 30), "mask.mp4"),
+        (lambda path: read_loudness(path, 2.0), "reference.wav"),
+        (lambda path: read_start(path, 2), "begin.wav"),
+    ):
+        with pytest.raises(MediaError, match=rf"{name}: the container cannot be opened") as told:
+            read(tmp_path / name)
+        assert str(told.value).count(name) == 1 and told.value.reason == "undecodable"
+    for command in (["curve", "film.mp4", "-o", "c.csv"], ["generate", "film.mp4", "--text", "x", "-o", "o.wav"]):
+        words = [str(tmp_path / word) if "." in word else word for word in command]
+        assert main(words) == 2
+        assert f"{tmp_path / 'film.mp4'}: the container cannot be opened" in capsys.readouterr().err
 
 
 def test_bad_masks_are_named() -> None:

@@ -99,9 +99,11 @@ def _measured(source: Path, seconds: float | None) -> "np.ndarray":
 
     from drawaudio_model import loudness, media
     from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE
+    from drawaudio_model.decoding.errors import named_file
     from drawaudio_model.waveform import normalized
 
-    waveform = media.read_waveform(source, seconds=seconds)
+    with named_file(str(source)):
+        waveform = media.read_waveform(source, seconds=seconds)
     # Whole points: the last tenth of a second is filled up with silence.
     points = max(-(-len(waveform) * LOUDNESS_FPS // SAMPLE_RATE), 1)
     padded = np.pad(waveform, (0, points * SAMPLE_RATE // LOUDNESS_FPS - len(waveform)))

@@ -491,9 +491,11 @@ def check_places(options: argparse.Namespace, *, suffixes: Sequence[str] = AUDIO
         raise ValueError(f"output {options.output.name} ends in {suffix!r}, expected one of {known}")
     if not options.video.is_file():
         raise ValueError(f"video {options.video} does not exist")
+    from drawaudio_model.decoding.errors import named_file
     from drawaudio_model.generation.instructions import check_is_video
 
-    check_is_video(options.video)
+    with named_file(str(options.video)):
+        check_is_video(options.video)
     if not options.output.resolve().parent.is_dir():
         raise ValueError(f"the folder of {options.output} does not exist; make it first")
     if options.output.resolve() == options.video.resolve():
@@ -501,7 +503,8 @@ def check_places(options: argparse.Namespace, *, suffixes: Sequence[str] = AUDIO
     if suffix in VIDEO_SUFFIXES:
         from drawaudio_model.media import check_container
 
-        check_container(options.video, options.output)
+        with named_file(str(options.video)):
+            check_container(options.video, options.output)
 
 
 def load_pipeline(options: argparse.Namespace) -> "DrawAudioPipeline":

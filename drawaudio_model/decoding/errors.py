@@ -31,7 +31,7 @@ class MediaError(ValueError):
     def __init__(self, reason: str, message: str) -> None:
         assert reason in REASONS, reason
         super().__init__(f"{message} ({reason})")
-        self.reason = reason
+        self.reason, self.message = reason, message
 
 
 DECODERS_BYTES = 64 * 2**20
@@ -51,6 +51,17 @@ def check_memory() -> None:
 
 class ReadAgain(Exception):
     """No fault: the file turned out to need another way of reading, and is read from its beginning again."""
+
+
+@contextmanager
+def named_file(name: str) -> Iterator[None]:
+    """Whatever is wrong with a file begins with its name, as a person knows it: who gave several files asks which it was."""
+    try:
+        yield
+    except MediaError as error:
+        if name in error.message:
+            raise
+        raise MediaError(error.reason, f"{name}: {error.message}") from error
 
 
 @contextmanager

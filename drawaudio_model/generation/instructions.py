@@ -20,6 +20,7 @@ from drawaudio_model import loudness as curves
 from drawaudio_model import masks, media
 from drawaudio_model.boxes import decode_boxes
 from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE, VIDEO_FPS
+from drawaudio_model.decoding.errors import named_file
 from drawaudio_model.guidance import Guidance
 from drawaudio_model.mask_pictures import DAMAGES, begins_as_picture
 from drawaudio_model.text_files import decode
@@ -81,7 +82,8 @@ def read_video(
     end = length if part is None else min(part[1], length)
     if isinstance(video, np.ndarray):
         return Picture(_frames_of_array(video, VIDEO_FPS if video_fps is None else video_fps, first, end), length)
-    return Picture(media.read_frames(Path(video), seconds=end - first, start_seconds=first), length)
+    with named_file(str(video)):
+        return Picture(media.read_frames(Path(video), seconds=end - first, start_seconds=first), length)
 
 
 def video_seconds(video: Video, *, video_fps: float | None = None, seconds: float | None = None) -> float:
@@ -95,8 +97,9 @@ def video_seconds(video: Video, *, video_fps: float | None = None, seconds: floa
     path = Path(video)
     if not path.is_file():
         raise ValueError(f"video {path} does not exist; give a media file or an array of frames")
-    check_is_video(path)
-    info = media.probe(path)
+    with named_file(str(path)):
+        check_is_video(path)
+        info = media.probe(path)
     if info.video_codec is None:
         raise media.MediaError("no_video_stream", f"{path} has no video stream")
     if not info.video_seconds:
@@ -512,7 +515,9 @@ def curve_of_audio(path: Path, seconds: float) -> np.ndarray:
     from drawaudio_model.mel import normalize_waveform
 
     # A tensor, as the training's curves were measured.
-    waveform = torch.from_numpy(normalize_waveform(media.read_waveform(path, seconds=seconds)))
+    with named_file(str(path)):
+        sound = media.read_waveform(path, seconds=seconds)
+    waveform = torch.from_numpy(normalize_waveform(sound))
     return curves.loudness_signal(waveform, seconds=seconds).numpy()
 
 
@@ -529,7 +534,8 @@ def read_start(sound: Sound, seconds: int) -> np.ndarray:
     if isinstance(sound, str | Path):
         if not os.path.isfile(sound):
             raise ValueError(f"start_from {sound} does not exist; give an audio file")
-        name, waveform = f"start_from {sound}", media.read_waveform(Path(sound), seconds=seconds)
+        with named_file(str(sound)):
+            name, waveform = f"start_from {sound}", media.read_waveform(Path(sound), seconds=seconds)
     else:
         media.check_waveform(sound)
         name, length = "the sound to start from", seconds * SAMPLE_RATE
