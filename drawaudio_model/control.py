@@ -14,7 +14,6 @@ Legend: N clips, P loudness points.
 """
 
 import argparse
-import json
 import platform
 import sys
 import time
@@ -68,6 +67,7 @@ from drawaudio_model.mel import SILENT_PEAK
 from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import STEPS, DrawAudioPipeline
 from drawaudio_model.progress import Reporter
+from drawaudio_model.text_files import read_json
 from drawaudio_model.training_sample import TrainingSample
 
 MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two", "right_in_all"})
@@ -464,10 +464,7 @@ def read_wordings(path: Path) -> dict[str, list[str]]:
     """
     if not path.is_file():
         raise ValueError(f"wordings {path} does not exist; give a .json of kind -> list of wordings")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"wordings {path} is no JSON: {error}") from error
+    content = read_json(path, f"wordings {path}")
     if not isinstance(content, dict) or not all(isinstance(rows, list) for rows in content.values()):
         raise ValueError(f"wordings {path} holds no object of lists, expected {{kind: [wording, ...]}}")
     return content

@@ -259,7 +259,7 @@ def _read_results(path: Path) -> list[dict[str, str]]:
     """The results of a run before; none where there was none, or of another kind."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         return list(reader) if tuple(reader.fieldnames or ()) == RESULT_COLUMNS else []
 

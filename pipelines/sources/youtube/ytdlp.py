@@ -252,7 +252,9 @@ def _section_options(work: Path, start: int, settings: DownloadSettings) -> dict
 
 
 def _cookies(settings: DownloadSettings) -> io.StringIO | None:
-    return io.StringIO(Path(settings.cookies).expanduser().read_text()) if settings.cookies else None
+    if not settings.cookies:
+        return None
+    return io.StringIO(Path(settings.cookies).expanduser().read_text(encoding="utf-8-sig"))
 
 
 def _check_plain_video(info: Mapping[str, Any]) -> None:
