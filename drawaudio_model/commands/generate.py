@@ -392,9 +392,11 @@ def run_mix(options: argparse.Namespace) -> None:
         raise ValueError(f"all tracks of {options.tracks} are muted; let at least one sound")
     check_places(options)
     for number in audible:
-        named = (value if isinstance(value, str) else None for value in (tracks[number].mask, tracks[number].loudness))
+        mask, loudness = (
+            value if isinstance(value, str) else None for value in (tracks[number].mask, tracks[number].loudness)
+        )
         try:
-            check_named(*named, tracks[number].seed)
+            check_named(mask, loudness, tracks[number].seed)
         except ValueError as error:
             raise ValueError(f"track {number + 1} of {options.tracks}: {error}") from error
     delivery = Delivery.of(options)

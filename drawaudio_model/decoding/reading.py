@@ -311,12 +311,13 @@ def _first_picture(source: Path | bytes, moves: dict[int, Moves]) -> float | Non
             if not packet.size and not is_flush(packet):
                 continue
             try:
-                for frame in packet.decode():
-                    return times.time(frame)[0]
+                frames: list[Any] = packet.decode()  # of the picture
             except MemoryError:
                 raise
             except av.error.FFmpegError:
                 continue
+            if frames:
+                return times.time(frames[0])[0]
     return None
 
 

@@ -135,7 +135,8 @@ def check_is_video(path: Path) -> None:
         raise ValueError(
             f"video {path} is a list of other files; join them first: ffmpeg -i {path.name} -c copy joined.mp4"
         )
-    kind, pictures = None, 0
+    kind: str | None = None
+    pictures = 0
     # Motion JPEG begins as a JPEG does.
     if begins_as_picture(path) and path.suffix.lower() not in (".mjpeg", ".mjpg"):
         try:
