@@ -17,6 +17,7 @@ from PIL import Image
 from drawaudio_model.atomic_files import replaced_file
 from drawaudio_model.clip_format import SAMPLE_RATE, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.decoding.container import MediaInfo as MediaInfo
+from drawaudio_model.decoding.container import has_transparency as has_transparency
 from drawaudio_model.decoding.container import is_still_picture as is_still_picture
 from drawaudio_model.decoding.errors import REASONS as REASONS
 from drawaudio_model.decoding.errors import MediaError as MediaError
@@ -98,8 +99,9 @@ def read_frames(
     longer_side: int | None = 640,
     size: tuple[int, int] | None = None,
     threads: int = 0,
+    alpha: bool = False,
 ) -> np.ndarray:
-    """(V, H, W, 3) uint8 RGB, V = ceil(seconds * fps): `seconds` of a picture that needs no sound.
+    """(V, H, W, 3) uint8 RGB, V = ceil(seconds * fps): `seconds` of a picture that needs no sound; with `alpha` RGBA.
 
     They begin at `start_seconds`; all before is decoded, too, but not kept. Other arguments and errors as read_clips,
     the sound's left out. A shorter picture holds its last frame.
@@ -112,6 +114,7 @@ def read_frames(
         longer_side=longer_side,
         size=size,
         threads=threads,
+        alpha=alpha,
     )
 
 

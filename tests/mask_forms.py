@@ -1,9 +1,11 @@
 """One drawn region in all the forms that tools give it: files, images, arrays, folders and a video."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import imageio_ffmpeg
 import numpy as np
 import torch
 from PIL import Image
@@ -91,6 +93,14 @@ def video(folder: Path) -> Path:
     frames = np.repeat(np.repeat(PIXELS[None, ..., None], 3, axis=3), 24, axis=0)
     write_video(folder / "mask.mp4", frames, 12, np.zeros(2 * SAMPLE_RATE, np.float32))
     return folder / "mask.mp4"
+
+
+def transparent_video(folder: Path) -> Path:
+    """White everywhere, and opaque where it was drawn, as compositors export a matte."""
+    saved(with_alpha(coloured(WHITE, background=WHITE), PIXELS), folder, "matte.png")
+    words = ["-loop", "1", "-i", str(folder / "matte.png"), "-t", "2", "-r", "12", "-c:v", "qtrle", "-pix_fmt", "argb"]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *words, str(folder / "mask.mov")], check=True)
+    return folder / "mask.mov"
 
 
 def array_file(folder: Path) -> Path:
@@ -185,6 +195,7 @@ OTHERS: dict[str, Form] = {
     "a folder": Form(numbered),
     "a folder of colours": Form(lambda folder: saved(coloured((255, 0, 0)), folder, "1.png").parent),
     "a video": Form(video, 0.95),
+    "a transparent video": Form(transparent_video),
 }
 """What is no file, or several, or no picture."""
 FORMS = (

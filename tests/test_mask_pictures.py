@@ -1,7 +1,9 @@
 """One region in every form that a tool gives it arrives as that region; what is ambiguous or empty is said."""
 
+import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -227,6 +229,23 @@ def test_files_that_say_nothing_are_refused(tmp_path: Path) -> None:
     saved(mask_forms.labels(1, 1), tmp_path, "labels.jpg")
     with pytest.raises(ValueError, match="values from 0 to 1 of 255 only, and was compressed with losses"):
         read(tmp_path / "labels.jpg")
+
+
+def test_a_transparency_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """VP8 and VP9 keep it beside the picture, where FFmpeg's own decoders do not look."""
+    mask_forms.transparent_video(tmp_path)
+    words = [
+        "-i",
+        str(tmp_path / "mask.mov"),
+        "-c:v",
+        "libvpx-vp9",
+        "-pix_fmt",
+        "yuva420p",
+        str(tmp_path / "mask.webm"),
+    ]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *words], check=True)
+    with pytest.raises(ValueError, match=r"mask\.webm: its transparency cannot be read; export it white on black"):
+        read(tmp_path / "mask.webm")
 
 
 def test_a_picture_that_was_turned_before_is_not_turned_again(tmp_path: Path) -> None:

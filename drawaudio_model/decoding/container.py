@@ -188,6 +188,21 @@ def is_still_picture(source: Path | bytes) -> bool:
         return len(seconds) == 1 and (is_photo or seconds[0] <= STILL_SECONDS)
 
 
+def has_transparency(source: Path | bytes) -> bool:
+    """Whether the picture of a file has an opacity that can be read.
+
+    Raises:
+        MediaError: when the file cannot be opened, or has an opacity beside its picture, as VP8 and VP9 do, which FFmpeg's own
+            decoders leave out.
+    """
+    with only_media_errors(), open_container(source) as container:
+        video = require_stream(container, "video")
+        if any(name.lower() == "alpha_mode" and text == "1" for name, text in video.metadata.items()):
+            raise MediaError("undecodable", "its transparency cannot be read; export it white on black")
+        form = video.codec_context.format
+        return form is not None and any(component.is_alpha for component in form.components)
+
+
 def _is_still(stream: av.stream.Stream) -> bool:
     """Whether a stream says of itself that it is a single picture."""
     stated = stated_seconds(stream)

@@ -192,8 +192,9 @@ def read_picture(
     longer_side: int | None,
     size: tuple[int, int] | None,
     threads: int,
+    alpha: bool = False,
 ) -> np.ndarray:
-    """(V, H, W, 3) uint8 RGB of the picture; see media.read_frames."""
+    """(V, H, W, 3) uint8 RGB of the picture, or (V, H, W, 4) with its opacity; see media.read_frames."""
     if not 0 <= start_seconds < np.inf:
         raise ValueError(f"start_seconds is {start_seconds}, expected at least 0")
     times = start_seconds + moments(seconds, fps)
@@ -202,7 +203,7 @@ def read_picture(
         with open_container(source) as container:
             video = require_stream(container, "video")
             _set_threads(video, threads)
-            picture = PictureTrack(video, [times], longer_side, size, way.skipping)
+            picture = PictureTrack(video, [times], longer_side, size, way.skipping, alpha)
             ends = _decode(container, picture, None, way.moves)
             check_complete(container, source, ends, {"video frames": picture})
             return picture.take(0)

@@ -29,7 +29,7 @@ class PictureTrack:
     """Picks, from frames in presentation order, the one shown at each asked moment; converts no other.
 
     With `skipping`, frames that are not looked at may stay undecoded; then everything but the corrupt ones is as without,
-    or CannotSkip is raised (skipping.py).
+    or CannotSkip is raised (skipping.py). With `alpha`, a fourth channel says how opaque a pixel is.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class PictureTrack:
         longer_side: int | None,
         size: tuple[int, int] | None,
         skipping: bool,
+        alpha: bool = False,
     ) -> None:
         self.count = self.corrupt = 0
         self.zero: float | None = None
@@ -50,6 +51,7 @@ class PictureTrack:
         self._now = 0.0
         """Seconds after the first picture that all frames so far are shown before, or at."""
         self._stream, self._longer_side, self._size = stream, longer_side, size
+        self._format, self._channels = ("rgba", 4) if alpha else ("rgb24", 3)
         self._lengths = [len(clip) for clip in times]
         self._targets = sorted((t, clip, i) for clip, clip_times in enumerate(times) for i, t in enumerate(clip_times))
         self._next = 0
@@ -128,7 +130,7 @@ class PictureTrack:
         return self._held_rgb
 
     def _empty(self, index: int) -> np.ndarray:
-        return np.empty((self._lengths[index], self._height, self._width, 3), np.uint8)
+        return np.empty((self._lengths[index], self._height, self._width, self._channels), np.uint8)
 
     def _lay_out(self, frame: av.VideoFrame) -> None:
         """Fixes the size of all frames by the first one: pixel shape, rotation, scale."""
@@ -148,7 +150,7 @@ class PictureTrack:
         """(H, W, 3) RGB, scaled in the decoder's own colour format first, then turned upright."""
         width, height = (self._height, self._width) if self._transpose else (self._width, self._height)
         scaled = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1
+            frame, width=width, height=height, format=self._format, interpolation=_SCALING, threads=1
         )
         picture = scaled.to_ndarray()
         if self._transpose:

@@ -344,7 +344,10 @@ def _drawn_in_file(path: Path, frames: int, height: int, width: int) -> masks.Dr
 
 def mask_of_video(path: Path) -> list[masks.MaskPicture]:
     """The pictures of a video that is a mask, at 4 fps."""
-    return [masks.MaskPicture(frame, lossy=True) for frame in read_video(path).frames]
+    seconds = video_seconds(path)
+    with named_file(str(path)):
+        frames = media.read_frames(path, seconds=seconds, alpha=media.has_transparency(path))
+    return [replace(masks.picture_of(frame), lossy=True) for frame in frames]
 
 
 def _is_corners(item: object) -> bool:
