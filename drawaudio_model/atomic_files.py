@@ -87,7 +87,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def file_mark(place: Any) -> Any:
-    """What changes when a file, or any file in a folder, does: sizes and times; None for what is no file."""
+    """Sizes and times of a file, or of all files in a folder: they change when it does. None where there is neither."""
     if not isinstance(place, str | Path) or not os.path.exists(place):
         return None
     place = Path(place)

@@ -339,7 +339,7 @@ class Generation:
 
 
 def _generate_second(model: Path, shards: Path, output: Path, settings: Settings, device: torch.device) -> None:
-    """What the second of two processes does."""
+    """Generate the second half, in the second of two processes."""
     Generation(model, shards, output, settings, device).rows(Reporter("generate", None, active=False), (1, 2))
 
 

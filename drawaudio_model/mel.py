@@ -164,7 +164,7 @@ def as_batch(spectrogram: Tensor) -> Tensor:
 
 
 def __getattr__(name: str) -> object:
-    """What lay in this file before: code outside, and saved models, may still name it here."""
+    """Names that lay in this file before: code outside, and saved models, may still ask for them here."""
     if name not in ("GriffinLimVocoder", "invert_mel", "density_interpolation"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # By its name when it is asked for: griffin_lim.py imports this module, and brings diffusers.

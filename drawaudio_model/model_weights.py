@@ -1,4 +1,4 @@
-"""What a saved part's class and config ask for: which files, and weights of which shapes."""
+"""The files, and the shapes of the weights, that a saved part's class and config ask for."""
 
 import importlib
 from pathlib import Path
@@ -19,7 +19,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def kind_of(library: str, class_name: str) -> str | None:
-    """What a class of model_index.json is: "weights", "tokenizer", "scheduler", "feature_extractor" or "other".
+    """The kind of a class of model_index.json: "weights", "tokenizer", "scheduler", "feature_extractor" or "other".
 
     None: this version does not know the class.
     """

@@ -60,9 +60,11 @@ class Running(RunningProgram):
         return wait(ended, seconds)
 
 
-def studio(folder: Path, *arguments: str | Path) -> AbstractContextManager[Running]:
+def studio(
+    folder: Path, *arguments: str | Path, variables: dict[str, str] | None = None
+) -> AbstractContextManager[Running]:
     """`drawaudio studio --no-browser` with these arguments, typed in a folder."""
-    return program(folder, ["studio", "--no-browser", *map(str, arguments)], told, "/")
+    return program(folder, ["studio", "--no-browser", *map(str, arguments)], told, "/", variables)
 
 
 def told(process: subprocess.Popen) -> Running | None:

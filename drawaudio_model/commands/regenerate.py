@@ -81,7 +81,7 @@ class SectionOrder:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "SectionOrder":
-        """What the command line asks for.
+        """The section that the command line asks for.
 
         Raises:
             ValueError: when the sound, its take, the output or an instruction cannot be used.

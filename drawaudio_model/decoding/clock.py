@@ -95,7 +95,7 @@ class Piece:
 
 @dataclass
 class PacketTimes:
-    """What the packets of one stream say of their times, in file order; ticks of the stream's clock."""
+    """The times in the packets of one stream, in file order; ticks of the stream's clock."""
 
     tick: Fraction
     interval: int
@@ -225,7 +225,7 @@ def scan(container: av.container.InputContainer) -> dict[int, PacketTimes]:
 
 
 def lay_out(tables: Mapping[int, PacketTimes], streams: Iterable[int], leap: int) -> dict[int, Moves]:
-    """What to add to the times of the streams (picture, sound) so that they do not break; empty where nothing has to move."""
+    """The moves that keep the times of the streams (picture, sound) unbroken; empty where nothing has to move."""
     pieces = {index: found for index in streams if (found := tables[index].pieces(leap))}
     left, right = [*pieces.values(), [], []][:2]
     _move(left, right, leap)

@@ -15,7 +15,7 @@ MOST = 8
 
 
 class Preparations:
-    """What `DrawAudioPipeline.prepare` made of files, by what they were made of.
+    """Results of `DrawAudioPipeline.prepare`, found again by the files that they were made of.
 
     Args:
         most: how many are kept; the one that was not asked for longest goes first.

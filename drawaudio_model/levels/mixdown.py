@@ -66,7 +66,7 @@ def placed(stem: np.ndarray, gain_db: float, pan: float | None) -> np.ndarray:
 
 
 def pan_gains(pan: float) -> tuple[float, float]:
-    """What a sound is multiplied by on the left and on the right, from -1 (left alone) to 1 (right alone).
+    """The factors of a sound on the left and on the right, for a place from -1 (left alone) to 1 (right alone).
 
     Equal power, as Web Audio's StereoPanner has it, times the square root of two: in the middle both are 1, so that a mix
     which gets its second channel is no softer than it was, and the power is everywhere that of the middle.

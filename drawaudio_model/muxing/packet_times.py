@@ -56,7 +56,7 @@ class StoredTime:
 
     @property
     def clock(self) -> int | None:
-        """What the file's clock says here."""
+        """The packet's time on the file's clock."""
         return self.pts if self.dts is None else self.dts
 
 
@@ -80,7 +80,7 @@ class PictureTimes:
     first_shown_seconds: float
     """When the first picture is seen: after 0 where a file begins with pictures that cannot be decoded yet."""
     zero_seconds: Fraction
-    """What the file's own clock says at 0."""
+    """The time of 0 on the file's own clock."""
 
     @property
     def end_seconds(self) -> float | None:

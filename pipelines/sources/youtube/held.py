@@ -88,7 +88,7 @@ def open_media(root: Path, settings: DownloadSettings) -> MediaIndex | None:
 
 
 def judge(path: Path, form: Form, begins_s: float) -> tuple[str, str] | None:
-    """What is wrong with a file that should hold a clip, by its packets: class and sentence, or None."""
+    """The fault of a file that should hold a clip, by its packets: class and sentence; None where there is none."""
     fault = _fault(probe(path), form, begins_s)
     return (fault.error.name, fault.message) if fault else None
 
