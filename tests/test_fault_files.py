@@ -9,7 +9,7 @@ import pytest
 
 from drawaudio_model import media
 from drawaudio_model.cli import main
-from drawaudio_model.commands.generate import write_sound
+from drawaudio_model.commands.delivery import write_sound
 from pipelines.sources import folder
 from tests import test_faulty_files
 

@@ -10,7 +10,7 @@ import pytest
 from drawaudio_model import media
 from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.commands.generate import write_sound
+from drawaudio_model.commands.delivery import write_sound
 from drawaudio_model.evaluation.listening_page import PageClip, write_page
 from drawaudio_model.levels.full_scale import count_limited, fit_full_scale, fit_sounds, note_limited
 from drawaudio_model.levels.limiter import CEILING_DB, true_peak

@@ -19,7 +19,7 @@ from av.stream import Disposition
 from drawaudio_model import media
 from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
-from drawaudio_model.commands.generate import write_sound
+from drawaudio_model.commands.delivery import write_sound
 from drawaudio_model.muxing import packet_times
 from drawaudio_model.muxing.containers import frame_hash, picture_facts
 from drawaudio_model.muxing.copied_picture import FORMATS
@@ -530,7 +530,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from drawaudio_model.commands.generate import write_sound
+from drawaudio_model.commands.delivery import write_sound
 resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))  # as on a full disk, a write fails on its way
 sound = (0.3 * np.sin(np.arange(19_200) / 10)).astype(np.float32)
 if sys.argv[2].endswith((".mp3", ".wav")):

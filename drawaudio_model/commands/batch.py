@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from drawaudio_model.command_line import add_command
+from drawaudio_model.commands.delivery import AUDIO_SUFFIXES, VIDEO_SUFFIXES, Delivery
 from drawaudio_model.commands.generate import (
-    AUDIO_SUFFIXES,
-    VIDEO_SUFFIXES,
-    Delivery,
     Request,
     Sampling,
     add_common,

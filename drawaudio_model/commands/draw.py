@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from drawaudio_model.command_line import add_command
-from drawaudio_model.commands.generate import AUDIO_SUFFIXES, write_sound
+from drawaudio_model.commands.delivery import AUDIO_SUFFIXES, write_sound
 from drawaudio_model.library_imports import libraries_imported
 
 if TYPE_CHECKING:

@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drawaudio_model.command_line import add_command
+from drawaudio_model.commands.delivery import VIDEO_SUFFIXES, never_lost, write_sound
 from drawaudio_model.commands.generate import (
-    VIDEO_SUFFIXES,
     add_common,
     check_places,
     load_pipeline,
     model_mark,
-    never_lost,
     one_bar,
     print_notices,
     result_words,
     whole_path,
-    write_sound,
 )
 from drawaudio_model.defaults import SAMPLING_STEPS
 

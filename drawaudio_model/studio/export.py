@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drawaudio_model.atomic_files import file_sha256, replaced_folder
 from drawaudio_model.clip_format import MEL_MAX_HZ, SAMPLE_RATE
-from drawaudio_model.commands.generate import Delivery, write_sound
+from drawaudio_model.commands.delivery import Delivery, write_sound
 from drawaudio_model.muxing import interchange
 from drawaudio_model.muxing.timecode import drops, exact_rate, parse_timecode
 

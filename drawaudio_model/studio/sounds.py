@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from drawaudio_model.atomic_files import write_atomically
-from drawaudio_model.commands.generate import Delivery, Request, Sampling, check_places, make_sound, model_mark
+from drawaudio_model.commands.delivery import Delivery
+from drawaudio_model.commands.generate import Request, Sampling, check_places, make_sound, model_mark
 from drawaudio_model.commands.regenerate import SectionOrder
 
 if TYPE_CHECKING:
