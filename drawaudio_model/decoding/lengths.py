@@ -246,7 +246,9 @@ def _ends_with_flac_frame(file: BinaryIO, length: int) -> bool:
     tail = file.read()
     if tail[-128:-125] == b"TAG":  # ID3, as old programs put it behind a file
         tail = tail[:-128]
-    return any(_flac_checksum(tail[mark.start() :]) == 0 for mark in re.finditer(rb"\xff[\xf8\xf9]", tail))
+    marks = [mark.start() for mark in re.finditer(rb"\xff[\xf8\xf9]", tail)]
+    # From the end: the last frame is a few kilobytes long, and what is before it need not be added up.
+    return any(_flac_checksum(tail[place:]) == 0 for place in reversed(marks))
 
 
 def _flac_checksum(data: bytes) -> int:
