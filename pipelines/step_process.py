@@ -1,4 +1,4 @@
-"""The start of the processes in which steps are computed at once: loaded once, in the process that they are copies of.
+"""What the processes of steps that are computed at once begin with; loaded once, in the process that they are copies of.
 
 Unlike any other module it does something when it is imported: nothing else reaches a copy before its step begins.
 """
@@ -8,18 +8,11 @@ import os
 import signal
 import threading
 import time
-from importlib import import_module
-from pathlib import Path
 
 import torch
 
-# Loaded for the copies.
+# Loaded for the copies. diffusers is not: it looks for a GPU as it is loaded, after which no copy could use one.
 from pipelines import definitions  # noqa: F401
-
-if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
-    # diffusers, which most of these bring, looks for a GPU as it is loaded, after which no copy could use one.
-    for name in ("media", "mel", "text", "cavp", "patch_autoencoder", "detector"):
-        import_module(f"drawaudio_model.{name}")
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 

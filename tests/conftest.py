@@ -54,14 +54,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     `home` is DAGSTER_HOME, `data` the data root, `cards` the dataset cards, `make_demo.txt` what was printed.
     """
-    from tests.preloaded import preloaded
     from tests.readme_commands import Block, blocks, run_block
     from tests.test_tiny_path import environment
 
     folder = tmp_path_factory.mktemp("tiny")
     typed = next(block.text for block in blocks()).replace("make install\n", "")
     assert typed == "make demo\n"
-    (folder / "make_demo.txt").write_text(
-        run_block(Block("bash", typed, ""), folder, environment(folder, **preloaded()))
-    )
+    (folder / "make_demo.txt").write_text(run_block(Block("bash", typed, ""), folder, environment(folder)))
     return folder

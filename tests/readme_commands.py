@@ -39,8 +39,7 @@ def run_block(block: Block, folder: Path, environment: dict[str, str], phrase: s
     text = text.replace("--text bell -o mask.json", f'--text "{phrase}" --confidence 0 -o mask.json')
     binaries = Path(sys.executable).parent
     text = re.sub(r"^make (?=demo|dev)", f"make -C '{ROOT}' BIN='{binaries}' -o .venv/.installed ", text, flags=re.M)
-    path = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
-    variables = environment | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": path}
+    variables = environment | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", text] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", text]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{text}\n{(done.stdout + done.stderr)[-6000:]}"

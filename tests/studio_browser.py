@@ -13,7 +13,6 @@ import soundfile
 
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.studio.project import empty_track
-from tests.preloaded import preloaded
 from tests.studio_page import CHROMIUM, Running, open_page, studio, wait, write_clip
 from tests.tiny_detector import tiny_detector
 from tests.tiny_pipeline import saved_pipeline
@@ -31,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 
 @pytest.fixture(scope="module")
 def running(home: Path) -> Iterator[Running]:
-    with studio(home, "clip.mp4", "--model", "model", variables=preloaded()) as found:
+    with studio(home, "clip.mp4", "--model", "model") as found:
         found.wait_for_media()
         yield found
 

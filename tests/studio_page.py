@@ -71,11 +71,9 @@ class Running(RunningProgram):
         return wait(ended, seconds)
 
 
-def studio(
-    folder: Path, *arguments: str | Path, variables: dict[str, str] | None = None
-) -> AbstractContextManager[Running]:
+def studio(folder: Path, *arguments: str | Path) -> AbstractContextManager[Running]:
     """`drawaudio studio --no-browser` with these arguments, typed in a folder."""
-    return program(folder, ["studio", "--no-browser", *map(str, arguments)], told, "/", variables)
+    return program(folder, ["studio", "--no-browser", *map(str, arguments)], told, "/")
 
 
 def told(process: subprocess.Popen) -> Running | None:

@@ -13,7 +13,6 @@ import pytest
 
 from drawaudio_model.shard import ShardReader, finished_shards, read_manifest
 from drawaudio_model.training_sample import decode_sample
-from tests.preloaded import preloaded
 from tests.readme_commands import Block, blocks, run_block
 
 ROOT = Path(__file__).parent.parent
@@ -39,8 +38,9 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 def materialize(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     command = [str(DAGSTER), "asset", "materialize", "-m", "pipelines", *arguments]
-    variables = environment(folder, **preloaded(), **more)
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(folder, **more), capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.slow
@@ -213,7 +213,7 @@ class SecondRun:
 def second_run(made: Path) -> SecondRun:
     (block,) = (block for block in blocks() if block.mark == "in order")
     before = _shard_times(made)
-    output = run_block(block, made, environment(made, **preloaded()))
+    output = run_block(block, made, environment(made))
     return SecondRun(block.text, output, before, _shard_times(made))
 
 
@@ -249,4 +249,4 @@ def test_the_control_benchmark_has_its_table_page_and_json(made: Path, second_ru
 def test_tools_work_on_what_demo_left(block: Block, made: Path) -> None:
     vocabulary = json.loads((made / "data" / "backbones" / "object_detector" / "vocabulary.json").read_text())
     key = ShardReader(made / "data" / "raw_clips", "test-000000").keys[0]
-    run_block(block, made, environment(made, **preloaded()), phrase=vocabulary[0] if vocabulary else "bell", clip=key)
+    run_block(block, made, environment(made), phrase=vocabulary[0] if vocabulary else "bell", clip=key)
