@@ -1050,6 +1050,13 @@ MUTATIONS = (
         "tests/test_studio_service.py -k page_of_the_web",
     ),
     Mutation(
+        "drawaudio_model/studio/worker.py",
+        "            self.check(job)\n            now, stage =",
+        "            now, stage =",
+        "a job of the studio is not cancelled before it has run to its end",
+        "tests/test_studio_worker.py -k cancelled",
+    ),
+    Mutation(
         "drawaudio_model/studio/server.py",
         'DRAFT_STEPS if asked.get("draft") is True else',
         "DRAFT_STEPS if False else",

@@ -22,6 +22,17 @@ BROWSER_TESTS = [
 ]
 SETTLED = "() => !document.getElementById('video').seeking && document.getElementById('video').readyState >= 2"
 LANE = ".track .lane"
+NUMBER_SHOWN = """() => {
+  const video = document.getElementById('video');
+  const canvas = document.createElement('canvas');
+  [canvas.width, canvas.height] = [160, 120];
+  const context = canvas.getContext('2d');
+  context.drawImage(video, 0, 0, 160, 120);
+  let number = 0;
+  for (let bit = 0; bit < 8; bit += 1) number |= (context.getImageData(15 + 18 * bit, 24, 1, 1).data[0] > 128) << bit;
+  return number;
+}"""
+"""The number of the frame that the page shows, as `write_clip` draws it."""
 
 
 def write_clip(path: Path, *, seconds: int = SECONDS) -> Path:

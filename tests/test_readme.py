@@ -14,6 +14,8 @@ def test_the_readme_has_the_blocks_that_are_tested() -> None:
     assert marks.count("after demo") >= 3
     assert marks.count("in order") == 1
     assert next(block.text for block in blocks()) == "make install\nmake demo\n"
+    commands = re.findall(r"\bmake (?!sure)(\w+)", (ROOT / "README.md").read_text())
+    assert list(dict.fromkeys(commands))[:3] == ["install", "demo", "studio"]
 
 
 def test_the_environment_is_activated_and_the_clip_is_there_before_any_command_needs_them() -> None:

@@ -162,3 +162,11 @@ def test_what_is_no_video_is_one_sentence(tmp_path: Path, kind: str, capsys: pyt
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(last) == {"error"} and "\n" not in last["error"]
     assert not (tmp_path / "cache").exists()
+    # Asked alone it says the same.
+    assert main([str(path)]) == 2
+    assert json.loads(capsys.readouterr().out) == last
+
+
+def test_a_video_is_one_when_it_is_asked_for_alone(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(clip)]) == 0
+    assert capsys.readouterr().out == ""

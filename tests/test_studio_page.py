@@ -9,6 +9,7 @@ from tests.studio_page import (
     BROWSER_TESTS,
     FPS,
     LANE,
+    NUMBER_SHOWN,
     SECONDS,
     SETTLED,
     Running,
@@ -26,18 +27,6 @@ pytestmark = BROWSER_TESTS
 
 
 FRAMES = SECONDS * FPS
-
-
-NUMBER_SHOWN = """() => {
-  const video = document.getElementById('video');
-  const canvas = document.createElement('canvas');
-  [canvas.width, canvas.height] = [160, 120];
-  const context = canvas.getContext('2d');
-  context.drawImage(video, 0, 0, 160, 120);
-  let number = 0;
-  for (let bit = 0; bit < 8; bit += 1) number |= (context.getImageData(15 + 18 * bit, 24, 1, 1).data[0] > 128) << bit;
-  return number;
-}"""
 
 
 def test_the_page_is_painted_within_a_second_of_being_asked_for(page: Any) -> None:
@@ -142,13 +131,24 @@ def test_everything_is_undone_and_done_again(page: Any) -> None:
     page.fill("textarea", "a bell rings")
     drag(page, "#overlay", (0.2, 0.2), (0.5, 0.5))
     page.mouse.click(*place_in(page, LANE, 0.5, 0.5))
+    page.keyboard.press("p")
+    drag(page, "#overlay", (0.7, 0.7), (0.8, 0.8))
+    page.keyboard.press("q")
+    drag(page, "#overlay", (0.1, 0.6), (0.3, 0.6), (0.2, 0.9), steps=6)
+    page.click("#invert")
+    page.keyboard.press("m")
+    drag(page, "#ruler", (0.3, 0.7), (0.6, 0.7))
+    page.get_by_label("Pan, left to right").focus()
+    page.keyboard.press("ArrowLeft")
+    page.get_by_label("Gain in decibels").focus()
+    page.keyboard.press("ArrowLeft")
     page.click("#add-track")
-    page.get_by_role("button", name="Mute").nth(1).click()
+    page.get_by_role("button", name="Mute", exact=True).nth(1).click()
     last = page.evaluate("() => studio.state.document")
-    for _ in range(5):
+    for _ in range(12):
         page.click("#undo")
     assert page.evaluate("() => studio.state.document") == first and page.is_disabled("#undo")
-    for _ in range(5):
+    for _ in range(12):
         page.click("#redo")
     assert page.evaluate("() => studio.state.document") == last and page.is_disabled("#redo")
 
@@ -197,6 +197,7 @@ def test_a_second_tab_is_told_and_overwrites_nothing(page: Any, context: Any, ru
 
 def test_zoom_reaches_from_the_whole_video_to_single_frames(page: Any) -> None:
     page.evaluate("() => document.activeElement.blur()")
+    wait(lambda: page.evaluate("() => document.getElementById('thumb').style.width") == "100%", 5)  # it is drawn
     whole = page.evaluate("() => document.getElementById('thumb').getBoundingClientRect().width")
     for _ in range(12):
         page.keyboard.press("+")
@@ -216,6 +217,78 @@ def test_markers_are_set_reached_and_taken_away(page: Any) -> None:
     assert page.evaluate("() => studio.transport.frame()") == 5
     page.keyboard.press("m")
     assert [marker["frame"] for marker in page.evaluate("() => studio.state.document.markers")] == [20]
+
+
+def test_a_marker_is_named_by_key_and_by_double_click_and_its_name_is_kept(page: Any, home: Path) -> None:
+    page.evaluate("() => studio.transport.seekFrame(9)")
+    page.keyboard.press("Shift+M")  # sets it, too
+    page.keyboard.type("door slams")
+    page.keyboard.press("Enter")
+    markers = "() => studio.state.document.markers"
+    assert page.evaluate(markers) == [{"frame": 9, "name": "door slams"}]
+    assert page.inner_text("#live") == "Marker door slams at 00:00:00:09"
+    page.evaluate("() => studio.transport.seekFrame(30)")
+    ruler = page.locator("#ruler").bounding_box()
+    place = ruler["x"] + 9 / FRAMES * ruler["width"] + 2, ruler["y"] + 4
+    page.mouse.click(*place)
+    assert page.evaluate("() => studio.transport.frame()") == 9
+    page.mouse.dblclick(*place)
+    assert page.input_value("#marker-name") == "door slams"
+    page.keyboard.type("door")
+    page.keyboard.press("Escape")
+    assert page.evaluate(markers)[0]["name"] == "door slams" and page.is_hidden("#marker-name")
+    page.mouse.dblclick(*place)
+    page.keyboard.type("door")
+    page.keyboard.press("Enter")
+    assert page.evaluate(markers) == [{"frame": 9, "name": "door"}]
+    page.keyboard.press("Control+z")
+    assert page.evaluate(markers)[0]["name"] == "door slams"
+    saved(page)
+    kept = json.loads((home / "clip.drawaudio" / "project.json").read_bytes())
+    assert kept["markers"] == [{"frame": 9, "name": "door slams"}]
+
+
+def test_a_change_is_saved_a_second_after_it(page: Any) -> None:
+    page.evaluate(
+        "() => { window.said = []; studio.on('saved', (words) => said.push([performance.now(), words])); "
+        "studio.store.changeTrack('track1', { gain_db: -3 }); }"
+    )
+    wait(lambda: page.evaluate("() => said.at(-1)[1]") == "Saved", 10)
+    said = {words: at for at, words in page.evaluate("() => said")}
+    assert 950 < said["Saving…"] - said["Changed"] < 1400
+
+
+def test_what_was_changed_a_moment_before_the_tab_is_closed_is_saved(context: Any, page: Any, running: Running) -> None:
+    second = open_page(context, running)
+    second.fill("textarea", "the last words")
+    second.close(run_before_unload=True)
+
+    def kept() -> str:
+        return running.json("GET", "/api/project")["document"]["tracks"][0]["text"]
+
+    wait(lambda: kept() == "the last words", 5)
+    page.reload()  # this tab has an older document
+
+
+def test_a_tab_with_more_than_can_be_sent_at_its_end_asks_to_wait(context: Any, page: Any, running: Running) -> None:
+    second = open_page(context, running)
+    asked: list[str] = []
+    second.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    second.click("#stage")
+    second.evaluate("""() => {
+      const points = Array.from({ length: 6000 }, (_, n) => [(n % 97) / 97, (n % 89) / 89]);
+      const shape = { kind: 'brush', cut: false, size: 0.1, points };
+      studio.store.changeTrack('track1', { mask: { invert: false, keyframes: [{ frame: 0, shapes: [shape] }] } });
+    }""")
+    second.close(run_before_unload=True)
+    wait(lambda: asked == ["beforeunload"], 10)
+
+    def kept() -> int:
+        mask = running.json("GET", "/api/project")["document"]["tracks"][0]["mask"]
+        return len(mask["keyframes"][0]["shapes"][-1]["points"]) if mask else 0
+
+    wait(lambda: kept() == 6000, 10)
+    page.reload()  # this tab has an older document
 
 
 def test_the_page_asks_for_nothing_elsewhere_and_weighs_little(page: Any, running: Running) -> None:

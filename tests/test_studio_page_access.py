@@ -1,11 +1,13 @@
 """The studio's page for everyone: names, contrast, keys, sizes of screens, and what axe finds."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.studio_page import BROWSER_TESTS, LANE, drag, place_in
+from drawaudio_model.studio.project import DELIVERY
+from tests.studio_page import BROWSER_TESTS, LANE, drag, place_in, saved, track, wait
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS
@@ -13,6 +15,7 @@ pytestmark = BROWSER_TESTS
 
 def test_single_keys_can_be_turned_off(page: Any) -> None:
     page.keyboard.press("?")
+    assert page.evaluate("() => document.getElementById('help').scrollTop") == 0  # it begins with its first line
     page.uncheck("#single-keys")
     page.keyboard.press("Escape")
     page.keyboard.press("m")
@@ -156,6 +159,12 @@ def test_nothing_is_cut_off_and_all_words_can_be_read(
     page.set_viewport_size({"width": size[0], "height": size[1]})
     fill(page)
     page.click("summary:has-text('Change the curve')")
+    page.evaluate("""() => {
+      document.getElementById('job').hidden = false;
+      document.getElementById('job-words').textContent = 'sampling the section 812/1000, about 1554 s left';
+      document.getElementById('meter-words').textContent = 'limited by 10.8 dB';
+    }""")
+    assert page.evaluate("() => document.querySelector('.bar').offsetHeight") < 50
     assert page.evaluate("() => [document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
         *size
     ]
@@ -169,7 +178,87 @@ def test_nothing_is_cut_off_and_all_words_can_be_read(
     stage = page.locator("#stage").bounding_box()
     assert stage["width"] > 500 and stage["height"] > 200
     assert page.evaluate(CONTRAST) == []
+    page.hover("[data-tool=box]")  # which is pressed
+    assert page.evaluate(CONTRAST) == []
     picture = page.screenshot(path=tmp_path / f"{scheme}-{size[0]}.png")
     assert len(picture) > 20_000
     page.set_viewport_size({"width": 1280, "height": 800})
     page.emulate_media(color_scheme="dark")
+
+
+def reach(page: Any, name: str, role: str = "") -> None:
+    """The Tab key, until what has this name has the focus."""
+    seen = []
+    for _ in range(150):
+        found = page.evaluate("""() => {
+          const one = document.activeElement;
+          const label = one.getAttribute('aria-label') || one.labels?.[0]?.textContent || one.textContent;
+          return [label.trim().replace(/\\s+/g, ' '), one.getAttribute('role') || one.tagName.toLowerCase()];
+        }""")
+        if found[0].startswith(name) and role in ("", found[1]):
+            return
+        seen.append(found[0][:30])
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{name} is not reached by the Tab key: {seen}")
+
+
+def press(page: Any, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_a_whole_piece_of_work_is_done_by_keys_alone(page: Any, home: Path) -> None:
+    """Words, mask with keyframes, curve, takes, a star, a section, a second track with gain and pan, undo, and the export."""
+    reach(page, "What should sound")
+    page.keyboard.type("a bell rings")
+    reach(page, "Takes", "input")
+    page.keyboard.type("2")
+    page.keyboard.press("Enter")
+    reach(page, "Picture; draw")
+    press(page, "n", "Shift+ArrowRight", "Control+Shift+ArrowDown", "Shift+L")
+    reach(page, "Loudness curve")
+    press(page, "Home", "a", "End", "a", "Shift+ArrowDown", "Home")
+    page.keyboard.press("g")
+    wait(lambda: page.evaluate("() => studio.state.takes.size") == 2, 120)
+    assert page.inner_text("#live") == "The takes are there"
+    page.keyboard.press("2")
+    first = track(page)["take"]
+    reach(page, "Star take 2")
+    page.keyboard.press("Enter")
+    # The list was drawn again, and the focus is where it was.
+    focused = "() => ['aria-label', 'aria-pressed'].map((name) => document.activeElement.getAttribute(name))"
+    assert page.evaluate(focused) == ["Star take 2", "true"]
+    press(page, "Home", "Shift+ArrowRight", "i", "Shift+ArrowRight", "o", "Shift+G")
+    wait(lambda: track(page)["take"] != first, 120)
+    reach(page, "+ Track")
+    page.keyboard.press("Enter")
+    reach(page, "What should sound")
+    page.keyboard.type("rain falls")
+    reach(page, "Picture; draw")
+    press(page, "q", "n", "ArrowUp", "Shift+D")
+    wait(lambda: track(page, 1)["take"], 120)
+    reach(page, "Gain in decibels")
+    press(page, "ArrowLeft", "ArrowLeft")
+    reach(page, "Pan, left to right")
+    press(page, "ArrowRight", "ArrowRight", "Control+z", "Control+Shift+z")
+    saved(page)
+    reach(page, "Export…")
+    page.keyboard.press("Enter")
+    reach(page, "Timecode of the first frame")
+    page.keyboard.type("01:00:00:00")
+    reach(page, "Export what is heard")
+    page.keyboard.press("Enter")
+    page.locator("#export-done li").first.wait_for(timeout=60_000)
+    folder = Path(page.inner_text("#export-done .path"))
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#export")
+    document = json.loads((home / "clip.drawaudio" / "project.json").read_bytes())
+    bell, rain = document["tracks"]
+    assert bell["starred"] == [first] and bell["curve"][0][0] == 0 and len(bell["curve"]) == 2
+    (box,) = bell["mask"]["keyframes"][0]["shapes"]
+    assert box["points"] == [[0.4, 0.35], pytest.approx([0.7, 0.7])]
+    assert bell["mask"]["keyframes"][0]["linear"] and rain["mask"]["keyframes"][0]["shapes"][0]["kind"] == "lasso"
+    assert (bell["gain_db"], bell["pan"]) == (-1.0, 0.1) and document["delivery"]["timecode"] == "01:00:00:00"
+    assert len([*(folder / "stems").iterdir()]) == 2 and (folder / "mix.wav").is_file()
+    page.evaluate("(delivery) => studio.store.change((document) => ({ ...document, delivery }))", DELIVERY)
+    saved(page)

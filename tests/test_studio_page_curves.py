@@ -239,6 +239,53 @@ def test_points_snap_to_the_ends_of_the_section(page: Any) -> None:
     assert 1.03 in [time for time, _ in track(page)["curve"]]
 
 
+def test_points_snap_to_markers_unless_alt_is_held(page: Any) -> None:
+    page.evaluate("() => studio.store.change((d) => ({ ...d, markers: [{ frame: 13, name: '' }] }))")
+    lane = page.locator(LANE).bounding_box()
+    wanted = 13 / FPS
+    x = (lane["x"] + (wanted / SECONDS) * lane["width"] + 7) // 1
+    page.mouse.click(x, lane["y"] + 40)
+    assert track(page)["curve"][0][0] == pytest.approx(wanted, abs=1e-3)
+    page.keyboard.down("Alt")
+    page.mouse.click(x + 150, lane["y"] + 40)
+    page.keyboard.up("Alt")
+    free = (x + 150 - lane["x"]) / lane["width"] * SECONDS
+    assert track(page)["curve"][1][0] == pytest.approx(free, abs=1e-3) and free * FPS % 1 > 0.02
+
+
+def test_a_line_is_dragged_with_both_its_ends(page: Any) -> None:
+    given_curve(page, [[0.5, -40], [1, -40], [2, -20], [2.5, -20]])
+    lane = page.locator(LANE).bounding_box()
+    y = 6 + 30 / 60 * (lane["height"] - 12)  # the middle of the line from 1 to 2 s
+    page.keyboard.down("Control")
+    page.mouse.move(lane["x"] + lane["width"] / 2, lane["y"] + y)
+    page.mouse.down()
+    page.mouse.move(lane["x"] + lane["width"] / 2, lane["y"] + y - (lane["height"] - 12) / 6, steps=5)
+    page.mouse.up()
+    page.keyboard.up("Control")
+    assert [time for time, _ in track(page)["curve"]] == [0.5, 1, 2, 2.5]
+    assert [level for _, level in track(page)["curve"]] == pytest.approx([-40, -30, -10, -20], abs=0.3)
+    page.keyboard.press("Control+z")
+    assert [level for _, level in track(page)["curve"]] == [-40, -40, -20, -20]
+
+
+def test_escape_leaves_a_point_and_then_the_job(page: Any) -> None:
+    given_curve(page)
+    page.keyboard.press("Control+ArrowRight")
+    page.evaluate("() => studio.store.change((document) => ({ ...document, steps: 1000 }))")
+    page.evaluate("() => studio.store.changeTrack('track1', { text: 'a bell rings' })")
+    page.get_by_role("button", name="Generate").click()
+    wait(lambda: "sampling" in page.inner_text("#job-words"), 60)
+    page.focus(LANE)
+    page.keyboard.press("Control+ArrowRight")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Delete")  # of no point
+    assert len(track(page)["curve"]) == len(CURVE) and page.inner_text("#job-words") != "stopping"
+    page.keyboard.press("Escape")
+    wait(lambda: page.is_hidden("#job"), 10)
+    assert page.inner_text("#live") == "Cancelled"
+
+
 def loud_and_soft(page: Any, start: float) -> tuple[float, float]:
     """Levels in the loud and the soft half second of a mouth sound that begins at `start`."""
     found = level_at(page, start + 0.25, start + 0.75)

@@ -93,6 +93,25 @@ def test_a_mask_changes_in_time_by_keyframes_that_hold(page: Any) -> None:
     assert [keyframe["frame"] for keyframe in track(page)["mask"]["keyframes"]] == [0]
 
 
+def test_the_strip_of_keyframes_shows_the_time_that_the_timeline_shows(page: Any) -> None:
+    drag(page, "#overlay", (0.1, 0.1), (0.4, 0.4))
+    for frame in (12, 30):  # 1 and 2.5 s: 4 and 10 of the model
+        page.evaluate(f"() => studio.transport.seekFrame({frame})")
+        page.keyboard.press("Shift+K")
+    assert page.locator(".keyframe").count() == 3
+    page.evaluate("() => studio.timeline.show(0.75, 1)")  # frames 3 to 6
+    assert page.locator(".keyframe").count() == 1
+    drag(page, "#keyframes", (1 / 3, 0.5), (2 / 3, 0.5))
+    assert [keyframe["frame"] for keyframe in track(page)["mask"]["keyframes"]] == [0, 5, 10]
+    page.locator(".keyframe").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("() => document.activeElement.dataset.frame") == "6"
+    page.keyboard.press("l")
+    assert track(page)["mask"]["keyframes"][1]["linear"] and page.locator("#keyframes .way").count() == 1
+    page.evaluate("() => studio.timeline.showAll()")
+    assert page.locator(".keyframe").count() == 3
+
+
 def test_a_mask_is_drawn_by_keys_and_numbers_alone(page: Any) -> None:
     page.focus("#stage")
     page.keyboard.press("n")
@@ -177,6 +196,51 @@ def test_a_lasso_is_bent_by_keys_alone(page: Any) -> None:
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowLeft")  # of all of it, now that no point is chosen
     assert lasso(page)[0] == pytest.approx([0.195, 0.2])
+
+
+def test_a_lasso_a_stroke_and_the_eraser_are_drawn_by_keys_alone(page: Any) -> None:
+    page.keyboard.press("q")
+    page.focus("#stage")
+    page.keyboard.press("n")  # four points, the last of them chosen
+    page.keyboard.press("Shift+ArrowDown")
+    assert lasso(page) == [[0.35, 0.35], [0.65, 0.35], [0.65, 0.65], pytest.approx([0.35, 0.7])]
+    page.keyboard.press("p")
+    page.keyboard.press("n")
+    for key in ("a", "Shift+ArrowDown", "a", "ArrowUp"):
+        page.keyboard.press(key)
+    page.keyboard.press("e")
+    page.keyboard.press("n")
+    shapes = track(page)["mask"]["keyframes"][0]["shapes"]
+    assert [(shape["kind"], shape["cut"]) for shape in shapes] == [("lasso", False), ("brush", False), ("brush", True)]
+    assert shapes[1]["points"] == [[0.5, 0.5], pytest.approx([0.6, 0.55]), pytest.approx([0.7, 0.545])]
+    assert shapes[1]["size"] == pytest.approx(0.1)
+    assert page.inner_text("#live") == "Point 1 of the brush: 0.500, 0.500"
+    page.keyboard.press("Escape")  # the point, then the shape is left; no job is cancelled
+    page.keyboard.press("Escape")
+    page.keyboard.press("Delete")
+    assert len(track(page)["mask"]["keyframes"][0]["shapes"]) == 3
+
+
+def test_lassos_and_strokes_are_numbers_too_and_any_shape_can_be_cut_out(page: Any) -> None:
+    page.keyboard.press("q")
+    page.focus("#stage")
+    page.keyboard.press("n")
+    page.keyboard.press("p")
+    page.keyboard.press("n")
+    page.click("summary:has-text('Mask as numbers')")
+    field = page.get_by_label("Points of lasso 1")
+    assert field.input_value() == "0.35 0.35, 0.65 0.35, 0.65 0.65, 0.35 0.65"
+    field.fill("0.1 0.2, 0.9 0.2, 0.5 0.8")
+    field.press("Tab")
+    assert lasso(page) == [[0.1, 0.2], [0.9, 0.2], [0.5, 0.8]]
+    field.fill("0.1 0.2, 0.9 1.2, 0.5 0.8")
+    field.press("Tab")
+    assert "The points of lasso 1 are" in page.inner_text("#notice") and lasso(page)[1] == [0.9, 0.2]
+    page.get_by_label("Size of brush 2").fill("0.25")
+    page.get_by_label("Size of brush 2").press("Tab")
+    page.get_by_label("Cut out lasso 1").check()
+    shapes = track(page)["mask"]["keyframes"][0]["shapes"]
+    assert (shapes[0]["cut"], shapes[1]["cut"], shapes[1]["size"]) == (True, False, 0.25)
 
 
 def test_a_thing_that_is_named_becomes_a_mask_of_its_boxes(page: Any) -> None:

@@ -326,6 +326,89 @@ def test_a_track_is_panned_by_keys_and_what_is_heard_is_what_is_exported(page: A
     wait(lambda: page.evaluate("() => studio.transport.mixed().numberOfChannels") == 1, 10)
 
 
+def test_mute_and_solo_decide_what_is_heard_and_the_limiter_is_said(page: Any) -> None:
+    """What is heard of each choice is the server's mix of it, sample for sample; the limiter holds -1 dB and says so."""
+    first = made_take(page, seed=3)
+    page.evaluate(
+        "() => studio.store.change((document) => ({ ...document, tracks: [document.tracks[0],"
+        " { ...document.tracks[0], id: 'track2', gain_db: -7 }] }))"
+    )
+
+    def heard(gains: list[float]) -> None:
+        """The mix is the take at the sum of these gains."""
+        wanted = sum(10 ** (gain / 20) for gain in gains)
+
+        def ratio() -> float | None:
+            return page.evaluate(
+                """async (take) => {
+                  const mixed = studio.transport.mixed();
+                  if (!mixed) return null;
+                  const answer = await studio.ask('GET', `/api/takes/${take}/wav`);
+                  const stem = studio.transport.bufferOf(await answer.arrayBuffer()).getChannelData(0);
+                  const dot = (a, b) => a.reduce((sum, value, place) => sum + value * b[place], 0);
+                  return dot(mixed.getChannelData(0), stem) / dot(stem, stem);
+                }""",
+                first,
+            )
+
+        wait(lambda: (found := ratio()) is not None and abs(found - wanted) < 1e-3, 10)
+
+    page.evaluate("() => studio.store.changeTrack('track1', { gain_db: -12 })")
+    heard([-12, -7])
+    page.get_by_role("button", name="Mute", exact=True).nth(1).click()
+    heard([-12])
+    page.get_by_role("button", name="Solo", exact=True).nth(1).click()  # a solo is heard, mute or not
+    heard([-7])
+    page.get_by_role("button", name="Solo", exact=True).first.click()
+    heard([-12, -7])
+    assert page.locator(".track.silent").count() == 0
+    page.get_by_role("button", name="Solo", exact=True).nth(1).click()
+    assert page.locator(".track.silent").count() == 1
+    heard([-12])
+    assert page.inner_text("#meter-words") == ""
+    page.evaluate("() => studio.store.changeTrack('track1', { gain_db: 40 })")
+    wait(lambda: re.fullmatch(r"limited by \d+\.\d dB", page.inner_text("#meter-words")), 10)
+    peak = page.evaluate(
+        "() => studio.transport.samplesOfMix().reduce((most, one) => Math.max(most, Math.abs(one)), 0)"
+    )
+    assert peak <= 10 ** (-1 / 20) + 1e-4
+
+
+WATCH_FRAMES = """() => {
+  window.gaps = [];
+  let before = performance.now();
+  const note = () => {
+    const now = performance.now();
+    gaps.push(now - before);
+    before = now;
+    requestAnimationFrame(note);
+  };
+  requestAnimationFrame(note);
+}"""
+
+
+def test_stage_step_and_time_left_are_shown_and_playing_and_drawing_go_on(page: Any) -> None:
+    made_take(page, seed=5)
+    page.evaluate("() => studio.store.change((document) => ({ ...document, steps: 1000 }))")
+    page.keyboard.press("g")
+    wait(lambda: re.search(r"sampling \d+/1000, about \d+ s left", page.inner_text("#job-words")), 60)
+    assert page.is_visible(".track progress") and page.evaluate("() => document.getElementById('job-bar').value") > 0
+    page.evaluate(WATCH_FRAMES)
+    page.evaluate("() => { studio.transport.drifts.length = 0; }")
+    page.keyboard.press("Home")
+    page.keyboard.press(" ")
+    for number in range(12):
+        page.mouse.click(*place_in(page, ".track .lane", 0.05 + number * 0.07, 0.3 + number % 2 * 0.3))
+    wait(lambda: page.evaluate("() => !studio.transport.playing()"), 20)
+    assert len(track(page)["curve"]) == 12 and page.is_visible("#job")
+    drifts = sorted(map(abs, page.evaluate("() => studio.transport.drifts")))
+    gaps = sorted(page.evaluate("() => gaps"))
+    assert len(drifts) > 10 and drifts[int(0.95 * len(drifts))] < 1 / FPS
+    assert gaps[len(gaps) // 2] < 34  # most pictures of the screen are not missed
+    page.keyboard.press("Escape")
+    wait(lambda: page.is_hidden("#job"), 10)
+
+
 def test_negative_words_and_strictness_reach_the_take(page: Any, home: Path) -> None:
     page.evaluate("() => studio.store.changeTrack('track1', { curve: [[0, -30], [2, -10]] })")
     page.get_by_label("Not", exact=True).fill("rain")

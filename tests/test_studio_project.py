@@ -15,7 +15,7 @@ import pytest
 
 from drawaudio_model.studio import project as projects
 from drawaudio_model.studio.command import open_source
-from drawaudio_model.studio.project import Conflict, Project, check_document, check_id, empty_track
+from drawaudio_model.studio.project import Conflict, Project, check_document, check_id, empty_track, read_document
 
 
 @pytest.fixture
@@ -48,6 +48,17 @@ def test_a_project_comes_back_as_it_was_saved(opened: Project) -> None:
     opened.close()
     again = Project(opened.folder)
     assert again.document == changed | {"revision": 1}
+
+
+def test_a_document_of_an_earlier_version_is_read_as_it_was(opened: Project) -> None:
+    old = copy.deepcopy(opened.document)
+    for name in ("section", "delivery"):
+        del old[name]
+    for name in ("strictness", "pan"):
+        del old["tracks"][0][name]
+    path = opened.folder / "project.json"
+    path.write_text(json.dumps(old))
+    assert read_document(path) == opened.document
 
 
 def test_a_second_tab_cannot_overwrite_the_first(opened: Project) -> None:
@@ -189,6 +200,9 @@ WRONG = {
     "no steps": (_set("steps", to=0), "expected a whole number from 1"),
     "a gain that is no number": (_set("tracks", 0, "gain_db", to=float("nan")), "gain_db is 'nan'"),
     "a pan beyond the side": (_set("tracks", 0, "pan", to=1.01), "pan is '1.01', expected a number from -1 to 1"),
+    "an export of 20 bits": (_set("delivery", "bits", to=20), "bits is '20', expected 16 or 24"),
+    "an export of a telephone": (_set("delivery", "sample_rate", to=8000), "sample_rate is '8000', expected a whole"),
+    "a timecode of numbers": (_set("delivery", "timecode", to=3600), "timecode is '3600', expected HH:MM:SS:FF"),
     "mute of 1": (_set("tracks", 0, "mute", to=1), "mute is '1', expected true or false"),
     "an id that is a path": (_set("tracks", 0, "take", to="../../x"), "expected 4 to 32 small letters"),
     "a seed of truth": (_set("tracks", 0, "seed", to=True), "seed is 'True'"),

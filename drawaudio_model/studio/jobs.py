@@ -254,6 +254,19 @@ class Jobs:
         self.events.add("job", **job)
 
 
+async def fault_of(video: Path) -> str | None:
+    """What is wrong with a file that is to be a project's video, in a sentence; None: nothing. Its decoder may die."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "drawaudio_model.studio.media_view", str(video)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    told, _errors = await process.communicate()
+    if not process.returncode:
+        return None
+    return json.loads(told)["error"] if told.strip() else f"{video} could not be read: its reader ended"
+
+
 class Views:
     """The views of the video (`media_view`), made in the background.
 

@@ -4,9 +4,11 @@ the times of its frames, a strip of small pictures, the sound with its waveform 
 The proxy is H.264 of key frames alone: every seek then decodes one frame. It holds every frame of the video at its own
 time, upright and with square pixels, so that frame n of the page is frame n of the file, also where the rate varies.
 
-Run as a program, with a video and a folder; it prints a line of JSON for each step, and writes media.json last.
+Run as a program, with a video and a folder; it prints a line of JSON for each step, and writes media.json last. With a video
+alone it says whether that is one.
 """
 
+import itertools
 import json
 import math
 import os
@@ -63,6 +65,18 @@ def make_views(video: Path, folder: Path, tell: Tell) -> None:
         if info.audio_codec is not None:
             found["sound"] = _make_sound(video, partial, found["seconds"])
         (partial / "media.json").write_text(json.dumps(found | {"mark": mark, "name": video.name}))
+
+
+def check_video(video: Path) -> None:
+    """Raises MediaError or ValueError, in a sentence, for a file of which no views can be made."""
+    from drawaudio_model import media
+
+    if media.probe(video).video_codec is None:
+        raise MediaError("no_video_stream", f"{video.name} has no picture; give a video")
+    with open_container(video) as container:
+        frames = _decoded(container, require_stream(container, "video"))
+        if sum(1 for _ in itertools.islice(frames, 2)) < 2:
+            raise ValueError(f"{video.name} is a still picture; give a video")
 
 
 def _make_proxy(video: Path, folder: Path, seconds: float, tell: Tell) -> dict[str, Any]:
@@ -218,7 +232,7 @@ def write_pictures(waveform: np.ndarray, stem: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The program: VIDEO FOLDER."""
+    """The program: VIDEO FOLDER, or VIDEO alone to check it."""
     os.nice(5)
     told = [""]
 
@@ -230,7 +244,10 @@ def main(arguments: list[str]) -> int:
             sys.stdout.flush()
 
     try:
-        make_views(Path(arguments[0]), Path(arguments[1]), tell)
+        if len(arguments) == 1:
+            check_video(Path(arguments[0]))
+        else:
+            make_views(Path(arguments[0]), Path(arguments[1]), tell)
     except BrokenPipeError:
         os._exit(0)  # the server is gone, and nobody wants what is being made
     except (ValueError, OSError) as error:

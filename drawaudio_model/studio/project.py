@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from drawaudio_model.atomic_files import file_sha256, write_atomically
+from drawaudio_model.clip_format import SAMPLE_RATE
 
 FORMAT = "drawaudio-project 1"
 SUFFIX = ".drawaudio"
@@ -39,7 +40,11 @@ LOWEST_DB, HIGHEST_DB = -60.0, 0.0
 MOST_GAIN_DB = 60.0
 MOST_STRICTNESS = 10.0
 """Of the curve: a guidance weight; beyond it sounds fall apart."""
-_FIELDS = {"format", "revision", "video", "steps", "original", "markers", "section", "tracks"}
+DELIVERY = {"sample_rate": 48_000, "bits": 24, "timecode": None}
+"""The form of an export where nobody says: what a session of film sound has, from midnight on."""
+MOST_RATE = 384_000
+"""Of an export, in Hz."""
+_FIELDS = {"format", "revision", "video", "steps", "original", "markers", "section", "delivery", "tracks"}
 _ID = re.compile(r"[a-z0-9]{4,32}")
 
 
@@ -89,6 +94,7 @@ class Project:
             "original": {"gain_db": 0.0, "mute": True},
             "markers": [],
             "section": None,
+            "delivery": {**DELIVERY},
             "tracks": [empty_track("track1")],
         }
         check_document(document)
@@ -243,7 +249,7 @@ def empty_track(identity: str) -> dict[str, Any]:
 
 
 def with_later_fields(document: Any) -> Any:
-    """A document that was written before there were sections, strictness and pans, with each as it was then."""
+    """A document of before there were sections, strictness, pans and forms of an export, with each as it was then."""
     if not isinstance(document, dict) or not isinstance(document.get("tracks"), list):
         return document
     tracks = [
@@ -252,7 +258,7 @@ def with_later_fields(document: Any) -> Any:
         else track
         for track in document["tracks"]
     ]
-    return {"section": None} | document | {"tracks": tracks}
+    return {"section": None, "delivery": {**DELIVERY}} | document | {"tracks": tracks}
 
 
 def check_id(value: object, what: str) -> str:
@@ -286,6 +292,7 @@ def check_document(document: object) -> None:
         _text(row["name"], "a marker's name", 200)
     if found["section"] is not None:
         check_section(found["section"])
+    check_delivery(found["delivery"])
     tracks = _list(found["tracks"], "tracks", MOST_TRACKS)
     for track in tracks:
         _check_track(track)
@@ -332,6 +339,17 @@ def check_instructions(row: Mapping[str, Any], name: str) -> None:
         _number(time_seconds, f"{name}: a curve's time", before, 6 * 3600)
         _number(level, f"{name}: a curve's level", LOWEST_DB, HIGHEST_DB)
         before = time_seconds
+
+
+def check_delivery(delivery: object) -> None:
+    """Raises ValueError, naming the field, for a form that no export has."""
+    found = _object(delivery, "delivery", {*DELIVERY})
+    _whole(found["sample_rate"], "sample_rate", SAMPLE_RATE, MOST_RATE)
+    if _whole(found["bits"], "bits", 16, 24) not in (16, 24):
+        raise ValueError(f"bits is {str(found['bits'])[:40]!r}, expected 16 or 24")
+    timecode = found["timecode"]
+    if timecode is not None and not (isinstance(timecode, str) and len(timecode) <= 11):
+        raise ValueError(f"timecode is {str(timecode)[:40]!r}, expected HH:MM:SS:FF")
 
 
 def check_section(section: object) -> tuple[float, float]:

@@ -29,12 +29,14 @@ from drawaudio_model.studio.answers import HANDLERS, event_stream
 from drawaudio_model.studio.answers import file_answer as _file
 from drawaudio_model.studio.answers import json_body as _json
 from drawaudio_model.studio.demo import demo_clip, has_demo_clip
-from drawaudio_model.studio.jobs import Events, Jobs, Views
+from drawaudio_model.studio.jobs import Events, Jobs, Views, fault_of
 from drawaudio_model.studio.project import (
+    DELIVERY,
     MOST_TEXT,
     SUFFIX,
     Conflict,
     Project,
+    check_delivery,
     check_id,
     check_instructions,
     check_mask,
@@ -47,8 +49,6 @@ VIEWS |= {"sound.png": "image/png", "sound.peaks": "application/octet-stream"}
 TAKE_FILES = {"wav": "audio/wav", "png": "image/png", "peaks": "application/octet-stream"}
 SECONDS_FOR_A_PAGE = 5.0
 """After them the model is loaded, page or not."""
-MOST_RATE = 384_000
-"""Of an export, in Hz."""
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 MOST_LEAD_SECONDS = 10.0
 """That a recording may begin before the video."""
@@ -169,6 +169,8 @@ class Studio:
             with video.open("wb") as file:
                 async for part in request.stream():
                     await run_in_threadpool(file.write, part)
+            if fault := await fault_of(video):
+                raise ValueError(fault.replace(str(video), name).replace(video.name, name))
             await run_in_threadpool(self._create, folder, video, name)
         except ClientDisconnect:
             raise ValueError("the upload was broken off; drop the video again") from None
@@ -346,16 +348,11 @@ class Studio:
 
 def delivery_of(asked: object) -> dict[str, Any]:
     """The form of an export's sounds; raises ValueError, naming the field, for one that there is not."""
-    if not isinstance(asked, dict) or asked.keys() - {"sample_rate", "bits", "timecode"}:
-        raise ValueError(f"an export has {str(asked)[:60]}, expected sample_rate, bits and timecode")
-    rate, bits, timecode = asked.get("sample_rate", 48_000), asked.get("bits", 24), asked.get("timecode")
-    if not isinstance(rate, int) or not SAMPLE_RATE <= rate <= MOST_RATE:
-        raise ValueError(f"sample_rate is {str(rate)[:40]!r}, expected {SAMPLE_RATE} to {MOST_RATE} Hz, such as 48000")
-    if bits not in (16, 24):
-        raise ValueError(f"bits is {str(bits)[:40]!r}, expected 16 or 24")
-    if timecode is not None and not (isinstance(timecode, str) and len(timecode) <= 11):
-        raise ValueError(f"timecode is {str(timecode)[:40]!r}, expected HH:MM:SS:FF")
-    return {"sample_rate": rate, "bits": bits, "timecode": timecode}
+    if not isinstance(asked, dict) or asked.keys() - DELIVERY.keys():
+        raise ValueError(f"an export has {str(asked)[:60]}, expected {', '.join(DELIVERY)}")
+    delivery = DELIVERY | asked
+    check_delivery(delivery)
+    return delivery
 
 
 def _detect_order(asked: dict[str, Any], *_: Any) -> dict[str, Any]:

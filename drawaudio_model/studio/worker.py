@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
     from drawaudio_model.generation.output import DrawAudioOutput
+    from drawaudio_model.generation.stages import OnProgress, Progress
     from drawaudio_model.pipeline import DrawAudioPipeline
 
 
@@ -36,6 +37,8 @@ STAGE_WORDS = {
     "vocoder": "making the sound",
     "ranking": "comparing",
 }
+SECONDS_BETWEEN_REPORTS = 0.1
+"""Within a stage."""
 NO_MEMORY = (
     "the model needs more memory than there is; nothing in the project was lost: "
     "end other programs, or take a shorter video"
@@ -158,23 +161,32 @@ class Worker:
                 keyframes.append({"frame": frame, "shapes": shapes})
         return {"keyframes": keyframes}
 
+    def teller(self, order: Mapping[str, Any]) -> "OnProgress":
+        """What tells of a job's stages, and ends it at any of them when it is no longer wanted.
+
+        Steps are told a few times a second: a page that draws has better things to do.
+        """
+        job = order["job"]
+        sampling = "sampling the section" if "section" in order else "sampling"
+        told = -math.inf, ""
+
+        def tell(at: "Progress") -> None:
+            nonlocal told
+            self.check(job)
+            now, stage = time.monotonic(), sampling if at.stage == "sampling" else STAGE_WORDS[at.stage]
+            if stage == told[1] and now - told[0] < SECONDS_BETWEEN_REPORTS:
+                return
+            told = now, stage
+            steps = {"step": (at.candidate - 1) * at.total + at.done, "total": at.total * at.candidates}
+            self.tell(job, stage=stage, **(steps if at.stage == "sampling" else {}))
+
+        return tell
+
     def generate(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Makes the takes of a track: their ids, the best first."""
         job, track = order["job"], order["track"]
-        pipe = self.pipeline(job)
-        self.check(job)
-        self.tell(job, stage="reading picture, mask and words")
+        pipe, tell = self.pipeline(job), self.teller(order)
         mask = self.mask_of(order)
-        total = order["steps"] * track["count"]
-        done = 0
-
-        def step(*_: object) -> None:
-            nonlocal done
-            done += 1
-            self.check(job)
-            stage = "sampling" if done % order["steps"] else "making the sound"
-            self.tell(job, stage=stage, step=done, total=total)
-
         seed = secrets.randbelow(2**31) if track["seed"] is None else track["seed"]
         result = pipe(
             order["video"],
@@ -188,30 +200,20 @@ class Worker:
             seed=seed,
             num_candidates=track["count"],
             keep_latents=True,
-            callback_on_step_end=step,
+            on_progress=tell,
         )
         self.check(job)
         return {"takes": self.keep(order, result, mask)}
 
     def regenerate(self, order: Mapping[str, Any]) -> dict[str, Any]:
         """Makes a section of a take anew, under what the track says now: ids of whole takes, the best first."""
-        from drawaudio_model.generation.stages import Progress
         from drawaudio_model.generation.take_files import check_made_by, read_sound
         from drawaudio_model.generation.takes import Sampling
         from drawaudio_model.guidance import Guidance
 
         job, track, (start, end) = order["job"], order["track"], order["section"]
-        pipe = self.pipeline(job)
+        pipe, tell = self.pipeline(job), self.teller(order)
         mask, steps, count = self.mask_of(order), order["steps"], track["count"]
-
-        def tell(at: Progress) -> None:
-            self.check(job)
-            if at.stage == "sampling":
-                done = (at.candidate - 1 + at.done / at.total) * steps
-                self.tell(job, stage="sampling the section", step=round(done), total=steps * count)
-            else:
-                self.tell(job, stage=STAGE_WORDS[at.stage])
-
         sound = Path(order["project"]) / "takes" / f"{order['take']}.wav"
         found = read_sound(sound)
         check_made_by(sound, found, self.model_sha256(), self.model)
@@ -278,6 +280,12 @@ class Worker:
         try:
             self.tell(job, stage="listening")
             levels = curve_of_audio(sound, max(math.floor(order["length"] * LOUDNESS_FPS), 1) / LOUDNESS_FPS)
+        except (ValueError, OSError) as error:
+            if _wants_memory(error):
+                raise
+            # Under its own name, not the one that it has here.
+            words = str(error).replace(str(sound), order["name"]).replace(sound.name, order["name"])
+            raise ValueError(words) from error
         finally:
             sound.unlink(missing_ok=True)
         heard = np.nonzero(levels > 10 ** (SILENCE_DB / 20))[0]

@@ -4,7 +4,9 @@ import { Problem, ask, getJson, sendJson, upload } from './api.js';
 import { endComparing } from './compare.js';
 import * as tools from './curvetools.js';
 import { chooseTake, generate, makeDraft, stageWords, swapTakes } from './inspector.js';
+import { toMarker, toggleMarker } from './markers.js';
 import { withFollowed } from './masks.js';
+import './exporting.js';
 import './meters.js';
 import { clearSection, regenerate, setEnd } from './section.js';
 import * as store from './store.js';
@@ -207,11 +209,13 @@ $('timecode').addEventListener('focus', () => $('timecode').select());
 // Dropping a video
 
 async function take(file) {
-  if (!file || $('empty').hidden) return;
+  if (!file) return;
   const bar = $('upload');
   bar.hidden = false;
+  $('notice').hidden = true;
   if (await attempt(() => upload(file, (share) => { bar.value = share; }))) location.reload();
   bar.hidden = true;
+  $('file').value = ''; // the same one may be chosen again
 }
 $('file').addEventListener('change', (event) => take(event.target.files[0]));
 $('open-demo').addEventListener('click', async () => {
@@ -221,53 +225,27 @@ for (const name of ['dragover', 'drop']) {
   addEventListener(name, (event) => {
     event.preventDefault();
     $('drop').classList.toggle('over', name === 'dragover');
-    if (name === 'drop') take(event.dataTransfer.files[0]);
+    if (name !== 'drop') return;
+    if (!$('empty').hidden) take(event.dataTransfer.files[0]);
+    else if (event.dataTransfer.files.length && !event.target.closest('.track .lane')) {
+      showProblem('A project is open: drop a sound on the lane of a track for its curve; for another video start another studio.');
+    }
   });
 }
 addEventListener('dragleave', () => $('drop').classList.remove('over'));
-
-// Exporting
-
-function openExport() {
-  const heard = state.document.tracks.filter((track) => track.take).length;
-  $('export-words').textContent = 'Writes the mix and its stems (broadcast .wav of 48 kHz and 24 bits; what the model makes ends at 8 kHz), the picture '
-    + 'with the mix (.mp4), and what renders it again with “drawaudio mix”: tracks.json, masks, curves. '
-    + `${heard} of ${state.document.tracks.length} tracks have a take. What the model’s weights may be used for stands in manifest.json.`;
-  $('export-done').replaceChildren();
-  $('export').showModal();
-}
-$('export-open').addEventListener('click', openExport);
-$('export-close').addEventListener('click', () => $('export').close());
-$('export-go').addEventListener('click', async () => {
-  $('export-go').disabled = true;
-  const paragraph = (words, className = '') => Object.assign(document.createElement('p'), { textContent: words, className });
-  $('export-done').replaceChildren(paragraph('Writing…'));
-  try {
-    await store.save();
-    const made = await sendJson('POST', '/api/exports');
-    const list = document.createElement('ul');
-    const names = made.files.filter((name) => !name.startsWith('masks/'));
-    list.append(...names.map((name) => Object.assign(document.createElement('li'), { textContent: name })));
-    $('export-done').replaceChildren(paragraph('Everything lies in'), paragraph(made.folder, 'path'), list);
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    $('export-done').replaceChildren(paragraph(problem.message, 'bad'));
-  }
-  $('export-go').disabled = false;
-});
 
 // Keys
 
 const KEYS = [
   ['Space', 'play, pause'], ['J K L', 'back, pause, on; again for faster'], ['← →', 'one frame; with Shift ten'], ['Home End', 'first, last frame'],
   ['I O X', 'first and last frame of the section, none'], ['Shift+G', 'make the section anew'],
-  ['M', 'marker here, or none'], [', .', 'marker before, after'], ['V B Q P E', 'select, box, lasso, brush, eraser; Alt cuts out'],
+  ['M, Shift+M', 'marker here, or none; its name'], [', .', 'marker before, after'], ['V B Q P E', 'select, box, lasso, brush, eraser; Alt cuts out'],
   ['[ ]', 'size of the brush'], ['Shift+K', 'keyframe of the mask here'], ['Shift+L', 'it is held, or moves to the next'], ['F', 'the mask follows what is under it'], ['D', 'curve: points or freehand'], ['G, Shift+D', 'generate, a draft of few steps'], ['Esc', 'cancel the job'],
   ['1–9', 'use that take'], ['C, Shift+C', 'compare two takes at equal loudness, swap them; end'], ['Shift+R', 'record a sound for the curve'], ['N', 'next track'], ['+ − 0', 'zoom, whole video'], ['Ctrl+Z, Shift+Ctrl+Z', 'undo, redo'], ['Ctrl+S', 'save at once'],
   ['on a curve', 'A adds a point, Ctrl+← → chooses one, arrows move it by a frame or 0.5 dB, Enter shows numbers, Delete removes; Ctrl and drag moves a line'],
   ['the curve, or its section', 'Ctrl+C, Ctrl+V; Ctrl+↑ ↓ louder, softer; Alt+← → earlier, later; with Shift+Ctrl: ↑ ↓ contrast, ← → shorter, longer'],
-  ['on the picture', 'N adds a box, . chooses a shape, arrows move it, with Ctrl its corner, Delete removes'],
-  ['on a lasso', 'Ctrl+. and Ctrl+, choose a point, arrows move it, A adds one, Delete removes it; the mouse drags points, double click adds, Alt and click removes'],
+  ['on the picture', 'N adds a box, or a shape of the tool, . chooses a shape, arrows move it, with Ctrl its corner, Delete removes'],
+  ['on a lasso or stroke', 'Ctrl+. and Ctrl+, choose a point, arrows move it, A adds one, Delete removes it; the mouse drags a lasso’s points, double click adds, Alt and click removes'],
 ];
 for (const [key, words] of KEYS) {
   $('keys').append(Object.assign(document.createElement('dt'), { textContent: key }), Object.assign(document.createElement('dd'), { textContent: words }));
@@ -287,8 +265,8 @@ function nextTrack() {
 }
 
 const single = {
-  ' ': transport.toggle, j: () => transport.shuttle(-1), k: () => transport.stop(), l: () => transport.shuttle(1), m: timeline.toggleMarker,
-  ',': () => timeline.toMarker(-1), '.': () => timeline.toMarker(1), v: () => viewer.choose('select'), b: () => viewer.choose('box'),
+  ' ': transport.toggle, j: () => transport.shuttle(-1), k: () => transport.stop(), l: () => transport.shuttle(1), m: toggleMarker, M: timeline.nameMarker,
+  ',': () => toMarker(-1), '.': () => toMarker(1), v: () => viewer.choose('select'), b: () => viewer.choose('box'),
   q: () => viewer.choose('lasso'), p: () => viewer.choose('brush'), e: () => viewer.choose('erase'), '[': () => viewer.grow(-2), ']': () => viewer.grow(2),
   K: viewer.addKeyframe, L: viewer.toggleLinear, f: viewer.follow, G: regenerate, i: () => setEnd(false), o: () => setEnd(true), x: clearSection,
   c: swapTakes, C: endComparing, R: tools.record, d: () => timeline.setPencil(!timeline.isPencil()), g: () => generate(), D: makeDraft, n: nextTrack, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
@@ -322,8 +300,9 @@ addEventListener('keyup', (event) => {
   if (event.key.toLowerCase() === 'r') timeline.ride(false);
 });
 
+addEventListener('beforeunload', store.holdBack);
 addEventListener('pagehide', store.saveAtOnce);
 start().catch((problem) => showProblem(problem.message));
 
 // For tests, and for the curious: nothing here that the page does not show.
-window.studio = { state, store, transport, ask, timeline };
+window.studio = { state, store, on, transport, ask, timeline };

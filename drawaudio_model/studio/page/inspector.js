@@ -4,7 +4,7 @@ import { Problem, sendJson } from './api.js';
 import { compare, compared, endComparing, hear, swap } from './compare.js';
 import * as curves from './curve.js';
 import * as tools from './curvetools.js';
-import { keyframeAt, maskFrame, shapesAt, words as shapeWords } from './masks.js';
+import { keyframeAt, maskFrame, pointsText, readPoints, shapesAt, words as shapeWords } from './masks.js';
 import { clearSection, regenerate, section, setSection } from './section.js';
 import { change, changeTrack, chosenTrack, on, save, state, takesOf, tell } from './store.js';
 import * as timeline from './timeline.js';
@@ -25,6 +25,13 @@ function element(name, properties = {}, ...children) {
   if (label) made.setAttribute('aria-label', label);
   made.append(...children);
   return made;
+}
+
+// New children; who had the focus in them has it again, by its name.
+function refill(parent, ...children) {
+  const name = parent.contains(document.activeElement) ? document.activeElement.getAttribute('aria-label') : null;
+  parent.replaceChildren(...children);
+  if (name) [...parent.querySelectorAll('[aria-label]')].find((one) => one.getAttribute('aria-label') === name)?.focus({ preventScroll: true });
 }
 
 const button = (text, title, press, className = '') => {
@@ -193,7 +200,13 @@ function ordered(track) {
 }
 
 const TOLD = ['text', 'negative_text', 'mask', 'curve', 'strictness'];
-const isCurrent = (track, take) => TOLD.every((name) => JSON.stringify(track[name]) === JSON.stringify(take.instructions[name] ?? null));
+const texts = new WeakMap(); // of masks and curves, which are never changed in place: each is written out once
+function textOf(value) {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  if (!texts.has(value)) texts.set(value, JSON.stringify(value));
+  return texts.get(value);
+}
+const isCurrent = (track, take) => TOLD.every((name) => textOf(track[name]) === textOf(take.instructions[name] ?? null));
 
 let takesMark = '';
 function drawTakes(track) {
@@ -202,7 +215,7 @@ function drawTakes(track) {
   if (mark === takesMark && parts.takes.childElementCount === list.length) return;
   if (parts.takes.contains(document.activeElement) && document.activeElement.className === 'note') return;
   takesMark = mark;
-  parts.takes.replaceChildren(...list.map((take, number) => takeCard(track, take, number)));
+  refill(parts.takes, ...list.map((take, number) => takeCard(track, take, number)));
 }
 
 function takeCard(track, take, number) {
@@ -248,7 +261,7 @@ function drawComparing() {
     made.setAttribute('aria-pressed', String(pair.heard === which));
     return made;
   };
-  parts.comparing.replaceChildren(one(0), one(1), element('span', { className: 'space' }), button('Done', 'The mix is heard again (Shift+C)', endComparing));
+  refill(parts.comparing, one(0), one(1), element('span', { className: 'space' }), button('Done', 'The mix is heard again (Shift+C)', endComparing));
 }
 
 export function swapTakes() {
@@ -264,10 +277,10 @@ function drawSection() {
   if (mark === sectionMark && parts.range.childElementCount) return;
   sectionMark = mark;
   if (!range) {
-    parts.range.replaceChildren(element('span', { className: 'quiet', textContent: 'drag on the ruler, or I and O' }));
+    refill(parts.range, element('span', { className: 'quiet', textContent: 'drag on the ruler, or I and O' }));
     return;
   }
-  parts.range.replaceChildren(
+  refill(parts.range, 
     numberInput(range[0], 2, 'Start of the section in seconds', (value) => setSection(value, section()[1]), 0.05), '–',
     numberInput(range[1], 2, 'End of the section in seconds', (value) => setSection(section()[0], value), 0.05),
     button('✕', 'No section (X)', clearSection, 'small'),
@@ -286,8 +299,8 @@ function curveTools() {
   const row = (label, ...buttons) => element('div', { className: 'row', role: 'group', label }, element('span', { className: 'label', textContent: label }), ...buttons);
   const box = element('div', { className: 'numbers' },
     element('p', { className: 'quiet', textContent: 'Of the section where there is one, else of all of it' }),
-    row('Level', tool('+1 dB', 'Louder (Ctrl+↑)', { louder: 1 }), tool('−1 dB', 'Softer (Ctrl+↓)', { louder: -1 }),
-      tool('more contrast', 'Its loudest level stays (Shift+Ctrl+↑)', { contrast: 1.1 }), tool('less', 'Its loudest level stays (Shift+Ctrl+↓)', { contrast: 1 / 1.1 })),
+    row('Level', tool('+1 dB', 'Louder (Ctrl+↑)', { louder: 1 }), tool('−1 dB', 'Softer (Ctrl+↓)', { louder: -1 })),
+    row('Contrast', tool('more', 'Its loudest level stays (Shift+Ctrl+↑)', { contrast: 1.1 }), tool('less', 'Its loudest level stays (Shift+Ctrl+↓)', { contrast: 1 / 1.1 })),
     row('Time', button('earlier', 'By a frame (Alt+←)', () => tools.byFrame(-1), 'small'), button('later', 'By a frame (Alt+→)', () => tools.byFrame(1), 'small'),
       tool('longer', 'By a twentieth (Shift+Ctrl+→)', { longer: 1.05 }), tool('shorter', 'By a twentieth (Shift+Ctrl+←)', { longer: 1 / 1.05 })),
     row('Copy', button('copy', 'Ctrl+C on the curve; a spreadsheet takes it, too', tools.copy, 'small'), button('paste at the playhead', 'Ctrl+V on the curve', () => tools.paste(), 'small')),
@@ -346,7 +359,7 @@ function drawCurve(force = false) {
     drawCurve(true);
   });
   const head = element('tr', {}, element('th', { textContent: 'seconds' }), element('th', { textContent: 'dB' }), element('td'));
-  parts.curve.replaceChildren(element('table', {}, element('tbody', {}, head, ...rows)), add);
+  refill(parts.curve, element('table', {}, element('tbody', {}, head, ...rows)), add);
 }
 
 function drawMask(force = false) {
@@ -368,7 +381,7 @@ function drawMask(force = false) {
     drawMask(true);
   });
   const where = keyframe ? element('p', { className: 'quiet', textContent: `Keyframe at ${(keyframe.frame / 4).toFixed(2)} s; shares of the picture, from its upper left corner` }) : '';
-  parts.mask.replaceChildren(where, ...rows, add);
+  refill(parts.mask, where, ...rows, add);
 }
 
 function shapeRow(shape, number) {
@@ -377,15 +390,31 @@ function shapeRow(shape, number) {
     viewer.setShapes(current().filter((_, one) => one !== number));
     drawMask(true);
   }, 'small');
-  const title = element('span', { textContent: `${number + 1} ${shapeWords[shape.kind]}${shape.cut ? ', cut out' : ''}` });
-  const inputs = shape.kind !== 'box' ? [] : [[0, 0, 'left'], [0, 1, 'top'], [1, 0, 'right'], [1, 1, 'bottom']].map(([corner, axis, name]) =>
+  const name = `${shapeWords[shape.kind].toLowerCase()} ${number + 1}`;
+  const title = element('span', { textContent: `${number + 1} ${shapeWords[shape.kind]}` });
+  const put_ = (change_, key) => viewer.setShapes(current().map((one, place) => (place === number ? change_(one) : one)), key);
+  const cut = element('input', { type: 'checkbox', checked: shape.cut, label: `Cut out ${name}` });
+  cut.addEventListener('change', () => put_((one) => ({ ...one, cut: cut.checked })));
+  const points = () => {
+    const field = element('input', { className: 'points', value: pointsText(shape), label: `Points of ${name}`, spellcheck: false });
+    field.title = 'x and y of each point, as shares of the picture: 0.2 0.3, 0.6 0.3, …';
+    field.addEventListener('change', () => {
+      const given = readPoints(field.value, shape.kind);
+      if (given) put_((one) => ({ ...one, points: given }));
+      else {
+        tell('problem', `The points of ${name} are “${field.value.slice(0, 60)}”, expected pairs from 0 to 1 such as 0.2 0.3, 0.6 0.3${shape.kind === 'lasso' ? ', at least three' : ''}.`);
+        field.value = pointsText(current()[number]);
+      }
+    });
+    return field;
+  };
+  const size = () => numberInput(shape.size, 2, `Size of ${name}`, (value) => put_((one) => ({ ...one, size: Math.min(Math.max(value, 0), 1) }), `size ${number}`), 0.01);
+  const inputs = shape.kind !== 'box' ? [points(), ...(shape.kind === 'brush' ? [size()] : [])] : [[0, 0, 'left'], [0, 1, 'top'], [1, 0, 'right'], [1, 1, 'bottom']].map(([corner, axis, name]) =>
     numberInput(shape.points[corner][axis], 3, `${name} of box ${number + 1}`, (value) => {
       const bounded = Math.min(Math.max(value, 0), 1);
-      viewer.setShapes(current().map((one, place) => (place !== number ? one : {
-        ...one, points: one.points.map((old, c) => (c === corner ? old.map((v, a) => (a === axis ? bounded : v)) : old)),
-      })), `box ${number} ${corner} ${axis}`);
+      put_((one) => ({ ...one, points: one.points.map((old, c) => (c === corner ? old.map((v, a) => (a === axis ? bounded : v)) : old)) }), `box ${number} ${corner} ${axis}`);
     }, 0.01));
-  return element('div', { className: 'row shape' }, title, ...inputs, element('span', { className: 'space' }), remove);
+  return element('div', { className: 'row shape' }, title, element('label', { className: 'cut' }, cut, 'cut out'), remove, element('div', { className: 'row values' }, ...inputs));
 }
 
 on('document', refresh);

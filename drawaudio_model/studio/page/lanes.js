@@ -235,5 +235,18 @@ function drawCurve(context, curve, x, width, height, tint, { chosen, point }) {
     context.fill();
     context.lineWidth = 2;
     context.stroke();
+    if (number === point) drawValue(context, `${time.toFixed(2)} s  ${level.toFixed(1)} dB`, px, py, width, tint);
   });
+}
+
+// Beside a chosen point, on whichever side there is room.
+function drawValue(context, words, x, y, width, tint) {
+  context.font = '11px system-ui, sans-serif';
+  const wide = context.measureText(words).width + 8;
+  const left = x + 12 + wide < width ? x + 12 : x - 12 - wide;
+  const top = Math.max(y - 20, 1);
+  context.fillStyle = tint.lane;
+  context.fillRect(left, top, wide, 16);
+  context.fillStyle = tint.ink;
+  context.fillText(words, left + 4, top + 12);
 }

@@ -98,9 +98,27 @@ export function moveShape(shape, dx, dy) {
   return { ...shape, points: shape.points.map((one) => place(one[0] + x, one[1] + y)) };
 }
 
+// What a key makes in the middle of the picture with a tool; it is brought into its form by its points.
+export function newShape(tool, cut, size) {
+  const points = { lasso: [[0.35, 0.35], [0.65, 0.35], [0.65, 0.65], [0.35, 0.65]], brush: [[0.5, 0.5]], erase: [[0.5, 0.5]] }[tool];
+  if (!points) return { kind: 'box', cut, points: [[0.35, 0.35], [0.65, 0.65]], size: 0 };
+  const kind = tool === 'erase' ? 'brush' : tool;
+  return { kind, cut: cut || tool === 'erase', points, size: kind === 'brush' ? size : 0 };
+}
+
 // A lasso is bent by its points, which are as few as show its form.
 export const withPoint = (shape, number, at) => ({ ...shape, points: shape.points.map((one, place) => (place === number ? at : one)) });
-export const withoutPoint = (shape, number) => (shape.points.length > 3 ? { ...shape, points: shape.points.filter((_, place) => place !== number) } : shape);
+const FEWEST = { lasso: 3, brush: 1 };
+export const withoutPoint = (shape, number) => (shape.points.length > FEWEST[shape.kind] ? { ...shape, points: shape.points.filter((_, place) => place !== number) } : shape);
+
+// With a point more behind one: half of the way to the next, or, where a stroke ends, a little further on.
+export function withPointBehind(shape, number) {
+  const [x, y] = shape.points[number];
+  const ends = shape.kind === 'brush' && number === shape.points.length - 1;
+  const [nextX, nextY] = ends ? [x < 0.9 ? x + 0.1 : x - 0.1, y] : shape.points[(number + 1) % shape.points.length];
+  const made = ends ? place(nextX, nextY) : place((x + nextX) / 2, (y + nextY) / 2);
+  return { ...shape, points: shape.points.toSpliced(number + 1, 0, made) };
+}
 
 // With a point more, on the side of the lasso that is nearest to it; and the number of that point.
 export function withPointAt(shape, at, ratio) {
@@ -163,6 +181,14 @@ export function paint(context, shapes, invert, width, height) {
     context.fillRect(0, 0, width, height);
   }
   context.restore();
+}
+
+// The points of a lasso or a stroke as numbers that one types: "0.2 0.3, 0.6 0.3"; null where they are none.
+export const pointsText = (shape) => shape.points.map(([x, y]) => `${+x.toFixed(3)} ${+y.toFixed(3)}`).join(', ');
+export function readPoints(text, kind) {
+  const points = text.split(',').map((pair) => pair.trim().split(/\s+/).map((field) => Number(field || NaN)));
+  const fine = points.length >= FEWEST[kind] && points.every((pair) => pair.length === 2 && pair.every((value) => value >= 0 && value <= 1));
+  return fine ? points.map(([x, y]) => place(x, y)) : null;
 }
 
 export const words = { box: 'Box', lasso: 'Lasso', brush: 'Brush' };

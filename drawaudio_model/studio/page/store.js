@@ -118,11 +118,19 @@ export async function save() {
   await saving;
 }
 
-// The page goes away: what is not saved yet is sent without waiting for an answer.
+// The page goes away: what is not saved yet is sent without waiting for an answer. A browser lets no more than 64 kB go so:
+// of a larger document the person is asked to wait.
+const MOST_AT_ONCE = 60_000;
+const unsaved = () => ({ ...state.document, revision: revision + Number(saving !== null) });
 export function saveAtOnce() {
-  if (!dirty || stopped || saving) return;
-  const body = { ...state.document, revision };
-  ask('PUT', '/api/project', { body, headers: { 'if-match': String(revision) }, keepalive: true }).catch(() => {});
+  if (!dirty || stopped) return;
+  const body = unsaved();
+  ask('PUT', '/api/project', { body, headers: { 'if-match': String(body.revision) }, keepalive: true }).catch(() => {});
+}
+export function holdBack(event) {
+  if (!dirty || stopped || JSON.stringify(unsaved()).length < MOST_AT_ONCE) return;
+  save();
+  event.preventDefault();
 }
 
 export const chosenTrack = () => state.document?.tracks.find((track) => track.id === state.track) ?? null;

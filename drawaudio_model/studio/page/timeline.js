@@ -3,10 +3,11 @@
 import * as curves from './curve.js';
 import * as tools from './curvetools.js';
 import * as lanes from './lanes.js';
+import { markersHand } from './markers.js';
 import { rulerHand, section } from './section.js';
 import { change, changeTrack, choose, chosenTrack, on, removeTrack, state, tell } from './store.js';
 import { frameAt } from './timecode.js';
-import { frame, playing, refreshMix, seconds, seek, seekFrame } from './transport.js';
+import { frame, playing, refreshMix, seconds, seek } from './transport.js';
 
 const timeline = document.getElementById('timeline');
 const rows = document.getElementById('rows');
@@ -57,6 +58,7 @@ export function zoom(factor, around = seconds()) {
 export function show(start, span) {
   view.span = span;
   view.start = Math.min(Math.max(start, 0), Math.max(state.media.seconds - span, 0));
+  tell('view', view);
   draw();
   placeHead();
 }
@@ -160,9 +162,15 @@ export function build() {
     const mute = toggleButton('M', 'Mute the original sound', () => change((document) => ({
       ...document, original: { ...document.original, mute: !document.original.mute },
     })));
-    const { made, lane } = makeRow('original', [element('span', { className: 'label', textContent: 'Original sound' }), mute]);
+    const gain = element('input', { type: 'range', min: -30, max: 12, step: 0.5, title: 'Gain of the original sound' });
+    gain.setAttribute('aria-label', 'Gain of the original sound in decibels');
+    gain.addEventListener('input', () => change((document) => ({ ...document, original: { ...document.original, gain_db: Number(gain.value) } }), 'original gain'));
+    gain.addEventListener('dblclick', () => change((document) => ({ ...document, original: { ...document.original, gain_db: 0 } })));
+    const top = element('div', { className: 'line' }, element('span', { className: 'label name', textContent: 'Original sound' }), mute);
+    const { made, lane } = makeRow('original', [element('div', { className: 'lines' }, top, gain)]);
     originalRow = lane;
     originalRow.mute = mute;
+    originalRow.gain = gain;
     lane.addEventListener('pointerdown', scrub);
     rows.append(made);
   }
@@ -228,7 +236,12 @@ function refresh() {
     if (track.take) loadSound(track.take);
     refreshHead(row.get(track.id), track, number, solos);
   });
-  if (originalRow) originalRow.mute.setAttribute('aria-pressed', String(state.document.original.mute));
+  if (originalRow) {
+    const { mute, gain_db: gain } = state.document.original;
+    originalRow.mute.setAttribute('aria-pressed', String(mute));
+    if (Number(originalRow.gain.value) !== gain) originalRow.gain.value = gain;
+    originalRow.gain.setAttribute('aria-valuetext', `${gain.toFixed(1)} dB`);
+  }
   const curve = chosenTrack()?.curve;
   if (!curve || point >= curve.length) point = -1;
   draw();
@@ -279,7 +292,9 @@ function scrub(event) {
   canvas.onpointermove = go;
   canvas.onpointerup = () => { canvas.onpointermove = null; };
 }
-rulerHand(ruler, timeAt, (time) => ((time - view.start) / view.span) * laneWidth(), (time, fine) => snapped(time, fine, []), seek);
+const toX = (time) => ((time - view.start) / view.span) * laneWidth();
+export const nameMarker = markersHand(ruler, toX);
+rulerHand(ruler, timeAt, toX, (time, fine) => snapped(time, fine, []), seek);
 
 timeline.addEventListener('wheel', (event) => {
   if (!ready()) return;
@@ -461,31 +476,13 @@ function curveKeys(event, id) {
     setPoint(Math.min(point, rest.length - 1));
   } else if (event.key === 'Enter' && point >= 0) {
     tell('numbers', point);
-  } else if (event.key === 'Escape') {
+  } else if (event.key === 'Escape' && point >= 0) {
     setPoint(-1);
   } else {
     return;
   }
   event.preventDefault();
   event.stopPropagation();
-}
-
-// Markers
-
-export function toggleMarker() {
-  const at = frame();
-  change((document) => {
-    const rest = document.markers.filter((marker) => marker.frame !== at);
-    const markers = rest.length < document.markers.length ? rest : [...rest, { frame: at, name: '' }];
-    return { ...document, markers: markers.sort((a, b) => a.frame - b.frame) };
-  });
-}
-
-export function toMarker(direction) {
-  const at = frame();
-  const frames = state.document.markers.map((marker) => marker.frame);
-  const next = direction > 0 ? frames.find((one) => one > at) : frames.findLast((one) => one < at);
-  if (next !== undefined) seekFrame(next);
 }
 
 on('document', refresh);

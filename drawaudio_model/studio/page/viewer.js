@@ -17,7 +17,7 @@ const size = document.getElementById('brush-size');
 let tool = 'box';
 let drawn = null; // the shape under the hand
 let selected = -1;
-let bent = -1; // chosen point of the selected lasso
+let bent = -1; // chosen point of the selected lasso or stroke
 let drag = null;
 let asModel = false;
 let modelPicture = null; // { mark, unseen }
@@ -108,7 +108,8 @@ function outline(list, width, height) {
     context.stroke();
     context.setLineDash([]);
     if (number !== selected) return;
-    handles(shape).forEach(([x, y], place) => {
+    (shape.kind === 'brush' ? shape.points : handles(shape)).forEach(([x, y], place) => {
+      if (shape.kind === 'brush' && place !== bent) return; // a hand's stroke has hundreds
       const half = (shape.kind === 'box' || place === bent ? 5 : 3) * ratio;
       context.fillStyle = place === bent ? '#fff' : '#ffd166';
       context.fillRect(x * width - half, y * height - half, 2 * half, 2 * half);
@@ -201,7 +202,7 @@ const ratioOf = () => overlay.width / overlay.height;
 function bend(number) {
   bent = number;
   const at = shapes()[selected]?.points[number];
-  if (at) tell('say', `Point ${number + 1} of the lasso: ${at[0].toFixed(3)}, ${at[1].toFixed(3)}`);
+  if (at) tell('say', `Point ${number + 1} of the ${masks.words[shapes()[selected].kind].toLowerCase()}: ${at[0].toFixed(3)}, ${at[1].toFixed(3)}`);
   draw(true);
 }
 
@@ -266,7 +267,7 @@ stage.addEventListener('dblclick', (event) => {
   bend(number);
 });
 
-// A lasso's points by key: Ctrl+. and Ctrl+, choose one, arrows move it, A adds one behind it, Delete takes it away.
+// Points of a lasso or a stroke by key: Ctrl+. and Ctrl+, choose one, arrows move it, A adds one behind it, Delete takes it away.
 function bendKeys(event, shape) {
   const count = shape.points.length;
   const [x, y] = shape.points[bent] ?? [];
@@ -278,8 +279,7 @@ function bendKeys(event, shape) {
     put(masks.withPoint(shape, bent, masks.place(x + dx, y + dy)), `shape ${selected} ${bent}`);
     bend(bent);
   } else if (event.key === 'a') {
-    const [nextX, nextY] = shape.points[(bent + 1) % count];
-    put({ ...shape, points: shape.points.toSpliced(bent + 1, 0, masks.place((x + nextX) / 2, (y + nextY) / 2)) });
+    put(masks.withPointBehind(shape, bent));
     bend(bent + 1);
   } else if (event.key === 'Delete' || event.key === 'Backspace') {
     put(masks.withoutPoint(shape, bent));
@@ -289,19 +289,23 @@ function bendKeys(event, shape) {
   return true;
 }
 
-// With the keyboard: Tab chooses a shape, arrows move it, with Ctrl they move its far corner; Delete takes it away.
+// With the keyboard: N makes a shape of the tool, . chooses one, arrows move it, with Ctrl its far corner; Delete takes it away.
 stage.addEventListener('keydown', (event) => {
   const list = shapes();
   const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-  if (list[selected]?.kind === 'lasso' && bendKeys(event, list[selected])) {
+  if (list[selected] && list[selected].kind !== 'box' && bendKeys(event, list[selected])) {
     // done
   } else if (event.key === 'n' && chosenTrack()) {
-    setShapes([...list, { kind: 'box', cut: event.altKey, points: [[0.35, 0.35], [0.65, 0.65]], size: 0 }]);
+    const made = masks.newShape(tool, event.altKey, Number(size.value) / 100);
+    setShapes([...list, made]);
     choose('select');
     select(list.length);
+    if (made.kind !== 'box') bend(made.points.length - 1);
   } else if (event.key === '.' && list.length) {
     choose('select');
     select((selected + 1) % list.length);
+  } else if (selected >= 0 && event.key === 'Escape') {
+    select(-1);
   } else if (selected >= 0 && list[selected] && (event.key === 'Delete' || event.key === 'Backspace')) {
     const rest = list.filter((_, number) => number !== selected);
     select(-1);
@@ -327,18 +331,44 @@ export function addKeyframe() {
   if (mask !== track.mask) changeTrack(track.id, { mask });
 }
 
+// The strip shows the stretch of time that the timeline shows.
+let view = null;
+function stretch() {
+  const whole = !view || view.span >= state.media.seconds - 1e-6;
+  return whole ? [0, Math.max(frames() - 1, 1)] : [view.start * masks.MASK_FPS, Math.max(view.span * masks.MASK_FPS - 1, 1)];
+}
+const onStrip = (number) => {
+  const [first, length] = stretch();
+  return (number - first) / length;
+};
+const percent = (share) => `${100 * share}%`;
+const bounded = (value, low = 0, high = 1) => Math.min(Math.max(value, low), high);
+
+function placeNow() {
+  const line = strip.querySelector('.now');
+  if (!line) return;
+  const share = onStrip(now());
+  line.hidden = share < 0 || share > 1;
+  line.style.left = percent(share);
+}
+
+let held = null; // the frame of the keyframe that has the focus, which stays there
 function drawKeyframes() {
   const track = chosenTrack();
+  held ??= strip.contains(document.activeElement) ? document.activeElement.dataset.frame : null;
   strip.replaceChildren();
-  const last = Math.max(frames() - 1, 1);
   const line = document.createElement('span');
   line.className = 'now';
-  line.style.left = `${(100 * now()) / last}%`;
   strip.append(line);
+  placeNow();
   for (const keyframe of track?.mask?.keyframes ?? []) {
+    const share = onStrip(keyframe.frame);
+    if (keyframe.linear) drawWay(track.mask, keyframe, share);
+    if (share < -1e-6 || share > 1 + 1e-6) continue;
     const button = document.createElement('button');
     button.className = 'keyframe';
-    button.style.left = `${(100 * keyframe.frame) / last}%`;
+    button.dataset.frame = keyframe.frame;
+    button.style.left = percent(share);
     const when = `${(keyframe.frame / masks.MASK_FPS).toFixed(2)} s`;
     button.title = `Keyframe at ${when}: drag or ←/→ to move, L for held or linear, Delete to remove`;
     button.setAttribute('aria-label', `Keyframe at ${when}, ${keyframe.shapes.length} shapes`);
@@ -352,21 +382,29 @@ function drawKeyframes() {
       else return;
       event.preventDefault();
       event.stopPropagation();
-      if (mask !== track.mask) changeTrack(track.id, { mask });
-      [...strip.querySelectorAll('.keyframe')][track.mask.keyframes.indexOf(keyframe)]?.focus();
+      if (mask === track.mask) return;
+      held = String(to ?? keyframe.frame);
+      changeTrack(track.id, { mask });
     });
     if (keyframe.linear) {
       button.classList.add('linear');
       button.setAttribute('aria-label', `Keyframe at ${when}, ${keyframe.shapes.length} shapes, moving to the next`);
-      const next = track.mask.keyframes.map((one) => one.frame).filter((one) => one > keyframe.frame);
-      const way = document.createElement('span');
-      way.className = 'way';
-      way.style.left = button.style.left;
-      way.style.width = `${(100 * ((next.length ? Math.min(...next) : keyframe.frame) - keyframe.frame)) / last}%`;
-      strip.append(way);
     }
     strip.append(button);
   }
+  if (held) strip.querySelector(`.keyframe[data-frame="${held}"]`)?.focus();
+  held = null;
+}
+
+function drawWay(mask, keyframe, share) {
+  const next = mask.keyframes.map((one) => one.frame).filter((one) => one > keyframe.frame);
+  if (!next.length) return;
+  const [from, to] = [bounded(share), bounded(onStrip(Math.min(...next)))];
+  const way = document.createElement('span');
+  way.className = 'way';
+  way.style.left = percent(from);
+  way.style.width = percent(to - from);
+  strip.append(way);
 }
 
 // Held or linear: the keyframe of which the shapes are that are shown.
@@ -395,8 +433,9 @@ export async function follow() {
 function dragKeyframe(event, button, from) {
   const track = chosenTrack();
   const box = strip.getBoundingClientRect();
-  const at = (moved) => Math.min(Math.max(Math.round(((moved.clientX - box.left) / box.width) * (frames() - 1)), 0), frames() - 1);
-  const move = (moved) => { button.style.left = `${(100 * at(moved)) / Math.max(frames() - 1, 1)}%`; };
+  const [first, length] = stretch();
+  const at = (moved) => bounded(Math.round(first + bounded((moved.clientX - box.left) / box.width) * length), 0, frames() - 1);
+  const move = (moved) => { button.style.left = percent(onStrip(at(moved))); };
   const end = (moved) => {
     removeEventListener('pointermove', move);
     const mask = masks.movedKeyframe(track.mask, from, at(moved));
@@ -440,8 +479,7 @@ function refresh() {
   document.getElementById('invert').setAttribute('aria-pressed', String(mask?.invert ?? false));
   for (const id of ['invert', 'clear-mask', 'as-model', 'linear', 'follow']) document.getElementById(id).disabled = !mask;
   showLinear();
-  if (!strip.contains(document.activeElement) || !document.activeElement.classList.contains('keyframe')) drawKeyframes();
-  else queueMicrotask(drawKeyframes);
+  drawKeyframes();
   draw(true);
 }
 
@@ -459,13 +497,16 @@ on('chosen', () => {
 on('moved', () => {
   if (now() !== shownFrame) {
     shownFrame = now();
-    const line = strip.querySelector('.now');
-    if (line) line.style.left = `${(100 * shownFrame) / Math.max(frames() - 1, 1)}%`;
+    placeNow();
     showLinear();
     if (!playing()) tell('shape');
   }
   draw();
 });
 on('media', layOut);
+on('view', (shown) => {
+  view = shown;
+  if (state.document) drawKeyframes();
+});
 new ResizeObserver(layOut).observe(stage);
 choose('box');
