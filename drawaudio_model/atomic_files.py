@@ -58,15 +58,22 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place once the block has written it: `folder` is always whole."""
+    """A new folder beside `folder` that takes its place once the block has written it: `folder` is always whole.
+
+    Where the block raises, what it had written is removed.
+    """
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     if old.exists() and not folder.exists():
         os.rename(old, folder)  # a process was killed between the two renames below
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
-    yield partial
-    _sync_whole(partial)
+    try:
+        yield partial
+        _sync_whole(partial)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     if folder.exists():
         os.rename(folder, old)
     os.rename(partial, folder)

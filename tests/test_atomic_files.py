@@ -99,6 +99,7 @@ def test_killed_at_any_point_the_next_writer_finds_the_old_one_or_the_new_one(tm
         # Between the two renames the old one lay aside; it is back before anything is written.
         assert content(folder) in ({"old"}, {"new"})
         raise ValueError("stopped")
+    assert os.listdir(tmp_path) == ["model"]
     with replaced_folder(folder) as partial:
         fill(partial, "newest")
     assert content(folder) == {"newest"}
