@@ -87,7 +87,9 @@ def write_frames(
             picture = np.full((height, width, 3), 60, np.uint8)
             for bit in range(8):
                 left = round((8 + bit * 18) / WIDTH * width)
-                picture[8:40, left : left + round(14 / WIDTH * width)] = 255 if number >> bit & 1 else 0
+                picture[
+                    round(8 / HEIGHT * height) : round(40 / HEIGHT * height), left : left + round(14 / WIDTH * width)
+                ] = 255 if number >> bit & 1 else 0
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
             sink.mux(stream.encode(frame))

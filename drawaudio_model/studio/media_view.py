@@ -25,7 +25,7 @@ from PIL import Image
 from drawaudio_model.atomic_files import replaced_folder
 from drawaudio_model.clip_format import HOP_LENGTH, VIDEO_FPS
 from drawaudio_model.decoding.container import open_container, require_stream
-from drawaudio_model.decoding.errors import MediaError
+from drawaudio_model.decoding.errors import MediaError, named_file
 from drawaudio_model.decoding.tracks import FrameClock, orientation
 from drawaudio_model.studio.view_marks import file_mark
 
@@ -71,12 +71,13 @@ def check_video(video: Path) -> None:
     """Raises MediaError or ValueError, in a sentence, for a file of which no views can be made."""
     from drawaudio_model import media
 
-    if media.probe(video).video_codec is None:
-        raise MediaError("no_video_stream", f"{video.name} has no picture; give a video")
-    with open_container(video) as container:
-        frames = _decoded(container, require_stream(container, "video"))
-        if sum(1 for _ in itertools.islice(frames, 2)) < 2:
-            raise ValueError(f"{video.name} is a still picture; give a video")
+    with named_file(video.name):
+        if media.probe(video).video_codec is None:
+            raise MediaError("no_video_stream", f"{video.name} has no picture; give a video")
+        with open_container(video) as container:
+            frames = _decoded(container, require_stream(container, "video"))
+            if sum(1 for _ in itertools.islice(frames, 2)) < 2:
+                raise ValueError(f"{video.name} is a still picture; give a video")
 
 
 def _make_proxy(video: Path, folder: Path, seconds: float, tell: Tell) -> dict[str, Any]:
@@ -247,7 +248,8 @@ def main(arguments: list[str]) -> int:
         if len(arguments) == 1:
             check_video(Path(arguments[0]))
         else:
-            make_views(Path(arguments[0]), Path(arguments[1]), tell)
+            with named_file(Path(arguments[0]).name):
+                make_views(Path(arguments[0]), Path(arguments[1]), tell)
     except BrokenPipeError:
         os._exit(0)  # the server is gone, and nobody wants what is being made
     except (ValueError, OSError) as error:
