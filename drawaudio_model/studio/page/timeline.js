@@ -257,7 +257,7 @@ function refreshHead(parts, track, number, solos) {
   parts.name.title = nameOf(track, number);
   parts.name.setAttribute('aria-pressed', String(chosen));
   parts.made.classList.toggle('chosen', chosen);
-  parts.made.classList.toggle('silent', track.mute || (solos && !track.solo));
+  parts.made.classList.toggle('silent', solos ? !track.solo : track.mute);
   parts.mute.setAttribute('aria-pressed', String(track.mute));
   parts.solo.setAttribute('aria-pressed', String(track.solo));
   if (document.activeElement !== parts.gain || Number(parts.gain.value) !== track.gain_db) parts.gain.value = track.gain_db;
