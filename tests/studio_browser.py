@@ -55,8 +55,12 @@ def page(context: Any, running: Running, home: Path) -> Iterator[Any]:
     """A page with an empty project; what its console says ends the test."""
 
     def emptied() -> bool:
-        # The page before this one may still be saving.
-        document = running.json("GET", "/api/project")["document"]
+        # The page before this one may still be saving, and a job of a test that failed still going on.
+        found = running.json("GET", "/api/project")
+        document = found["document"]
+        for job in found["jobs"]:
+            if job["state"] in ("running", "waiting"):
+                running.ask("DELETE", f"/api/jobs/{job['id']}")
         document |= {"tracks": [empty_track("track1")], "markers": [], "section": None, "steps": 2}
         return running.ask("PUT", "/api/project", document, {"If-Match": str(document["revision"])})[0] == 200
 

@@ -94,6 +94,13 @@ def open_page(context: Any, running: Running) -> Any:
     return opened
 
 
+def refusals(page: Any) -> int:
+    """How often the server refused what a test did wrong, of which the browser's console speaks; they are expected."""
+    refused = [words for words in page.said if "status of 400" in words]
+    page.said[:] = [words for words in page.said if words not in refused]
+    return len(refused)
+
+
 def track(page: Any, number: int = 0) -> dict[str, Any]:
     return page.evaluate(f"() => studio.state.document.tracks[{number}]")
 

@@ -281,7 +281,8 @@ def test_a_tab_with_more_than_can_be_sent_at_its_end_asks_to_wait(context: Any, 
       studio.store.changeTrack('track1', { mask: { invert: false, keyframes: [{ frame: 0, shapes: [shape] }] } });
     }""")
     second.close(run_before_unload=True)
-    wait(lambda: asked == ["beforeunload"], 10)
+    # Playwright hands over what happened while it is asked something.
+    wait(lambda: page.evaluate("() => true") and asked == ["beforeunload"], 10)
 
     def kept() -> int:
         mask = running.json("GET", "/api/project")["document"]["tracks"][0]["mask"]

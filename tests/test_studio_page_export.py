@@ -9,7 +9,7 @@ import soundfile
 
 from drawaudio_model.muxing.wave_file import read_chunks
 from drawaudio_model.studio.project import DELIVERY
-from tests.studio_page import BROWSER_TESTS, saved, track, wait
+from tests.studio_page import BROWSER_TESTS, refusals, saved, track, wait
 
 pytest_plugins = ["tests.studio_browser"]
 pytestmark = BROWSER_TESTS
@@ -73,3 +73,4 @@ def test_a_timecode_that_is_none_is_a_sentence_and_nothing_is_written(exporting:
         assert f"timecode '{typed}'" in exporting.inner_text("#export-done .bad")
         assert exporting.is_enabled("#export-go")
     assert {*(home / "clip.drawaudio" / "exports").glob("*")} == before
+    assert refusals(exporting) == 3
