@@ -25,6 +25,55 @@ def test_single_keys_can_be_turned_off(page: Any) -> None:
     page.keyboard.press("Escape")
 
 
+def test_space_plays_after_a_click_and_presses_a_button_that_was_reached_by_tab(page: Any) -> None:
+    page.get_by_role("button", name="Mute", exact=True).click()
+    assert track(page)["mute"]
+    page.keyboard.press(" ")
+    assert page.evaluate("() => studio.transport.playing()") and track(page)["mute"]
+    press(page, " ", "Tab", "Shift+Tab", " ")
+    assert not page.evaluate("() => studio.transport.playing()") and not track(page)["mute"]
+
+
+def test_the_timeline_is_made_higher_by_mouse_and_by_keys_and_stays_so(page: Any) -> None:
+    """At 1280 by 800 one high track is seen whole, three low ones, and six when the timeline is high."""
+    try:
+        page.evaluate("() => { for (let number = 0; number < 6; number += 1) studio.store.newTrack(); }")
+        assert lanes_seen(page) >= 1
+        page.keyboard.press("h")
+        assert lanes_seen(page) >= 3
+        before = page.locator("#timeline").bounding_box()["height"]
+        drag(page, "#split", (0.5, 0.5), (0.5, -30))
+        dragged = page.locator("#timeline").bounding_box()["height"]
+        assert dragged > before + 100 and lanes_seen(page) >= 5
+        page.locator("#split").focus()
+        press(page, "ArrowUp", "ArrowUp")
+        wanted = dragged + 48
+        assert page.locator("#timeline").bounding_box()["height"] == pytest.approx(wanted, abs=1)
+        assert int(page.get_attribute("#split", "aria-valuenow")) == pytest.approx(wanted, abs=1)
+        saved(page)
+        page.reload()
+        wait(lambda: page.evaluate("() => window.studio?.state.media.state === 'ready'"), 20)
+        assert page.locator("#timeline").bounding_box()["height"] == pytest.approx(wanted, abs=1)
+        assert lanes_seen(page) >= 6
+        for _ in range(40):
+            page.locator("#split").press("ArrowUp")
+        assert page.locator("#stage").bounding_box()["height"] > 100  # the picture stays
+    finally:
+        page.locator("#split").dblclick()
+        page.evaluate("() => localStorage.removeItem('low')")
+
+
+def lanes_seen(page: Any) -> int:
+    """Tracks whose lanes are seen whole."""
+    return page.evaluate("""() => {
+      const place = document.getElementById('rows').getBoundingClientRect();
+      return [...document.querySelectorAll('.track .lane')].filter((lane) => {
+        const { top, bottom } = lane.getBoundingClientRect();
+        return top >= place.top - 1 && bottom <= place.bottom + 1;
+      }).length;
+    }""")
+
+
 def test_everything_that_can_be_pressed_has_a_name_and_can_be_reached(page: Any) -> None:
     nameless = page.evaluate("""() => [...document.querySelectorAll('button, input, textarea, canvas[tabindex], progress')]
       .filter((one) => one.offsetParent !== null)

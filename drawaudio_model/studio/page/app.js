@@ -9,6 +9,7 @@ import { withFollowed } from './masks.js';
 import './exporting.js';
 import './meters.js';
 import { clearSection, regenerate, setEnd } from './section.js';
+import { toggleLow } from './split.js';
 import * as store from './store.js';
 import { on, state, tell } from './store.js';
 import { readTime, timecode } from './timecode.js';
@@ -241,7 +242,7 @@ const KEYS = [
   ['I O X', 'first and last frame of the section, none'], ['Shift+G', 'make the section anew'],
   ['M, Shift+M', 'marker here, or none; its name'], [', .', 'marker before, after'], ['V B Q P E', 'select, box, lasso, brush, eraser; Alt cuts out'],
   ['[ ]', 'size of the brush'], ['Shift+K', 'keyframe of the mask here'], ['Shift+L', 'it is held, or moves to the next'], ['F', 'the mask follows what is under it'], ['D', 'curve: points or freehand'], ['G, Shift+D', 'generate, a draft of few steps'], ['Esc', 'cancel the job'],
-  ['1–9', 'use that take'], ['C, Shift+C', 'compare two takes at equal loudness, swap them; end'], ['Shift+R', 'record a sound for the curve'], ['N', 'next track'], ['+ − 0', 'zoom, whole video'], ['Ctrl+Z, Shift+Ctrl+Z', 'undo, redo'], ['Ctrl+S', 'save at once'],
+  ['1–9', 'use that take'], ['C, Shift+C', 'compare two takes at equal loudness, swap them; end'], ['Shift+R', 'record a sound for the curve'], ['N', 'next track'], ['H', 'low tracks, or high ones'], ['+ − 0', 'zoom, whole video'], ['Ctrl+Z, Shift+Ctrl+Z', 'undo, redo'], ['Ctrl+S', 'save at once'],
   ['on a curve', 'A adds a point, Ctrl+← → chooses one, arrows move it by a frame or 0.5 dB, Enter shows numbers, Delete removes; Ctrl and drag moves a line'],
   ['the curve, or its section', 'Ctrl+C, Ctrl+V; Ctrl+↑ ↓ louder, softer; Alt+← → earlier, later; with Shift+Ctrl: ↑ ↓ contrast, ← → shorter, longer'],
   ['on the picture', 'N adds a box, or a shape of the tool, . chooses a shape, arrows move it, with Ctrl its corner, Delete removes'],
@@ -269,7 +270,7 @@ const single = {
   ',': () => toMarker(-1), '.': () => toMarker(1), v: () => viewer.choose('select'), b: () => viewer.choose('box'),
   q: () => viewer.choose('lasso'), p: () => viewer.choose('brush'), e: () => viewer.choose('erase'), '[': () => viewer.grow(-2), ']': () => viewer.grow(2),
   K: viewer.addKeyframe, L: viewer.toggleLinear, f: viewer.follow, G: regenerate, i: () => setEnd(false), o: () => setEnd(true), x: clearSection,
-  c: swapTakes, C: endComparing, R: tools.record, d: () => timeline.setPencil(!timeline.isPencil()), g: () => generate(), D: makeDraft, n: nextTrack, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
+  c: swapTakes, C: endComparing, R: tools.record, d: () => timeline.setPencil(!timeline.isPencil()), g: () => generate(), D: makeDraft, n: nextTrack, h: toggleLow, '+': () => timeline.zoom(0.5), '=': () => timeline.zoom(0.5),
   '-': () => timeline.zoom(2), 0: timeline.showAll, '?': help, t: () => $('find-words').focus(),
   r: (event) => event.repeat || timeline.ride(true),
 };
@@ -278,7 +279,11 @@ const always = {
   Home: () => transport.seekFrame(0), End: () => transport.seekFrame(Infinity), Escape: cancel,
 };
 
+// Who went to a button by Tab presses it with Space; after a click with the mouse Space plays, as everywhere else.
+let byTab = false;
+addEventListener('pointerdown', () => { byTab = false; }, true);
 addEventListener('keydown', (event) => {
+  if (event.key === 'Tab') byTab = true;
   if (document.querySelector('dialog[open]') || !state.document) return;
   const target = event.target;
   const typing = target.matches('textarea, input:not([type=range]):not([type=checkbox])');
@@ -288,7 +293,7 @@ addEventListener('keydown', (event) => {
   if ((event.ctrlKey || event.metaKey) && key === 's') store.save();
   else if ((event.ctrlKey || event.metaKey) && key === 'z' && !typing) (event.shiftKey ? store.redo : store.undo)();
   else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  else if (key === ' ' && target.matches('button, summary, input[type=checkbox]')) return;
+  else if (key === ' ' && byTab && target.matches('button, summary, select, input[type=checkbox]')) return;
   else if (always[key] && !target.matches('input')) always[key](event);
   else if (singleKeys && single[key]) single[key](event);
   else if (singleKeys && /^[1-9]$/.test(key)) chooseTake(Number(key) - 1);
