@@ -9,6 +9,8 @@ A clip of the rendered world's form (8 s), and a project of eight tracks of 60 s
                           model samples; `of_it_script` is what the page's own code took of that
     seek_ms               from asking for a frame to the browser having it, at random frames
     cancel_s              from a cancel to the job's end, beside the time of two steps
+    sync_ms               how far the picture is from the sound, over ten minutes at 25 frames a second, and for a minute while
+                          the model samples: the size of the median, and what one frame in twenty exceeds
     server_mb, page_mb    of memory that nothing shares (USS), after all of it; the page's is its renderer process's
     page_kb               all files of the page, gzipped
     first_sound_s, draft_s  of 8 s: from asking for a take of a warm model to its being there; the median of the repeats
@@ -51,6 +53,10 @@ GOALS = {
     "redraw_ms_generating_p95": 16.0,
     "seek_ms_p95": 50.0,
     "cancel_beyond_two_steps_s": 0.5,
+    "sync_ms_median": 20.0,
+    "sync_ms_p95": 40.0,
+    "sync_ms_generating_median": 20.0,
+    "sync_ms_generating_p95": 40.0,
     "server_mb": 80.0,
     "page_mb": 200.0,
     "page_kb": 60.0,
@@ -58,6 +64,7 @@ GOALS = {
     "draft_s": 1.0,
 }
 TRACKS, SECONDS, FPS = 8, 60, 12
+SYNC_FPS = 25
 WATCH = """() => {
   window.measured = [];
   const begun = [];
@@ -82,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("data/demo/model"))
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--play-seconds", type=int, default=600, help="length of the video whose sync is measured")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -90,7 +98,7 @@ def main() -> None:
     figures: dict[str, Any] = {"page_kb": page_kb()}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        figures |= measure(folder, options.model.resolve(), chromium, options.repeats)
+        figures |= measure(folder, options.model.resolve(), chromium, options)
     figures = {name: round(value, 3) for name, value in figures.items()}
     result = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -98,6 +106,7 @@ def main() -> None:
         "load_average": os.getloadavg()[0],
         "versions": {"python": platform.python_version(), "chromium": version(chromium)},
         "repeats": options.repeats,
+        "play_seconds": options.play_seconds,
         "figures": figures,
         "goals": GOALS,
         "reached": {name: figures[name] <= goal for name, goal in GOALS.items()},
@@ -108,12 +117,14 @@ def main() -> None:
         print(f"{name:30} {value:8.3f}{goal}")
 
 
-def measure(folder: Path, model: Path, chromium: str, repeats: int) -> dict[str, float]:
+def measure(folder: Path, model: Path, chromium: str, options: argparse.Namespace) -> dict[str, float]:
     """All figures but the page's weight."""
     from playwright.sync_api import sync_playwright
 
+    repeats = options.repeats
     write_clip(folder / "clip.mp4", 8)
     write_clip(folder / "long.mp4", SECONDS)
+    write_clip(folder / "reel.mp4", options.play_seconds, SYNC_FPS)
     figures: dict[str, float] = {}
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
@@ -133,10 +144,18 @@ def measure(folder: Path, model: Path, chromium: str, repeats: int) -> dict[str,
             page.evaluate(WATCH)
             figures |= redraws(page, "idle")
             figures |= seeks(page, repeats * 10)
-            figures |= while_generating(page)
+            with sampling(page):
+                figures |= redraws(page, "generating")
             page.evaluate("() => studio.ask('POST', '/api/mix', { body: studio.state.document })")
             figures["server_mb"] = uss_mb(process.pid)
             figures["page_mb"] = renderer_mb(browser, page)
+            page.close()
+        fill(folder / "reel.drawaudio", folder / "reel.mp4", tracks=1, seconds=options.play_seconds)
+        with studio(folder / "reel.mp4", model) as (_, address):
+            page = opened(context, address)
+            figures |= sync(page, "sync_ms", options.play_seconds)
+            with sampling(page):
+                figures |= sync(page, "sync_ms_generating", min(options.play_seconds, 60))
             page.close()
         browser.close()
     return figures
@@ -271,7 +290,9 @@ def redraws(page: Any, name: str) -> dict[str, float]:
     }
 
 
-def while_generating(page: Any) -> dict[str, float]:
+@contextmanager
+def sampling(page: Any) -> Iterator[None]:
+    """A job of a thousand steps goes on meanwhile."""
     page.evaluate(
         "() => { studio.state.document.steps = 1000; const track = studio.state.document.tracks[0];"
         " studio.store.changeTrack(track.id, { text: 'a bell rings' }); }"
@@ -279,9 +300,30 @@ def while_generating(page: Any) -> dict[str, float]:
     page.evaluate("() => studio.store.save()")
     identity = page.evaluate(JOB, {})
     wait(page, "(id) => (studio.state.jobs.get(id)?.step ?? 0) >= 2", identity)
-    found = redraws(page, "generating")
+    yield
+    assert page.evaluate("(id) => studio.state.jobs.get(id).state", identity) == "running"
     page.evaluate("(id) => studio.ask('DELETE', `/api/jobs/${id}`)", identity)
-    return found
+
+
+def sync(page: Any, name: str, seconds: float) -> dict[str, float]:
+    """The video is played from its start, and of every frame it is asked how far it was ahead of what was heard."""
+    page.evaluate(
+        "() => { studio.transport.seekFrame(0); studio.transport.drifts.length = 0; studio.transport.play(1); }"
+    )
+    found: list[float] = []
+    deadline = time.monotonic() + seconds - 1
+    while time.monotonic() < deadline:
+        time.sleep(min(5.0, max(deadline - time.monotonic(), 0.01)))
+        found += page.evaluate("() => studio.transport.drifts.splice(0)")
+    assert page.evaluate("() => studio.transport.playing()")
+    page.evaluate("() => studio.transport.stop()")
+    assert len(found) > 0.5 * SYNC_FPS * seconds, f"{len(found)} frames were shown in {seconds} s"
+    ahead = 1000 * np.array(found)
+    return {
+        f"{name}_median": float(abs(np.median(ahead))),
+        f"{name}_p95": float(np.percentile(np.abs(ahead), 95)),
+        f"{name}_frames_shown": len(found) / (SYNC_FPS * seconds),
+    }
 
 
 def seeks(page: Any, count: int) -> dict[str, float]:
@@ -290,38 +332,38 @@ def seeks(page: Any, count: int) -> dict[str, float]:
     return {"seek_ms_median": float(np.median(found)), "seek_ms_p95": float(np.percentile(found, 95))}
 
 
-def write_clip(path: Path, seconds: int) -> None:
+def write_clip(path: Path, seconds: int, fps: int = FPS) -> None:
     """A box that moves over grey, with a click a second."""
-    frames = np.full((seconds * FPS, 224, 224, 3), 60, np.uint8)
+    frames = np.full((seconds * fps, 224, 224, 3), 60, np.uint8)
     for number, frame in enumerate(frames):
         frame[80:140, number * 3 % 180 : number * 3 % 180 + 40] = (200, 120, 40)
     sound = np.zeros(seconds * SAMPLE_RATE, np.float32)
     sound[::SAMPLE_RATE] = 0.5
-    write_video(path, frames, FPS, sound)
+    write_video(path, frames, fps, sound)
 
 
-def fill(folder: Path, video: Path) -> None:
-    """A project of TRACKS tracks, each with a take and a curve of a point a second."""
+def fill(folder: Path, video: Path, *, tracks: int = TRACKS, seconds: int = SECONDS) -> None:
+    """A project of some tracks, each with a take and a curve of a point a second."""
     project = Project.create(folder, video)
     rng = np.random.default_rng(0)
     (folder / "takes").mkdir()
-    tracks = []
-    for number in range(TRACKS):
+    rows = []
+    for number in range(tracks):
         identity = f"take{number}"
-        sound = (0.1 * rng.standard_normal(SECONDS * SAMPLE_RATE)).astype(np.float32)
+        sound = (0.1 * rng.standard_normal(seconds * SAMPLE_RATE)).astype(np.float32)
         write_audio(folder / "takes" / f"{identity}.wav", sound, floats=True)
         write_pictures(sound, folder / "takes" / identity)
-        curve = [[float(second), float(rng.uniform(-40, -6))] for second in range(SECONDS)]
+        curve = [[float(second), float(rng.uniform(-40, -6))] for second in range(seconds)]
         row = empty_track(f"track{number}") | {"text": "a bell rings", "curve": curve, "take": identity}
-        tracks.append(row)
+        rows.append(row)
         facts = {"id": identity, "track": row["id"], "made": "2026-01-01T00:00:00.000+00:00", "place": 0, "seed": 1}
-        facts |= {"steps": 25, "seconds": SECONDS, "curve_score": 0.5, "clap_score": None, "notices": [], "model": ""}
+        facts |= {"steps": 25, "seconds": seconds, "curve_score": 0.5, "clap_score": None, "notices": [], "model": ""}
         facts |= {
             "mask_folder": None,
             "instructions": {name: row[name] for name in ("text", "negative_text", "mask", "curve")},
         }
         (folder / "takes" / f"{identity}.json").write_text(json.dumps(facts))
-    project.save(project.document | {"tracks": tracks}, 0)
+    project.save(project.document | {"tracks": rows}, 0)
     project.close()
 
 

@@ -1,4 +1,4 @@
-"""What the processes of steps that are computed at once begin with; loaded once, in the process that they are copies of.
+"""The imports that the processes of concurrent steps begin with; loaded once, in the process that they are copies of.
 
 Unlike any other module it does something when it is imported: nothing else reaches a copy before its step begins.
 """

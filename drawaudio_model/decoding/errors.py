@@ -55,7 +55,7 @@ class ReadAgain(Exception):
 
 @contextmanager
 def named_file(name: str) -> Iterator[None]:
-    """Whatever is wrong with a file begins with its name, as a person knows it: who gave several files asks which it was."""
+    """Begin every sentence about a file with its name, as a person knows it: who gave several files asks which it was."""
     try:
         yield
     except MediaError as error:

@@ -1,4 +1,4 @@
-"""What a followed shape was drawn on, as it looked then, and where in a later picture that is found again.
+"""The looks of the thing that a followed shape was drawn on, and the search for it in later pictures.
 
 Legend: H/W pixels of the picture, h/w of the shape's outer box.
 """

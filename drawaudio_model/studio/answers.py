@@ -1,4 +1,4 @@
-"""What both servers, the studio's and the one for programs, answer: files, events, and what was wrong in one sentence."""
+"""Answers of both servers, the studio's and the one for programs: files, events, and one sentence on what was wrong."""
 
 import asyncio
 import json
@@ -69,7 +69,7 @@ def event_stream(events: Events, request: Request) -> Response:
 
 
 async def sentence(_: Request, error: Exception) -> Response:
-    """What a person, or a program, got wrong, in one sentence."""
+    """A mistake of a person, or of a program, in one sentence."""
     status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status", 400)
     words = error.detail if isinstance(error, HTTPException) else str(error)
     return JSONResponse({"error": " ".join(words.split())}, status)

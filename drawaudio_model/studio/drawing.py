@@ -1,4 +1,4 @@
-"""What is drawn in the studio, as what the model takes: shapes as the pictures of a mask, decibels as a loudness curve.
+"""Drawings of the studio in the form that the model takes: shapes as the pictures of a mask, decibels as a loudness curve.
 
 A mask is kept as shapes in fractions of the picture, so that undoing a stroke costs a stroke and not a picture, and is
 turned into pictures for a generation. They lie in a folder that `drawaudio generate --mask` reads, and the studio gives

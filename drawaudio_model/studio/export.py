@@ -233,7 +233,7 @@ def _name(item: HeardTrack) -> str:
 def _manifest(
     project: "Project", heard: Sequence[HeardTrack], found: "Mix", model: Path, delivery: Delivery
 ) -> dict[str, Any]:
-    """What was made of what, and how to make it again."""
+    """Sources, takes and settings of an export, and the command that makes it again."""
     steps = sorted({item.take["steps"] for item in heard})
     models = sorted({item.take.get("model_sha256") or "not known" for item in heard})
     words = ["drawaudio", "mix", str(project.video), "--tracks", "tracks.json", "--model", str(model)]

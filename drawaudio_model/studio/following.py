@@ -212,7 +212,7 @@ def _growth(places: np.ndarray, ways: np.ndarray) -> float:
 
 
 def _within_picture(shapes: Shapes) -> Shapes:
-    """What of them can be drawn; a shape that has left the picture may come back as large as it was."""
+    """The shapes that can be drawn; one that has left the picture may come back as large as it was."""
     return [
         {**shape, "points": [[min(max(value, 0.0), 1.0) for value in point] for point in shape["points"]]}
         for shape in shapes

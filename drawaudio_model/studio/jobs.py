@@ -1,4 +1,4 @@
-"""What is being made: the views of the video, and takes, one job after the other, each in a process that may die.
+"""Work in the background: the views of the video, and takes, one job after the other, each in a process that may die.
 
 A process that ends by itself, is killed for want of memory or does not stop when it is told to costs its job and is told
 in one sentence; the next job starts a new one.
@@ -31,7 +31,7 @@ LONGEST_LINE = 2**24
 
 
 class Events:
-    """What the page is told, numbered, so that a page that was away gets what it missed."""
+    """Messages to the page, numbered, so that a page that was away gets those that it missed."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -255,7 +255,7 @@ class Jobs:
 
 
 async def fault_of(video: Path) -> str | None:
-    """What is wrong with a file that is to be a project's video, in a sentence; None: nothing. Its decoder may die."""
+    """The fault of a file that is to be a project's video, in a sentence; None where there is none. Its decoder may die."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "drawaudio_model.studio.media_view", str(video)),
         stdin=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""What the page shows of a video, made once by a process of its own: a proxy that every browser plays and seeks in at once,
+"""Views of a video for the page, made once by a process of its own: a proxy that every browser plays and seeks in at once,
 the times of its frames, a strip of small pictures, the sound with its waveform and its log-mel.
 
 The proxy is H.264 of key frames alone: every seek then decodes one frame. It holds every frame of the video at its own

@@ -1,4 +1,4 @@
-"""What `drawaudio serve` takes and answers, as an OpenAPI document; requests are checked against its schemas.
+"""Requests and answers of `drawaudio serve` as an OpenAPI document; requests are checked against its schemas.
 
 What stands here is what holds: the document that is served, the checks and their sentences come from the same tables.
 """
@@ -279,7 +279,7 @@ def check(value: object, schema: Mapping[str, Any], name: str) -> None:
 
 
 def _wanted(error: Any) -> str:
-    """What a schema's rule asks for, in words."""
+    """A schema's rule in words."""
     rule, wanted, schema = error.validator, error.validator_value, error.schema
     if rule in ("minimum", "maximum", "exclusiveMinimum"):
         low = schema.get("minimum", schema.get("exclusiveMinimum", -math.inf))

@@ -157,7 +157,7 @@ class Project:
         return revision + 1
 
     def takes(self) -> list[dict[str, Any]]:
-        """What is known of every take, in the order in which they were made."""
+        """The facts of every take, in the order in which they were made."""
         found = [json.loads(path.read_bytes()) for path in (self.folder / "takes").glob("*.json")]
         return sorted(found, key=lambda take: (take["made"], take["place"]))
 

@@ -55,7 +55,7 @@ MOST_LEAD_SECONDS = 10.0
 
 
 class Studio:
-    """What is open: a project, or none yet; its views and its jobs.
+    """The project that is open, or none yet, with its views and its jobs.
 
     Args:
         project: the open project, or None until a video is dropped on the page.
@@ -213,7 +213,7 @@ class Studio:
         return _file(self.opened().folder / "cache" / name, VIEWS[name])
 
     async def mask_picture(self, request: Request) -> Response:
-        """What the model sees of a drawn mask in one frame, as a picture: white sounds."""
+        """One frame of a drawn mask as the model sees it, as a picture: white sounds."""
         from drawaudio_model.studio.drawing import draw_shapes, png, shapes_at
 
         asked = await _json(request)
@@ -403,7 +403,7 @@ ORDERS: dict[str, Callable[..., dict[str, Any]]] = {
     "detect": _detect_order,
     "follow": _follow_order,
 }
-"""What a job may be asked to do, and what of the request belongs to it."""
+"""The kinds of jobs, each with the part of the request that belongs to it."""
 
 
 def _free(folder: Path) -> Path:

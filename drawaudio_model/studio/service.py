@@ -36,7 +36,7 @@ _ID_BYTES = 12
 
 
 class Service:
-    """What programs ask of the model.
+    """The requests that programs make of the model.
 
     Args:
         model: the model's folder.
@@ -134,7 +134,7 @@ class Service:
         return JSONResponse(_shown(job), 202, headers={"location": f"/api/jobs/{job['id']}"})
 
     def _options(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """What `drawaudio generate`, or for a section `regenerate`, would have on its line."""
+        """The options that `drawaudio generate`, or for a section `regenerate`, would have on its line."""
         mask, loudness, start = asked.get("mask"), asked.get("loudness"), asked.get("start_from")
         if isinstance(mask, list):
             mask = ",".join(map(repr, mask))

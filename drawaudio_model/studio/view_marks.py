@@ -9,7 +9,7 @@ VERSION = 2
 
 
 def file_mark(video: Path) -> list[Any]:
-    """What changes when the file does."""
+    """A mark that changes when the file does."""
     state = video.stat()
     return [VERSION, str(video), state.st_size, state.st_mtime_ns]
 

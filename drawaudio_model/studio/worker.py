@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 INSTRUCTIONS = ("text", "negative_text", "mask", "curve", "strictness")
-"""What of a track a take is made of, beside its seed."""
+"""The fields of a track that a take is made of, beside its seed."""
 STAGE_WORDS = {
     "reading": "reading the picture",
     "mask": "reading the mask",
@@ -112,7 +112,7 @@ class Worker:
         return self._pipe
 
     def model_sha256(self) -> str:
-        """What takes say of the model that made them."""
+        """The facts that a take holds of the model that made it."""
         from drawaudio_model.commands.generate import model_mark
 
         return model_mark(argparse.Namespace(model=self.model, adapters=None, cavp=None))
@@ -162,7 +162,7 @@ class Worker:
         return {"keyframes": keyframes}
 
     def teller(self, order: Mapping[str, Any]) -> "OnProgress":
-        """What tells of a job's stages, and ends it at any of them when it is no longer wanted.
+        """A callback that tells of a job's stages, and ends it at any of them when it is no longer wanted.
 
         Steps are told a few times a second: a page that draws has better things to do.
         """
@@ -353,7 +353,7 @@ class Worker:
         return identities
 
     def typed(self, order: Mapping[str, Any], mask: Path | None) -> dict[str, Any]:
-        """What `drawaudio regenerate` is to know of a take: the instructions as one types them."""
+        """The record from which `drawaudio regenerate` goes on with a take: the instructions as one types them."""
         track, curve = order["track"], self.curve_of(order)
         told = {
             "video": order["video"],

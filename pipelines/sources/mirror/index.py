@@ -1,4 +1,4 @@
-"""What the media that are there hold of a list: every copy of every clip, in the order in which they are tried."""
+"""An index of the media that are there: every copy of every clip of a list, in the order in which they are tried."""
 
 import fcntl
 from collections.abc import Callable, Iterator, Mapping
@@ -97,7 +97,7 @@ class MediaIndex:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the media hold of a list, by names and sizes alone."""
+    """The clips of a list that the media hold, by names and sizes alone."""
 
     keys: frozenset[str]
     gigabytes: float

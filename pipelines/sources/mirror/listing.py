@@ -25,7 +25,7 @@ class Entry:
     """Of its first byte in the part; -1 where the part is the file."""
     size: int
     refusal: str = ""
-    """What it is instead of a file that can be read."""
+    """Why it cannot be read, by its kind (a link, a device, ...); empty for a file that can."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ _WHOLE = re.compile(_ID)
 
 
 class Form(StrEnum):
-    """What a file is of its video; of several that hold a clip the one that stands first here is taken."""
+    """The part of its video that a file holds; of several that hold a clip the one that stands first here is taken."""
 
     CLIP = "clip"
     """The clip alone: its bytes are taken as they are."""

@@ -32,14 +32,14 @@ class Part:
 
 @dataclass(frozen=True)
 class MediaSettings:
-    """What the environment says of media that are there already."""
+    """Settings of the environment about media that are there already."""
 
     entries: tuple[str, ...]
     """Folders, files and globs."""
     map: Path | None = None
     """A CSV with the columns key,path."""
     only: bool = False
-    """What is not in the media is not fetched."""
+    """Clips that the media lack are not fetched."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self | None:

@@ -62,7 +62,7 @@ class Spool:
         self.folder, self.staging = folder, staging
 
     def copies(self, shard: str) -> list[Copy]:
-        """What was met of a shard's clips, the last word on each member."""
+        """The copies of a shard's clips that were met, each as the last word on its member has it."""
         rows = read_lines(self.folder / "taken" / f"{shard}.jsonl")
         copies = (Copy(**row | {"form": Form(row["form"])}) for row in rows)
         return list({(copy.part, copy.number, copy.key): copy for copy in copies}.values())

@@ -120,7 +120,7 @@ class GzipStream:
 
 
 def _before_the_fault(inflate: Any, piece: bytes) -> bytes:
-    """What can be inflated of a piece that has a fault in it, which zlib withholds when it meets the fault."""
+    """The bytes before the fault of a damaged piece, which zlib withholds when it meets the fault."""
     made = []
     try:
         for place in range(len(piece)):
@@ -158,7 +158,7 @@ class Member:
 
 @dataclass
 class Found:
-    """What was met on the way beside members."""
+    """Counts of a reading: members, and bytes between them that belong to none."""
 
     members: int = 0
     lost_bytes: int = 0
