@@ -6,7 +6,9 @@ A clip of the rendered world's form (8 s), and a project of eight tracks of 60 s
 
     first_paint_s         from the command to the first contentful paint, the browser being open
     redraw_ms             from a pointer's event on a curve to the end of the frame that shows it: while idle, and while the
-                          model samples; `of_it_script` is what the page's own code took of that
+                          model samples, in a browser that draws as soon as it can; `of_it_script` is what the page's own
+                          code took of that. `at_60_hz`: with the 16.7 ms between two pictures of a screen, for the next
+                          of which every event waits, whatever the page does
     seek_ms               from asking for a frame to the browser having it, at random frames
     cancel_s              from a cancel to the job's end, beside the time of two steps
     sync_ms               how far the picture is from the sound, over ten minutes at 25 frames a second, and for a minute while
@@ -127,38 +129,60 @@ def measure(folder: Path, model: Path, chromium: str, options: argparse.Namespac
     write_clip(folder / "reel.mp4", options.play_seconds, SYNC_FPS)
     figures: dict[str, float] = {}
     with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="dark")
-        with studio(folder / "clip.mp4", model) as (_, address):
-            opened(context, address).close()  # the views of the clip are made once, as on every later day
-        figures["first_paint_s"] = statistics.median(first_paint(context, folder, model) for _ in range(repeats))
-        with studio(folder / "clip.mp4", model) as (_, address):
-            page = opened(context, address)
-            figures |= generating(page, repeats)
-            page.close()
-        fill(folder / "long.drawaudio", folder / "long.mp4")
-        with studio(folder / "long.mp4", model) as (process, address):
-            page = opened(context, address)
-            page.evaluate("() => studio.timeline.showAll()")
-            page.evaluate(WATCH)
+        with browsing(playwright, chromium) as (browser, context):
+            with studio(folder / "clip.mp4", model) as (_, address):
+                opened(context, address).close()  # the views of the clip are made once, as on every later day
+            figures["first_paint_s"] = statistics.median(first_paint(context, folder, model) for _ in range(repeats))
+            with studio(folder / "clip.mp4", model) as (_, address):
+                page = opened(context, address)
+                figures |= generating(page, repeats)
+                page.close()
+            fill(folder / "long.drawaudio", folder / "long.mp4")
+            with studio(folder / "long.mp4", model) as (process, address):
+                page = drawn_on(context, address)
+                figures |= redraws(page, "at_60_hz")
+                figures |= seeks(page, repeats * 10)
+                page.evaluate("() => studio.ask('POST', '/api/mix', { body: studio.state.document })")
+                figures["server_mb"] = uss_mb(process.pid)
+                figures["page_mb"] = renderer_mb(browser, page)
+                page.close()
+        with (
+            browsing(playwright, chromium, "--disable-gpu-vsync", "--disable-frame-rate-limit") as (_, context),
+            studio(folder / "long.mp4", model) as (_, address),
+        ):
+            page = drawn_on(context, address)
             figures |= redraws(page, "idle")
-            figures |= seeks(page, repeats * 10)
             with sampling(page):
                 figures |= redraws(page, "generating")
-            page.evaluate("() => studio.ask('POST', '/api/mix', { body: studio.state.document })")
-            figures["server_mb"] = uss_mb(process.pid)
-            figures["page_mb"] = renderer_mb(browser, page)
             page.close()
         fill(folder / "reel.drawaudio", folder / "reel.mp4", tracks=1, seconds=options.play_seconds)
-        with studio(folder / "reel.mp4", model) as (_, address):
+        with (
+            browsing(playwright, chromium) as (_, context),
+            studio(folder / "reel.mp4", model) as (_, address),
+        ):
             page = opened(context, address)
             figures |= sync(page, "sync_ms", options.play_seconds)
             with sampling(page):
                 figures |= sync(page, "sync_ms_generating", min(options.play_seconds, 60))
             page.close()
-        browser.close()
     return figures
+
+
+@contextmanager
+def browsing(playwright: Any, chromium: str, *more: str) -> Iterator[tuple[Any, Any]]:
+    """A browser, and a context in it for the pages of a small screen."""
+    arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", *more]
+    browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+    yield browser, browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="dark")
+    browser.close()
+
+
+def drawn_on(context: Any, address: str) -> Any:
+    """The page, with the whole video on its timeline, that notes when what is drawn is shown."""
+    page = opened(context, address)
+    page.evaluate("() => studio.timeline.showAll()")
+    page.evaluate(WATCH)
+    return page
 
 
 @contextmanager
