@@ -3,10 +3,9 @@
 Legend: H/W pixels of the picture, h/w of the shape's outer box.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
+
+from drawaudio_model.studio.document import Shape
 
 APART = 6.0
 """Pixels; once a shape has gone so far from where its ground now lies, thing and ground in it are told apart."""
@@ -33,7 +32,7 @@ class Anchor:
         picture: (H, W, 3) uint8, the first.
     """
 
-    def __init__(self, shape: Mapping[str, Any], region: np.ndarray, picture: np.ndarray) -> None:
+    def __init__(self, shape: Shape, region: np.ndarray, picture: np.ndarray) -> None:
         rows, columns = np.nonzero(region)
         self.usable = len(rows) > 0
         if not self.usable:
@@ -47,7 +46,7 @@ class Anchor:
         self.rest, self.lost, self.apart = np.zeros(2), 0, False
         self.scale = 1.0
 
-    def held(self, shape: dict[str, Any], picture: np.ndarray, rest: np.ndarray) -> dict[str, Any]:
+    def held(self, shape: Shape, picture: np.ndarray, rest: np.ndarray) -> Shape:
         """The shape as flow has moved it into a picture, corrected where what it was drawn on is found there.
 
         Args:
@@ -81,7 +80,7 @@ class Anchor:
         way, self.scale = found
         return self._placed(shape, way, self.scale, width, height)
 
-    def _placed(self, shape: dict[str, Any], way: np.ndarray, scale: float, width: int, height: int) -> dict[str, Any]:
+    def _placed(self, shape: Shape, way: np.ndarray, scale: float, width: int, height: int) -> Shape:
         middle = _middle(self.first)
         points = middle + (self.first - middle) * scale + way / (width, height)
         return {**shape, "points": points.tolist(), "size": min(self.size * scale, 1.0)}

@@ -9,9 +9,8 @@ Legend: V video frames at 4 fps, H/W pixels of the picture that the model sees.
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,24 +18,25 @@ from PIL import Image, ImageDraw
 from drawaudio_model.atomic_files import fingerprint, replaced_folder
 from drawaudio_model.boxes import covered_pixels
 from drawaudio_model.clip_format import LOUDNESS_FPS
+from drawaudio_model.studio.document import Mask, Shape
 
 SILENCE_DB = -60.0
 """The lowest line of a curve; what lies there is silence."""
 
 
-def draw_regions(mask: Mapping[str, Any], frames: int, height: int, width: int) -> list[np.ndarray]:
+def draw_regions(mask: Mask, frames: int, height: int, width: int) -> list[np.ndarray]:
     """The (H, W) bool region of each of V frames: what was drawn, before it is inverted.
 
     Frames between which nothing moves share one array.
 
     Args:
-        mask: {"keyframes": [{"frame", "shapes"}, ...]}, as `project.check_document` lets it through.
+        mask: as `project.check_document` lets it through.
         frames: V.
         height: H.
         width: W.
     """
     regions: list[np.ndarray] = []
-    before: list[Mapping[str, Any]] | None = None
+    before: list[Shape] | None = None
     for frame in range(frames):
         shapes = shapes_at(mask, frame)
         regions.append(regions[-1] if shapes == before else draw_shapes(shapes, height, width))
@@ -44,7 +44,7 @@ def draw_regions(mask: Mapping[str, Any], frames: int, height: int, width: int) 
     return regions
 
 
-def shapes_at(mask: Mapping[str, Any], frame: int) -> list[Mapping[str, Any]]:
+def shapes_at(mask: Mask, frame: int) -> list[Shape]:
     """The shapes of one frame of a mask.
 
     A keyframe holds until the next one; the first holds backwards, too. Where it is linear, its shapes move in straight
@@ -63,7 +63,7 @@ def shapes_at(mask: Mapping[str, Any], frame: int) -> list[Mapping[str, Any]]:
     return moved + list(here["shapes"][len(moved) :])
 
 
-def _between(shape: Mapping[str, Any], goal: Mapping[str, Any], share: float) -> Mapping[str, Any]:
+def _between(shape: Shape, goal: Shape, share: float) -> Shape:
     """A shape that has gone this share of its way to another; one that cannot become the other stays."""
     if any(shape[name] != goal[name] for name in ("kind", "cut")) or len(shape["points"]) != len(goal["points"]):
         return shape
@@ -74,7 +74,7 @@ def _between(shape: Mapping[str, Any], goal: Mapping[str, Any], share: float) ->
     return {**shape, "points": points, "size": shape["size"] + (goal["size"] - shape["size"]) * share}
 
 
-def draw_shapes(shapes: Sequence[Mapping[str, Any]], height: int, width: int) -> np.ndarray:
+def draw_shapes(shapes: Sequence[Shape], height: int, width: int) -> np.ndarray:
     """(H, W) bool of shapes, one after the other: each adds what it covers, or cuts it out."""
     region = np.zeros((height, width), bool)
     for shape in shapes:
@@ -82,7 +82,7 @@ def draw_shapes(shapes: Sequence[Mapping[str, Any]], height: int, width: int) ->
     return region
 
 
-def _covered_by(shape: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+def _covered_by(shape: Shape, height: int, width: int) -> np.ndarray:
     """(H, W) bool of one shape; a box has every pixel that it touches, as boxes have them everywhere."""
     if shape["kind"] == "box":
         covered = np.zeros((height, width), bool)
@@ -104,7 +104,7 @@ def _covered_by(shape: Mapping[str, Any], height: int, width: int) -> np.ndarray
     return np.asarray(picture) > 0
 
 
-def write_mask_folder(parent: Path, mask: Mapping[str, Any], frames: int, height: int, width: int) -> Path:
+def write_mask_folder(parent: Path, mask: Mask, frames: int, height: int, width: int) -> Path:
     """The folder of a mask's pictures, named after what is drawn in it; made where it is not there yet.
 
     It holds a picture for each frame, or one alone where nothing changes, white on black.

@@ -14,7 +14,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from drawaudio_model.clip_format import MEL_MAX_HZ, SAMPLE_RATE
 from drawaudio_model.commands.delivery import Delivery, write_sound
 from drawaudio_model.muxing import interchange
 from drawaudio_model.muxing.timecode import drops, exact_rate, parse_timecode
+from drawaudio_model.studio.document import Document, Take, Track
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,11 +43,11 @@ class HeardTrack(NamedTuple):
 
     number: int
     """Its place among all tracks, from 1."""
-    track: Mapping[str, Any]
-    take: Mapping[str, Any]
+    track: Track
+    take: Take
 
 
-def heard_tracks(project: "Project", document: Mapping[str, Any]) -> list[HeardTrack]:
+def heard_tracks(project: "Project", document: Document) -> list[HeardTrack]:
     """The tracks with a take that are heard: those of the solos where there are any, else all that are not mute."""
     tracks = list(enumerate(document["tracks"], start=1))
     solos = any(track["solo"] for _, track in tracks)
@@ -86,7 +87,7 @@ def wav_of(waveform: "np.ndarray") -> bytes:
     return buffer.getvalue()
 
 
-def export(project: "Project", document: Mapping[str, Any], model: Path, delivery: Delivery = DEFAULT) -> Path:
+def export(project: "Project", document: Document, model: Path, delivery: Delivery = DEFAULT) -> Path:
     """Writes an export into the project; returns its folder.
 
     It holds mix.wav and stems/ (after gain and pan; their sum is the mix before its limiter), preview.mp4 (the picture,
@@ -146,7 +147,7 @@ def media_rate(project: "Project") -> float:
 
 def cut_list(
     project: "Project",
-    document: Mapping[str, Any],
+    document: Document,
     heard: Sequence[HeardTrack],
     found: "Mix",
     folder: Path,
@@ -213,7 +214,7 @@ def _track_row(project: "Project", item: HeardTrack, folder: Path) -> dict[str, 
         "text": asked["text"].strip() or None,
         "negative_text": asked["negative_text"].strip() or None,
     }
-    if item.take["mask_folder"] is not None:
+    if asked["mask"] is not None and item.take["mask_folder"] is not None:
         name = f"masks/{_name(item)}"
         shutil.copytree(project.folder / "masks" / item.take["mask_folder"], folder / name)
         row |= {"mask": name, "mask_invert": asked["mask"]["invert"]}

@@ -7,13 +7,13 @@ picture adds up; so once a thing has moved away from its ground, it is looked fo
 Legend: N pictures of the video, H/W their pixels, P pixels of one shape.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from drawaudio_model.clip_format import VIDEO_FPS
 from drawaudio_model.studio.anchors import Anchor
+from drawaudio_model.studio.document import Keyframe, Shape
 from drawaudio_model.studio.drawing import draw_shapes
 
 STEPS_A_FRAME = 3
@@ -38,11 +38,11 @@ _MOST_GROWTH = 1.06
 _REACH = 12
 """Pixels by which a thing is looked for in one step, besides where flow says that it goes."""
 
-Shapes = list[dict[str, Any]]
+Shapes = list[Shape]
 
 
 def follow(
-    shapes: Sequence[Mapping[str, Any]],
+    shapes: Sequence[Shape],
     pictures: np.ndarray,
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Shapes]:
@@ -60,7 +60,7 @@ def follow(
     flow.setFinestScale(0)
     flow.setVariationalRefinementIterations(0)
     flow.setPatchStride(4)
-    now = [dict(shape) for shape in shapes]
+    now = list(shapes)
     found = [_within_picture(now)]
     anchors = [
         Anchor(shape, draw_shapes([{**shape, "cut": False}], *pictures.shape[1:3]), pictures[0]) for shape in now
@@ -107,13 +107,13 @@ def _way_of_rest(before: np.ndarray, after: np.ndarray, there: np.ndarray, outsi
 
 
 def _moved_shape(
-    shape: dict[str, Any],
+    shape: Shape,
     region: np.ndarray,
     pictures: tuple[np.ndarray, np.ndarray],
     there: np.ndarray,
     back: np.ndarray,
     rest: np.ndarray,
-) -> dict[str, Any]:
+) -> Shape:
     height, width = region.shape
     rows, columns = np.nonzero(region)
     places = np.stack([columns, rows], axis=1).astype(np.float64)  # (P, 2)
@@ -219,7 +219,7 @@ def _within_picture(shapes: Shapes) -> Shapes:
     ]
 
 
-def keyframes_of(found: Sequence[Shapes], first: int) -> list[dict[str, Any]]:
+def keyframes_of(found: Sequence[Shapes], first: int) -> list[Keyframe]:
     """Keyframes, linear but for the last, of shapes in every frame of the model; as few as follow them closely.
 
     Args:

@@ -21,10 +21,11 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from drawaudio_model.atomic_files import file_sha256, write_atomically
 from drawaudio_model.clip_format import SAMPLE_RATE
+from drawaudio_model.studio.document import DeliveryForm, Document, Take, Track, Video
 
 FORMAT = "drawaudio-project 1"
 SUFFIX = ".drawaudio"
@@ -40,7 +41,7 @@ LOWEST_DB, HIGHEST_DB = -60.0, 0.0
 MOST_GAIN_DB = 60.0
 MOST_STRICTNESS = 10.0
 """Of the curve: a guidance weight; beyond it sounds fall apart."""
-DELIVERY = {"sample_rate": 48_000, "bits": 24, "timecode": None}
+DELIVERY: DeliveryForm = {"sample_rate": 48_000, "bits": 24, "timecode": None}
 """The form of an export where nobody says: what a session of film sound has, from midnight on."""
 MOST_RATE = 384_000
 """Of an export, in Hz."""
@@ -81,7 +82,7 @@ class Project:
         """
         if folder.exists():
             raise ValueError(f"{folder} is there already; open it, or give another name")
-        document = {
+        document: Document = {
             "format": FORMAT,
             "revision": 0,
             "video": {
@@ -126,7 +127,7 @@ class Project:
 
     def move_video(self, video: Path) -> None:
         """The project's video from now on; its masks and curves stay as they are."""
-        named = {
+        named: Video = {
             "path": os.path.relpath(video.resolve(), self.folder.resolve()),
             "absolute": str(video.resolve()),
             "bytes": video.stat().st_size,
@@ -134,7 +135,7 @@ class Project:
         }
         self.save(self.document | {"video": named}, self.document["revision"])
 
-    def save(self, document: Mapping[str, Any], revision: int) -> int:
+    def save(self, document: Mapping[str, object], revision: int) -> int:
         """Writes a changed document; returns its revision.
 
         Args:
@@ -149,19 +150,18 @@ class Project:
             raise Conflict(
                 "this project was changed in another tab since this one loaded it; reload this tab to go on with that"
             )
-        new = dict(document) | {"revision": revision + 1}
-        check_document(new)
+        new = check_document({**document, "revision": revision + 1})
         self._back_up()
         write_atomically(self.folder / "project.json", _encoded(new))
         self.document = new
         return revision + 1
 
-    def takes(self) -> list[dict[str, Any]]:
+    def takes(self) -> list[Take]:
         """The facts of every take, in the order in which they were made."""
         found = [json.loads(path.read_bytes()) for path in (self.folder / "takes").glob("*.json")]
         return sorted(found, key=lambda take: (take["made"], take["place"]))
 
-    def take(self, identity: str) -> dict[str, Any]:
+    def take(self, identity: str) -> Take:
         """One take.
 
         Raises:
@@ -205,7 +205,7 @@ def _locked(folder: Path) -> TextIO:
     return file
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> Document:
     """A project's document.
 
     Raises:
@@ -216,18 +216,16 @@ def read_document(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.parent} has no project.json; {remedy}")
     try:
-        document = with_later_fields(json.loads(path.read_bytes()))
-        check_document(document)
+        return check_document(with_later_fields(json.loads(path.read_bytes())))
     except ValueError as error:
         raise ValueError(f"{path} is no project that can be read ({error}); {remedy}") from error
-    return document
 
 
-def _encoded(document: Mapping[str, Any]) -> bytes:
+def _encoded(document: Document) -> bytes:
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def empty_track(identity: str) -> dict[str, Any]:
+def empty_track(identity: str) -> Track:
     """A track on which nothing was drawn."""
     return {
         "id": identity,
@@ -272,8 +270,8 @@ def check_id(value: object, what: str) -> str:
     return value
 
 
-def check_document(document: object) -> None:
-    """Raises ValueError, naming the field and its value, for a document that no page of this version writes."""
+def check_document(document: object) -> Document:
+    """The document; raises ValueError, naming the field and its value, for one that no page of this version writes."""
     found = _object(document, "the project", _FIELDS)
     if found["format"] != FORMAT:
         raise ValueError(f"its format is {str(found['format'])[:60]!r}, expected {FORMAT!r}")
@@ -299,6 +297,7 @@ def check_document(document: object) -> None:
     names = [track["id"] for track in tracks]
     if len({*names}) != len(names):
         raise ValueError(f"two tracks have the id {max(names, key=names.count)}, expected one each")
+    return cast(Document, found)
 
 
 def _check_track(track: object) -> None:

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from drawaudio_model.studio.document import Instructions, Keyframe, Shape
+
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
     from drawaudio_model.generation.output import DrawAudioOutput
@@ -153,10 +155,10 @@ class Worker:
         frames = read_video(order["video"]).frames
         boxes = find_boxes(self._detector, frames, words)
         self.check(job)
-        keyframes: list[dict[str, Any]] = []
+        keyframes: list[Keyframe] = []
         for frame in range(len(frames)):
             corners = [[[box.x0, box.y0], [box.x1, box.y1]] for box in boxes if box.frame == frame]
-            shapes = [{"kind": "box", "cut": False, "points": points, "size": 0} for points in corners]
+            shapes: list[Shape] = [{"kind": "box", "cut": False, "points": points, "size": 0} for points in corners]
             if not keyframes or keyframes[-1]["shapes"] != shapes:
                 keyframes.append({"frame": frame, "shapes": shapes})
         return {"keyframes": keyframes}
@@ -368,7 +370,7 @@ class Worker:
         return {name: value for name, value in told.items() if value is not None}
 
 
-def strictness_of(track: Mapping[str, Any]) -> float | None:
+def strictness_of(track: Instructions) -> float | None:
     """The weight of the curve beyond what the model learnt; None is the model's own, and without a curve there is none."""
     return None if track["curve"] is None else track["strictness"]
 
