@@ -1,13 +1,15 @@
 """The command line and the exit of every command, typed as `drawaudio <command>` or as `python -m drawaudio_model.<command>`.
 
-A person's mistake ends with exit code 2 and one sentence after "drawaudio: ". Nothing here imports more than the standard
-library: the parsers are built for every `--help`, and must be there at once.
+A person's mistake ends with exit code 2 and one sentence after "drawaudio: ". Nothing but the standard
+library is imported, here and behind it: the parsers are built for every `--help`, and must be there at once.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
+
+from drawaudio_model.one_sentence import one_sentence
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,7 +72,7 @@ def exit_code(run: Callable[[], object]) -> int:
     try:
         run()
     except (ValueError, OSError, FloatingPointError) as error:
-        sys.stderr.write(f"drawaudio: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"drawaudio: {one_sentence(error)}\n")
         return 1 if isinstance(error, FloatingPointError) else 2
     except KeyboardInterrupt:
         return 130

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drawaudio_model.atomic_files import file_sha256, write_atomically
+from drawaudio_model.one_sentence import one_sentence
 
 RECORD = "checksums.json"
 _WEIGHTS = (".safetensors", ".bin")
@@ -159,7 +160,7 @@ def _download(model: Published, folder: Path, missing: Sequence[str]) -> None:
         else:
             _from_hub(model, folder, missing)
     except _network_errors() as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_sentence(error)[:200]
         raise ValueError(f"{model.name} is not there and cannot be fetched ({reason}); {hint}, or try again") from error
 
 

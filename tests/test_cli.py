@@ -179,6 +179,14 @@ def test_a_curve_goes_to_sound_and_back(tmp_path: Path, capsys: pytest.CaptureFi
     assert loudness_signal(read_waveform(tmp_path / "heard.wav"), seconds=4) == pytest.approx(drawn_signal, rel=0.2)
 
 
+def test_a_silent_sound_is_said_to_be_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, level in (("silent.wav", 0.0), ("soft.wav", 0.001)):
+        write_audio(tmp_path / name, np.resize(np.float32([level, -level]), SAMPLE_RATE), floats=True)
+        assert main(["curve", str(tmp_path / name), "-o", str(tmp_path / "curve.csv")]) == 0
+    told = capsys.readouterr().err
+    assert told == f"notice: {tmp_path / 'silent.wav'} is silent throughout, and so is the curve\n"
+
+
 def test_a_curve_changes_its_form_without_a_change(tmp_path: Path) -> None:
     drawn = [(0.0, 0.0), (0.5, 0.25), (2.0, 0.1)]
     write_points(tmp_path / "curve.csv", drawn)
@@ -386,6 +394,7 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         ),
         (["mix", "VIDEO", "--tracks", "gone.json", "-o", "out.wav"], "tracks gone.json does not exist"),
         (["curve", "gone.wav", "-o", "curve.csv"], "gone.wav does not exist"),
+        (["curve", "VIDEO", "-o", "no/folder/curve.csv"], "make it first"),
         (["curve", "VIDEO", "-o", "curve.txt"], "expected one of .csv, .json, .wav, .flac, .mp3, .ogg, .m4a"),
         (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "0"], "seconds is 0.0"),
         (["curve", "VIDEO", "-o", "curve.csv", "--seconds", "inf"], "seconds is inf"),

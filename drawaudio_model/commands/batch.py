@@ -28,6 +28,7 @@ from drawaudio_model.commands.generate import (
     one_bar,
     print_notices,
 )
+from drawaudio_model.one_sentence import one_sentence
 
 EXAMPLE = """example:
   drawaudio batch clips --table instructions.csv -o sounds
@@ -241,7 +242,7 @@ def _made(row: Row, mark: str, pipe: Any, sampling: Sampling, options: argparse.
         with one_bar(pipe, options.steps * row.request.candidates) as step:
             found = make_sound(pipe, own, row.request, sampling, delivery, step)
     except Exception as error:  # whatever it is, the other rows have nothing to do with it
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_sentence(error)
         print_notices([f"line {row.line} failed: {reason}"])
         return result | {"status": "failed", "reason": reason}
     notices = [*found.notices, *delivery.notices]

@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that `drawaudio --help` ans
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,12 +86,16 @@ def run_curve(options: argparse.Namespace) -> None:
     else:
         signal = _measured(options.source, options.seconds)
         points = loudness.to_points(signal)
+    if not options.output.resolve().parent.is_dir():
+        raise ValueError(f"the folder of {options.output} does not exist; make it first")
     if target in CURVE_SUFFIXES:
         loudness.write_points(options.output, points)
     else:
         write_sound(options.output, loudness.noise_of_curve(signal))
     seconds = len(signal) / LOUDNESS_FPS
     print(f"{options.output}: {len(points)} points, {seconds:g} s, loudest {signal.max():.2f}")
+    if not signal.any():
+        print(f"notice: {options.source} is silent throughout, and so is the curve", file=sys.stderr)
 
 
 def _measured(source: Path, seconds: float | None) -> "np.ndarray":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint, write_atomically
+from drawaudio_model.one_sentence import one_sentence
 from drawaudio_model.release.card import CARD_LINK, FACTS_FILE, read_facts, write_card
 from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.release.verify import shards_folder
@@ -110,7 +111,7 @@ def upload(folder: Path, name: str) -> None:
             commit_message="Shards without sound, index and card",
         )
     except (HfHubHTTPError, httpx.HTTPError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_sentence(error)[:200]
         raise ValueError(f"{HUB}{name} does not take it ({reason}); `hf auth login`, or publish to a folder") from error
 
 

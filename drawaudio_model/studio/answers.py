@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
+from drawaudio_model.one_sentence import one_sentence
 from drawaudio_model.studio.guard import Refused
 from drawaudio_model.studio.jobs import Events
 
@@ -71,8 +72,8 @@ def event_stream(events: Events, request: Request) -> Response:
 async def sentence(_: Request, error: Exception) -> Response:
     """A mistake of a person, or of a program, in one sentence."""
     status = error.status_code if isinstance(error, HTTPException) else getattr(error, "status", 400)
-    words = error.detail if isinstance(error, HTTPException) else str(error)
-    return JSONResponse({"error": " ".join(words.split())}, status)
+    words = error.detail if isinstance(error, HTTPException) else one_sentence(error)
+    return JSONResponse({"error": words}, status)
 
 
 HANDLERS: dict[Any, Any] = {ValueError: sentence, OSError: sentence, HTTPException: sentence, Refused: sentence}

@@ -25,6 +25,7 @@ from drawaudio_model.clip_format import MEL_MAX_HZ, SAMPLE_RATE
 from drawaudio_model.commands.delivery import Delivery, write_sound
 from drawaudio_model.muxing import interchange
 from drawaudio_model.muxing.timecode import drops, exact_rate, parse_timecode
+from drawaudio_model.one_sentence import one_sentence
 from drawaudio_model.studio.document import Document, Take, Track
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ def main(arguments: list[str]) -> int:
         project = Project(Path(arguments[0]), alone=False)
         folder = export(project, project.document, Path(arguments[1]), Delivery(**json.loads(arguments[2])))
     except (ValueError, OSError) as error:
-        sys.stdout.write(json.dumps({"error": " ".join(str(error).split())}) + "\n")
+        sys.stdout.write(json.dumps({"error": one_sentence(error)}) + "\n")
         return 2
     notices = json.loads((folder / "manifest.json").read_bytes())["notices"]
     sys.stdout.write(json.dumps({"folder": folder.name, "notices": notices}) + "\n")

@@ -27,6 +27,7 @@ from drawaudio_model.clip_format import HOP_LENGTH, VIDEO_FPS
 from drawaudio_model.decoding.container import open_container, require_stream
 from drawaudio_model.decoding.errors import MediaError, named_file
 from drawaudio_model.decoding.tracks import FrameClock, orientation
+from drawaudio_model.one_sentence import one_sentence
 from drawaudio_model.studio.view_marks import file_mark
 
 PROXY_WIDTH = 960
@@ -253,7 +254,7 @@ def main(arguments: list[str]) -> int:
     except BrokenPipeError:
         os._exit(0)  # the server is gone, and nobody wants what is being made
     except (ValueError, OSError) as error:
-        sys.stdout.write(json.dumps({"error": " ".join(str(error).split())}) + "\n")
+        sys.stdout.write(json.dumps({"error": one_sentence(error)}) + "\n")
         return 2
     return 0
 

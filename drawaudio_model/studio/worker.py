@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from drawaudio_model.one_sentence import one_sentence
 from drawaudio_model.studio.document import Instructions, Keyframe, Shape
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Worker:
         except Cancelled:
             self.tell(job, state="cancelled")
         except Exception as error:  # a fault of ours costs a job, not the loaded model
-            words = " ".join(str(error).split())
+            words = one_sentence(error)
             if _wants_memory(error):
                 words = NO_MEMORY
             elif not isinstance(error, ValueError | OSError):
