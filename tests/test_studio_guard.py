@@ -1,7 +1,9 @@
 """Every gate of the studio's server is attacked: who asks, from where, for what, and how much of it."""
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import psutil
 import pytest
 
 from drawaudio_model.studio.guard import MOST_BODY_BYTES, MOST_UPLOAD_BYTES
-from tests.studio_page import Running, studio, told, write_clip
+from tests.studio_page import Running, studio, told, wait, write_clip
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,27 @@ def test_the_address_that_is_printed_answers_whoever_is_quick(home: Path) -> Non
         finally:
             process.terminate()
             process.wait(15)
+
+
+BROWSER = """
+import sys, time, urllib.request
+with open("asked", "w") as file:
+    file.write(str(urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(sys.argv[1], timeout=30).status))
+time.sleep(60)
+"""
+"""A browser that does not return while its page is open, as one in the terminal does not."""
+
+
+def test_the_browser_is_opened_and_the_server_does_not_wait_for_it(tmp_path: Path) -> None:
+    (tmp_path / "browser.py").write_text(BROWSER)
+    environment = {**os.environ, "BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s"}
+    command = [sys.executable, "-m", "drawaudio_model.cli", "studio"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        wait(lambda: (tmp_path / "asked").is_file() and (tmp_path / "asked").read_text() == "200", 30)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=15)
 
 
 def test_a_studio_that_is_ended_says_nothing_of_who_listened(home: Path) -> None:

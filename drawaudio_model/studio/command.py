@@ -4,6 +4,7 @@ import argparse
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,8 @@ def run_studio(options: argparse.Namespace) -> None:
     if not options.no_browser:
         import webbrowser
 
-        webbrowser.open(address)
+        # Not here: it waits for a browser that starts slowly, or that shows the page in this terminal.
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     _listen(guarded, listener, studio.events)
 
 
