@@ -9,6 +9,8 @@ not grow with its length. Each length runs in a process of its own, on one threa
 import argparse
 import datetime
 import json
+import os
+import platform
 import resource
 import subprocess
 import sys
@@ -43,11 +45,24 @@ def main() -> None:
         rows[-1]["cpu_s_per_minute"] = round(rows[-1]["cpu_s"] / minutes, 3)
         print(rows[-1])
     growth = rows[-1]["cpu_s_per_minute"] / rows[0]["cpu_s_per_minute"]
-    result = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "rows": rows, "growth": round(growth, 3)}
+    result = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "hardware": f"{processor()}, one core",
+        "load_average": os.getloadavg()[0],
+        "rows": rows,
+        "growth": round(growth, 3),
+    }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")
     verdict = "reached" if growth <= MOST_GROWTH else "MISSED"
     print(f"a minute of {rows[-1]['minutes']} costs {growth:.2f} of a minute of {rows[0]['minutes']}; goal {verdict}")
+
+
+def processor() -> str:
+    """The processor's name, where the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def encode(folder: Path, minutes: int) -> None:
