@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,10 +38,12 @@ from drawaudio_model.clip_format import (
 )
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
+    ShardManifest,
     ShardReader,
     finished_shards,
     is_excluded,
     read_exclude_list,
+    read_index,
     read_manifest,
 )
 from drawaudio_model.training_sample import SCHEMA_VERSION
@@ -187,7 +188,7 @@ class TrainingShards:
             manifest = read_manifest(self.folder, shard)
             assert manifest is not None
             self._check_shard(shard, manifest.bytes, manifest.schema_version)
-            keys, offset, size = _read_index(self.folder / "index" / f"{shard}.parquet", manifest.count)
+            keys, offset, size = _read_index(self.folder, manifest)
             reasons = {key: "excluded" for key in keys if is_excluded(key, excluded)}
             if limits is not None and limits.any:
                 reasons |= self._beyond(limits, shard, [key for key in keys if key not in reasons], sounds)
@@ -553,14 +554,15 @@ def _fixed_shape(name: str, array: np.ndarray) -> tuple[int, ...]:
     return array.shape[1:] if name == "t5" else array.shape
 
 
-def _read_index(path: Path, count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _read_index(folder: Path, manifest: ShardManifest) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Keys, and (n, len(MEMBERS)) int64 offsets and sizes of the members that training reads."""
-    table = pq.read_table(path, columns=["key", "member", "offset", "size"])
+    table, count = read_index(folder, manifest), manifest.count
     members = np.asarray(table["member"].to_pylist(), dtype=object)
     offsets, sizes = table["offset"].to_numpy(), table["size"].to_numpy()
     rows = [np.flatnonzero(members == name) for name in MEMBERS]
     for name, found in zip(MEMBERS, rows, strict=True):
         if len(found) != count:
+            path = folder / "index" / f"{manifest.shard}.parquet"
             raise ValueError(f"{path} lists {name} for {len(found)} of {count} samples; materialize the shard again")
     chosen = np.stack(rows, axis=1) if count else np.zeros((0, len(MEMBERS)), np.int64)  # (n, members)
     keys = table["key"].take(chosen[:, 0]).to_pylist()

@@ -162,6 +162,11 @@ def _write_card(card: Path, target: Path, data: Path, manifests: list[ShardManif
     import pyarrow.parquet as pq
 
     _, about, pictures = read_facts(card)
+    outside = [path for path in pictures if not (card / path).resolve().is_relative_to(card.resolve())]
+    if outside:
+        raise ValueError(
+            f"{card / FACTS_FILE} names the picture {outside[0]!r} outside its folder; make the card again"
+        )
     dropped = pq.read_table(card / "index" / "dropped.parquet").to_pylist()
     write_card(
         target.parent,
