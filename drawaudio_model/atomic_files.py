@@ -87,7 +87,7 @@ def _own_folder(partial: Path, final: Path) -> Iterator[None]:
     partial.mkdir(parents=True, exist_ok=True)
     handle = os.open(partial, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle)
         # Between the opening and the lock the other writer may have given the folder its final name.
         if not os.path.samestat(os.fstat(handle), partial.stat()):
             raise BlockingIOError
@@ -99,8 +99,19 @@ def _own_folder(partial: Path, final: Path) -> Iterator[None]:
             shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
         yield
     finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)  # said, for a process forked meanwhile holds the handle as well
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # said, for a process forked meanwhile holds the handle as well
         os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Lock a folder, or raise BlockingIOError; some network file systems cannot lock folders, and none is locked there."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass
 
 
 def put_in_place(made: Path, final: Path) -> None:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from drawaudio_model.parent_process import end_with_starter
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors read like those of the commands themselves."""
@@ -48,6 +50,7 @@ def run_program(
     parser = Parser(prog=f"drawaudio {name}", **_texts(purpose, example))
     add_arguments(parser)
     options = parser.parse_args(arguments)
+    end_with_starter()
     return exit_code(lambda: run(options))
 
 

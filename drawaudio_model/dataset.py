@@ -381,8 +381,9 @@ def training_batches(
 ) -> Iterator[TrainingBatch]:
     """Micro-batches of this process, step after step, from `first_step` on.
 
-    A step has batch_size / (micro_batch_size * process_count) micro-batches in each process; in each of them the
-    processes hold neighbouring slices.
+    A step has as many micro-batches in each process as `split_step` says; in each of them the processes hold neighbouring
+    slices. Where they do not divide the step, the last slices hold some of its samples a second time: whoever sums over
+    them leaves out all places from batch_size on.
 
     Args:
         shards: folder of training shards (its "train" split) or opened shards.
@@ -390,7 +391,7 @@ def training_batches(
         seed: of order, crops, posterior noise and dropped instructions.
         first_step: optimiser steps that were done already.
         steps: optimiser steps to yield; None: endless.
-        micro_batch_size: samples in one forward pass of one process; None: batch_size / process_count.
+        micro_batch_size: samples in one forward pass of one process, at most; None: batch_size / process_count.
         process_index: this process, from 0.
         process_count: processes that train together.
         workers: loader processes; 0 loads in this one. Changes no batch.
@@ -398,19 +399,20 @@ def training_batches(
         pin_memory: page-lock the batches for a GPU.
 
     Raises:
-        ValueError: when there are no samples or the step cannot be split evenly.
+        ValueError: when there are no samples.
     """
     if isinstance(shards, str | Path):
         shards = TrainingShards(Path(shards))
-    micro_batch_size = micro_batch_size or max(1, batch_size // process_count)
-    micro_batches = micro_batches_per_step(batch_size, micro_batch_size, process_count)
+    width, micro_batches = split_step(batch_size, micro_batch_size or batch_size, process_count)
     last_step = None if steps is None else first_step + steps
     sampler = _StepSampler(
         count=len(shards),
         seed=seed,
         first=first_step * micro_batches,
         last=None if last_step is None else last_step * micro_batches,
-        width=micro_batch_size,
+        width=width,
+        batch_size=batch_size,
+        micro_batches=micro_batches,
         process_index=process_index,
         process_count=process_count,
     )
@@ -432,19 +434,26 @@ def fixed_batches(shards: TrainingShards, count: int, width: int, seed: int) -> 
         yield first, _collate([training_sample(shards, number, 0, seed, NullRates()) for number in numbers])
 
 
-def micro_batches_per_step(batch_size: int, micro_batch_size: int, process_count: int) -> int:
-    """The number of forward passes that each process makes in one optimiser step.
+def split_step(batch_size: int, micro_batch_size: int, process_count: int) -> tuple[int, int]:
+    """Samples in one forward pass of one process, and forward passes of each process in one optimiser step.
+
+    Together they are the step's samples, or as few more as any split has: any number of processes shares any batch.
+
+    Args:
+        batch_size: samples of one optimiser step over all processes.
+        micro_batch_size: samples in one forward pass of one process, at most.
+        process_count: processes that train together.
 
     Raises:
-        ValueError: when `batch_size` is not that many whole micro-batches in every process.
+        ValueError: when one of them is less than 1.
     """
-    together = micro_batch_size * process_count
-    if batch_size < 1 or micro_batch_size < 1 or batch_size % together:
+    if batch_size < 1 or micro_batch_size < 1 or process_count < 1:
         raise ValueError(
-            f"a step of {batch_size} samples cannot be split into micro-batches of {micro_batch_size} on "
-            f"{process_count} processes; choose a batch size that {together} divides"
+            f"a step of {batch_size} samples in micro-batches of {micro_batch_size} on {process_count} processes; expected at "
+            "least 1 of each"
         )
-    return batch_size // together
+    passes = -(-batch_size // (micro_batch_size * process_count))
+    return -(-batch_size // (passes * process_count)), passes
 
 
 def training_sample(shards: TrainingShards, number: int, epoch: int, seed: int, rates: NullRates) -> dict[str, Any]:
@@ -500,16 +509,29 @@ class _StepSampler:
     """Iterates over micro-batches, each a list of (epoch, sample number)."""
 
     def __init__(
-        self, *, count: int, seed: int, first: int, last: int | None, width: int, process_index: int, process_count: int
+        self,
+        *,
+        count: int,
+        seed: int,
+        first: int,
+        last: int | None,
+        width: int,
+        batch_size: int,
+        micro_batches: int,
+        process_index: int,
+        process_count: int,
     ) -> None:
         self.count, self.seed, self.first, self.last = count, seed, first, last
+        self.batch_size, self.micro_batches = batch_size, micro_batches
         self.width, self.process_index, self.process_count = width, process_index, process_count
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         micro_batch = self.first
         while self.last is None or micro_batch < self.last:
-            place = (micro_batch * self.process_count + self.process_index) * self.width
-            yield samples_at(place, self.width, count=self.count, seed=self.seed)
+            step, micro = divmod(micro_batch, self.micro_batches)
+            first = (micro * self.process_count + self.process_index) * self.width
+            places = [step * self.batch_size + place % self.batch_size for place in range(first, first + self.width)]
+            yield [samples_at(place, 1, count=self.count, seed=self.seed)[0] for place in places]
             micro_batch += 1
 
 

@@ -18,6 +18,7 @@ from drawaudio_model.dataset import (
     epoch_order,
     pad_text,
     samples_at,
+    split_step,
     training_batches,
     training_sample,
 )
@@ -231,9 +232,45 @@ def test_empty_shards_are_refused(tmp_path: Path) -> None:
         TrainingShards(write_shards(tmp_path, [0]))
 
 
-def test_a_step_that_cannot_be_split_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="a step of 10 samples cannot be split into micro-batches of 4 on 1 processes"):
-        training_batches(folder, batch_size=10, micro_batch_size=4, seed=0)
+@pytest.mark.parametrize("processes", [1, 2, 3, 8, 40, 64, 128, 288, 300])
+def test_any_number_of_processes_shares_the_papers_batch(processes: int) -> None:
+    width, passes = split_step(288, 36, processes)
+    places = width * passes * processes
+    assert width <= 36 and 288 <= places < 288 + passes * processes
+    if 288 % (36 * processes) == 0:
+        assert (width, passes) == (36, 288 // (36 * processes))
+
+
+def test_a_step_that_does_not_divide_holds_each_of_its_samples(folder: Path) -> None:
+    """What is there a second time stands at the end, where whoever sums leaves it out."""
+    whole = list(training_batches(folder, batch_size=10, seed=2, steps=2, null_rates=RATES))
+    parts = [
+        list(
+            training_batches(
+                folder,
+                batch_size=10,
+                micro_batch_size=2,
+                seed=2,
+                steps=2,
+                process_index=process,
+                process_count=3,
+                null_rates=RATES,
+            )
+        )
+        for process in range(3)
+    ]
+    for step, batch in enumerate(whole):
+        order = [parts[process][step * 2 + micro] for micro in range(2) for process in range(3)]
+        keys = [key for part in order for key in part.keys]
+        assert keys == [*batch.keys, *batch.keys[:2]]
+        assert torch.equal(batch.latent, torch.cat([part.latent for part in order])[:10])
+
+
+def test_a_step_of_nothing_is_refused(folder: Path) -> None:
+    with pytest.raises(
+        ValueError, match="a step of 0 samples in micro-batches of 4 on 1 processes; expected at least 1"
+    ):
+        training_batches(folder, batch_size=0, micro_batch_size=4, seed=0)
     with pytest.raises(ValueError, match="null rate of text is 2"):
         NullRates(text=2)
 
