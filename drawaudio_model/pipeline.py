@@ -295,7 +295,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         check_seed(seed)
         check_start(start_from, strength)
         prepared = self._prepared(instructions, overlap_seconds, None, Teller(on_progress))
-        first = secrets.randbelow(2**31) if seed is None else seed
+        first = secrets.randbelow(2**31) if seed is None else int(seed)
         return self.generate(
             prepared,
             seeds=[first + candidate for candidate in range(num_candidates)],

@@ -786,8 +786,8 @@ MUTATIONS = (
     ),
     Mutation(
         "drawaudio_model/training/checkpoint.py",
-        "for old in _steps(folder)[:-keep]:",
-        "for old in _steps(folder)[keep:]:",
+        "number <= step][:-keep]",
+        "number <= step][keep:]",
         "the newest checkpoints are deleted and the oldest kept",
         "tests/test_train_step.py -k newest",
     ),
