@@ -11,7 +11,9 @@ import sys
 import tarfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -359,10 +361,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
     files: dict[str, bytes]
     blobs: dict[str, bytes]
     sent: list[str]
+    private = True
 
     def do_GET(self) -> None:
         rows = [{"rfilename": name} for name in self.files]
-        self.answer({"id": "me/tiny", "sha": "0" * 40, "siblings": rows, "private": True, "name": "me"})
+        self.answer({"id": "me/tiny", "sha": "0" * 40, "siblings": rows, "private": self.private, "name": "me"})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -469,3 +472,31 @@ def test_a_card_that_names_a_picture_outside_its_folder_is_not_published(built: 
     path.write_text(json.dumps(facts | {"pictures": {"../../secret.png": "Loudness"}}))
     with pytest.raises(ValueError, match=r"names the picture '\.\./\.\./secret\.png' outside its folder"):
         publish(tmp_path / "all" / "data" / "training_shards", str(tmp_path / "published"))
+
+
+def test_a_public_dataset_of_the_hub_is_filled_only_when_that_was_said(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Latents decode to nearly the recordings: nobody shall publish them by mistake."""
+
+    class Api:
+        def create_repo(self, *_: object, **given: object) -> None:
+            assert given["private"] is True
+
+        def dataset_info(self, name: str) -> object:
+            return SimpleNamespace(private=name != "me/open")
+
+        def upload_folder(self, *, repo_id: str, **_: object) -> None:
+            sent.append(repo_id)
+
+    sent: list[str] = []
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    with pytest.raises(ValueError, match=r"me/open is there already and everybody can read it, .* add --public"):
+        publishing.upload(tmp_path, "me/open")
+    assert sent == []
+    publishing.upload(tmp_path, "me/open", public=True)
+    publishing.upload(tmp_path, "me/closed")
+    assert sent == ["me/open", "me/closed"]
+    publish(built / "training_shards", str(tmp_path / "published"))
+    body = (tmp_path / "published" / "README.md").read_text()
+    assert "the model's autoencoder and vocoder make of them what is close to the recording" in body
