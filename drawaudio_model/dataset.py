@@ -38,6 +38,8 @@ from drawaudio_model.clip_format import (
 )
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
+    MOST_OPEN,
+    OpenTar,
     ShardManifest,
     ShardReader,
     finished_shards,
@@ -207,7 +209,7 @@ class TrainingShards:
         self._identity = [hashes, *([sorted(skipped)] if skipped else [])]
         self._shard_numbers = np.concatenate(shard_numbers)
         self._offsets, self._sizes = np.concatenate(offsets), np.concatenate(sizes)
-        self._files: dict[tuple[int, int], int] = {}
+        self._tars: dict[tuple[int, int], OpenTar] = {}
         self._shapes = {name: _fixed_shape(name, array) for name, array in self._load(0).items()}
         self.crop_starts = crop_starts_seconds(self._shapes["latent"][1])
 
@@ -247,16 +249,17 @@ class TrainingShards:
 
     def close(self) -> None:
         """Close this process's open tars; `read` opens them again."""
-        for (process, _), handle in self._files.items():
-            if process == os.getpid():
-                os.close(handle)
-        self._files = {}
+        self._tars = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is spawned: it opens the tars itself."""
+        return vars(self) | {"_tars": {}}
 
     def _load(self, number: int) -> dict[str, np.ndarray]:
         offsets, sizes = self._offsets[number], self._sizes[number]
         start = int(offsets[0])
         length = int(offsets[-1] + sizes[-1]) - start
-        content = os.pread(self._file(int(self._shard_numbers[number])), length, start)
+        content = self._tar(int(self._shard_numbers[number])).read(length, start)
         if len(content) != length:
             shard = self.shards[self._shard_numbers[number]]
             raise ValueError(f"{self.folder / shard}.tar ends inside sample {self.keys[number]}; materialize it again")
@@ -266,13 +269,14 @@ class TrainingShards:
                 arrays[member.removesuffix(".npy")] = _parse_npy(content, offset, size)
         return arrays
 
-    def _file(self, shard_number: int) -> int:
-        """A handle of this process's own: handles are not inherited, so workers may be forked or spawned."""
+    def _tar(self, shard_number: int) -> OpenTar:
+        """A tar of this process's own: handles are not inherited, so workers may be forked or spawned."""
         place = (os.getpid(), shard_number)
-        if place not in self._files:
-            path = self.folder / f"{self.shards[shard_number]}.tar"
-            self._files[place] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._files[place]
+        if place not in self._tars:
+            if len(self._tars) >= MOST_OPEN:
+                del self._tars[next(iter(self._tars))]  # the one that was opened first
+            self._tars[place] = OpenTar(self.folder / f"{self.shards[shard_number]}.tar")
+        return self._tars[place]
 
     def _beyond(self, limits: ScoreLimits, shard: str, keys: Sequence[str], sounds: set[str]) -> dict[str, str]:
         """Key -> score of the clips beyond the limits; `sounds` are those of all shards so far."""

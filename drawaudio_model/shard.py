@@ -14,7 +14,9 @@ import os
 import re
 import shutil
 import tarfile
+import weakref
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -384,6 +386,27 @@ class ShardWriter:
         return sha256, index
 
 
+MOST_OPEN = 64
+"""Tars that are open at once in one process; usually 1,024 files may be, and a dataset has as many shards as it likes."""
+_OPEN: "deque[weakref.ref[ShardReader]]" = deque()
+"""Readers in the order in which they opened their tars."""
+
+
+class OpenTar:
+    """A tar that is read at any place, by several threads; it closes when nobody has it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """The bytes from `offset` on, fewer than `size` at the tar's end."""
+        return os.pread(self._handle, size, offset)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            os.close(self._handle)
+
+
 class ShardReader:
     """Random access to a finished shard.
 
@@ -409,7 +432,8 @@ class ShardReader:
         sums = table["crc32"].to_pylist() if "crc32" in table.column_names else [None] * len(table)
         for key, member, offset, size, crc32 in zip(*columns, sums, strict=True):
             self._places.setdefault(key, {})[member] = (offset, size, crc32)
-        self._file = path.open("rb", buffering=0)
+        self._path = path
+        self._tar: OpenTar | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -428,7 +452,7 @@ class ShardReader:
             ValueError: when its bytes are not what the index says.
         """
         offset, size, crc32 = self._places[key][extension]
-        content = os.pread(self._file.fileno(), size, offset)
+        content = (self._tar or self._open()).read(size, offset)
         if len(content) != size or crc32 not in (None, zlib.crc32(content)):
             raise ValueError(
                 f"{key}.{extension} in {self.folder / self.shard}.tar is damaged: its checksum is not what its index says; "
@@ -450,8 +474,17 @@ class ShardReader:
         return ((key, self[key]) for key in self._places)
 
     def close(self) -> None:
-        """Close the tar; the reader cannot be used afterwards."""
-        self._file.close()
+        """Close the tar; reading a member opens it again."""
+        self._tar = None  # it closes when no other thread reads from it any more
+
+    def _open(self) -> "OpenTar":
+        self._tar = tar = OpenTar(self._path)
+        _OPEN.append(weakref.ref(self))
+        while len(_OPEN) > MOST_OPEN:
+            oldest = _OPEN.popleft()()
+            if oldest is not None and oldest is not self:
+                oldest.close()
+        return tar
 
 
 def _write_index(path: Path, rows: list[tuple[str, str, int, int, int]]) -> None:

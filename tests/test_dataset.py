@@ -1,6 +1,10 @@
 """Batches: what is read, where it is cut, and that order and coins depend on nothing but (seed, epoch, sample)."""
 
 import json
+import os
+import pickle
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -277,3 +281,33 @@ def test_a_step_of_nothing_is_refused(folder: Path) -> None:
 
 def test_an_endless_sequence_goes_on(folder: Path) -> None:
     assert len(list(islice(training_batches(folder, batch_size=11, seed=0), 5))) == 5
+
+
+MANY_SHARDS = """
+import resource, shutil, sys
+from pathlib import Path
+from drawaudio_model.dataset import DrawnInstructions, TrainingShards
+from drawaudio_model.shard import ShardReader, finished_shards
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+shards = TrainingShards(folder)
+for number in (*range(len(shards)), *range(len(shards))):
+    shards.read(number)
+readers = [ShardReader(folder, shard) for shard in finished_shards(folder)]
+for reader in (*readers, *readers):
+    assert all(reader[key] for key in reader.keys)
+assert DrawnInstructions(folder, 1.0)._readers.keys() == set(shards.keys)
+print(len(readers))
+"""
+
+
+def test_more_shards_than_files_may_be_open_are_read(tmp_path: Path) -> None:
+    """At the usual limit of 1,024 files a dataset may have more shards than that; here fewer of both."""
+    write_shards(tmp_path, [1] * 220)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", MANY_SHARDS, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "220\n"
+    again = pickle.loads(pickle.dumps(TrainingShards(tmp_path)))
+    assert again.read(5).keys() == TrainingShards(tmp_path).read(5).keys()
