@@ -506,10 +506,10 @@ def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
     for metric, name in METRICS.items():
         values = [clip[metric] for clip in table.clips.values()]
         if metric in MEAN_OVER_CLIPS:
-            statistic, interval = np.mean, metrics.mean_interval(values, seed=seed)
+            statistic, interval = "mean", metrics.mean_interval(values, seed=seed)
         else:
-            statistic, interval = np.median, metrics.bootstrap_interval(values, statistic=np.median, seed=seed)
-        summary[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
+            statistic, interval = "median", metrics.bootstrap_interval(values, statistic=np.median, seed=seed)
+        summary[metric] = {"name": name, "statistic": statistic, **interval._asdict()}
         if metric in WORST_TENTH:
             defined = [value for value in values if np.isfinite(value)]
             worst = float(np.percentile(defined, WORST_TENTH[metric])) if defined else float("nan")

@@ -421,10 +421,10 @@ def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, dict[
     for metric, name in PER_CLIP.items():
         own = [row[metric] for row in values.values()]
         if metric == "onset_f1":
-            statistic, interval = np.mean, metrics.mean_interval(own, seed=seed)
+            statistic, interval = "mean", metrics.mean_interval(own, seed=seed)
         else:
-            statistic, interval = np.median, metrics.bootstrap_interval(own, statistic=np.median, seed=seed)
-        table[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
+            statistic, interval = "median", metrics.bootstrap_interval(own, statistic=np.median, seed=seed)
+        table[metric] = {"name": name, "statistic": statistic, **interval._asdict()}
     return table
 
 

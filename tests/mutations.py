@@ -572,6 +572,41 @@ MUTATIONS = (
         "two writers of one folder take what the other has written for their own",
         "tests/test_atomic_files.py -k second_writer",
     ),
+    Mutation(
+        "drawaudio_model/metrics/bootstrap.py",
+        "if found.count == 0 or not np.isin(defined, (0.0, 1.0)).all():",
+        "if True:",
+        "five of five clips are as sure as five hundred",
+        "tests/test_metrics.py -k wilson",
+    ),
+    Mutation(
+        "drawaudio_model/release/publish.py",
+        "if not public and not hub.dataset_info(name).private:",
+        "if False:",
+        "a public dataset is filled without a question",
+        "tests/test_publish.py -k public_dataset",
+    ),
+    Mutation(
+        "drawaudio_model/generation/takes.py",
+        'if prepared.negative_prompt and "uncond" not in guidance.branches:',
+        "if False:",
+        "a negative prompt without a weight is not told of",
+        "tests/test_pipeline.py -k nothing_hears",
+    ),
+    Mutation(
+        SHARD,
+        "while len(_OPEN) > MOST_OPEN:",
+        "while False:",
+        "a thousand shards are a thousand open files",
+        "tests/test_dataset.py -k more_shards",
+    ),
+    Mutation(
+        TRAINING_LOOP,
+        "decay = min(self.decay, (1 + step) / (10 + step))",
+        "decay = min(0.9 * self.decay, (1 + step) / (10 + step))",
+        "the weights' average decays faster than the run says",
+        "tests/test_train.py -k warms_up",
+    ),
     # The loader
     Mutation(
         DATASET,
@@ -878,8 +913,8 @@ MUTATIONS = (
     ),
     Mutation(
         EVALUATE,
-        'statistic = np.mean if metric == "onset_f1" else np.median',
-        "statistic = np.mean",
+        'statistic, interval = "median", metrics.bootstrap_interval(own, statistic=np.median, seed=seed)',
+        'statistic, interval = "median", metrics.bootstrap_interval(own, seed=seed)',
         "the report's medians are means",
         ORACLE_TESTS,
     ),
