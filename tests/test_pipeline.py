@@ -272,6 +272,12 @@ def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray
         pipe.conditions(pipe.text(["a"]), pipe.text([""]), loudness=torch.zeros(1, 79))
 
 
+def test_offloading_layer_by_layer_is_refused_before_anything_is_moved(pipe: DrawAudioPipeline) -> None:
+    with pytest.raises(ValueError, match=r"enable_sequential_cpu_offload is not possible .* for less memory"):
+        pipe.enable_sequential_cpu_offload(device="cpu")
+    assert not any(weight.is_meta for weight in pipe.unet.parameters())
+
+
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
 @pytest.mark.parametrize("text", [["a bell rings", "rain falls"], ("a bell rings",), 3])
 def test_several_texts_are_no_prompt(pipe: DrawAudioPipeline, name: str, text: object) -> None:
