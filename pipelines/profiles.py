@@ -154,8 +154,17 @@ def _shards(text: str) -> tuple[int, int, int]:
 
 
 def data_root() -> Path:
-    """Folder that holds everything the current profile makes."""
-    return Path(os.environ.get("DRAWAUDIO_DATA") or Path("data") / current_profile().name).absolute()
+    """Folder that holds everything the current profile makes.
+
+    Raises:
+        ValueError: when DRAWAUDIO_DATA is an address: as a path it would be a folder of that name on this machine alone.
+    """
+    named = os.environ.get("DRAWAUDIO_DATA")
+    if named and "://" in named:
+        raise ValueError(
+            f"DRAWAUDIO_DATA is {named!r}, expected a folder; mount what the address names and give that folder"
+        )
+    return Path(named or Path("data") / current_profile().name).absolute()
 
 
 def materialize_command() -> str:

@@ -13,7 +13,7 @@ from pipelines.assets.clip_list import checked_rows, clip_list
 from pipelines.assets.raw_clips import raw_clips
 from pipelines.clip_rows import ClipRow, read_clip_list
 from pipelines.partitions import shard_of
-from pipelines.profiles import PROFILES, current_profile
+from pipelines.profiles import PROFILES, current_profile, data_root
 from pipelines.raw_ledger import read_raw_ledger
 from pipelines.resources import DataRoot
 from pipelines.sources.registry import SOURCES, current_source, source_of
@@ -176,3 +176,13 @@ def test_the_shards_are_as_many_as_somebody_says(monkeypatch: pytest.MonkeyPatch
             ValueError, match=r"DRAWAUDIO_SHARDS is .*, expected the numbers of train, val and test shards"
         ):
             current_profile()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/data", "gs://bucket", "file:///disk/data"])
+def test_an_address_is_no_data_root(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would become a folder of its name, and each machine would have one."""
+    monkeypatch.setenv("DRAWAUDIO_DATA", address)
+    with pytest.raises(ValueError, match=r"DRAWAUDIO_DATA is .*, expected a folder; mount what the address names"):
+        data_root()
+    monkeypatch.setenv("DRAWAUDIO_DATA", "/disk/data")
+    assert str(data_root()) == "/disk/data"
