@@ -4,10 +4,12 @@ One guarantee for all of them: whatever is written lies under another name until
 then renamed. A process that is killed, or a machine that loses power, leaves the old one or the new one.
 """
 
+import fcntl
 import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,15 +22,17 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is either the old one or the whole new one.
+    """Write a file so that after a crash it is either the old one or the whole new one; of two writers the last one's.
 
     Raises:
         OSError: when it cannot be written; the message names `path`, not the file beside it, which is gone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    # A name of its own: two writers of one file must not write into one another's half.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:
+            file.write(content)
         put_in_place(temporary, path)
     except OSError as error:
         with suppress(OSError):
@@ -61,24 +65,59 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder` that takes its place once the block has written it: `folder` is always whole.
 
     Where the block raises, what it had written is removed.
+
+    Raises:
+        ValueError: when another writer is at it: each would take what the other has written for its own.
     """
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
-    if old.exists() and not folder.exists():
-        os.rename(old, folder)  # a process was killed between the two renames below
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with _own_folder(partial, folder):
+        if old.exists() and not folder.exists():
+            os.rename(old, folder)  # a process was killed between the two renames below
+        shutil.rmtree(old, ignore_errors=True)
+        try:
+            yield partial
+            _sync_whole(partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(partial, folder)
+        _sync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _own_folder(partial: Path, final: Path) -> Iterator[None]:
+    """An empty folder that no other writer has while the block runs, wherever the block renames it to."""
+    partial.mkdir(parents=True, exist_ok=True)
+    handle = os.open(partial, os.O_RDONLY)
     try:
-        yield partial
-        _sync_whole(partial)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        _lock(handle)
+        # Between the opening and the lock the other writer may have given the folder its final name.
+        if not os.path.samestat(os.fstat(handle), partial.stat()):
+            raise BlockingIOError
+    except (BlockingIOError, FileNotFoundError):
+        os.close(handle)
+        raise ValueError(f"{final} is being written by another process; wait for it or stop it") from None
+    try:
+        for leftover in partial.iterdir():
+            shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # said, for a process forked meanwhile holds the handle as well
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    """Lock a folder, or raise BlockingIOError; some network file systems cannot lock folders, and none is locked there."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         raise
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(partial, folder)
-    _sync(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        pass
 
 
 def put_in_place(made: Path, final: Path) -> None:

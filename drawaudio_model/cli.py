@@ -12,6 +12,7 @@ from typing import Any
 
 from drawaudio_model.command_line import Parser, add_command, exit_code
 from drawaudio_model.commands import batch, completion, dataset, draw, generate, programs, regenerate
+from drawaudio_model.parent_process import end_with_starter
 from drawaudio_model.studio import command as studio
 from drawaudio_model.thread_waiting import wait_briefly
 
@@ -22,6 +23,7 @@ _INFO_EXAMPLE = """example:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     options = build_parser().parse_args(arguments)
+    end_with_starter()
     wait_briefly()
     return exit_code(lambda: options.command(options))
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from drawaudio_model.one_sentence import one_sentence
+from drawaudio_model.parent_process import end_with_starter
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,6 +51,7 @@ def run_program(
     parser = Parser(prog=f"drawaudio {name}", **_texts(purpose, example))
     add_arguments(parser)
     options = parser.parse_args(arguments)
+    end_with_starter()
     return exit_code(lambda: run(options))
 
 

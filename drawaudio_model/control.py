@@ -504,10 +504,12 @@ def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
     """Metric -> statistic over clips with its interval and count; undefined values are left out."""
     summary = {}
     for metric, name in METRICS.items():
-        statistic = np.mean if metric in MEAN_OVER_CLIPS else np.median
         values = [clip[metric] for clip in table.clips.values()]
-        interval = metrics.bootstrap_interval(values, statistic=statistic, seed=seed)
-        summary[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
+        if metric in MEAN_OVER_CLIPS:
+            statistic, interval = "mean", metrics.mean_interval(values, seed=seed)
+        else:
+            statistic, interval = "median", metrics.bootstrap_interval(values, statistic=np.median, seed=seed)
+        summary[metric] = {"name": name, "statistic": statistic, **interval._asdict()}
         if metric in WORST_TENTH:
             defined = [value for value in values if np.isfinite(value)]
             worst = float(np.percentile(defined, WORST_TENTH[metric])) if defined else float("nan")

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,10 +38,14 @@ from drawaudio_model.clip_format import (
 )
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
+    MOST_OPEN,
+    OpenTar,
+    ShardManifest,
     ShardReader,
     finished_shards,
     is_excluded,
     read_exclude_list,
+    read_index,
     read_manifest,
 )
 from drawaudio_model.training_sample import SCHEMA_VERSION
@@ -187,7 +190,7 @@ class TrainingShards:
             manifest = read_manifest(self.folder, shard)
             assert manifest is not None
             self._check_shard(shard, manifest.bytes, manifest.schema_version)
-            keys, offset, size = _read_index(self.folder / "index" / f"{shard}.parquet", manifest.count)
+            keys, offset, size = _read_index(self.folder, manifest)
             reasons = {key: "excluded" for key in keys if is_excluded(key, excluded)}
             if limits is not None and limits.any:
                 reasons |= self._beyond(limits, shard, [key for key in keys if key not in reasons], sounds)
@@ -206,7 +209,7 @@ class TrainingShards:
         self._identity = [hashes, *([sorted(skipped)] if skipped else [])]
         self._shard_numbers = np.concatenate(shard_numbers)
         self._offsets, self._sizes = np.concatenate(offsets), np.concatenate(sizes)
-        self._files: dict[tuple[int, int], int] = {}
+        self._tars: dict[tuple[int, int], OpenTar] = {}
         self._shapes = {name: _fixed_shape(name, array) for name, array in self._load(0).items()}
         self.crop_starts = crop_starts_seconds(self._shapes["latent"][1])
 
@@ -246,16 +249,17 @@ class TrainingShards:
 
     def close(self) -> None:
         """Close this process's open tars; `read` opens them again."""
-        for (process, _), handle in self._files.items():
-            if process == os.getpid():
-                os.close(handle)
-        self._files = {}
+        self._tars = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is spawned: it opens the tars itself."""
+        return vars(self) | {"_tars": {}}
 
     def _load(self, number: int) -> dict[str, np.ndarray]:
         offsets, sizes = self._offsets[number], self._sizes[number]
         start = int(offsets[0])
         length = int(offsets[-1] + sizes[-1]) - start
-        content = os.pread(self._file(int(self._shard_numbers[number])), length, start)
+        content = self._tar(int(self._shard_numbers[number])).read(length, start)
         if len(content) != length:
             shard = self.shards[self._shard_numbers[number]]
             raise ValueError(f"{self.folder / shard}.tar ends inside sample {self.keys[number]}; materialize it again")
@@ -265,13 +269,14 @@ class TrainingShards:
                 arrays[member.removesuffix(".npy")] = _parse_npy(content, offset, size)
         return arrays
 
-    def _file(self, shard_number: int) -> int:
-        """A handle of this process's own: handles are not inherited, so workers may be forked or spawned."""
+    def _tar(self, shard_number: int) -> OpenTar:
+        """A tar of this process's own: handles are not inherited, so workers may be forked or spawned."""
         place = (os.getpid(), shard_number)
-        if place not in self._files:
-            path = self.folder / f"{self.shards[shard_number]}.tar"
-            self._files[place] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._files[place]
+        if place not in self._tars:
+            if len(self._tars) >= MOST_OPEN:
+                del self._tars[next(iter(self._tars))]  # the one that was opened first
+            self._tars[place] = OpenTar(self.folder / f"{self.shards[shard_number]}.tar")
+        return self._tars[place]
 
     def _beyond(self, limits: ScoreLimits, shard: str, keys: Sequence[str], sounds: set[str]) -> dict[str, str]:
         """Key -> score of the clips beyond the limits; `sounds` are those of all shards so far."""
@@ -380,8 +385,9 @@ def training_batches(
 ) -> Iterator[TrainingBatch]:
     """Micro-batches of this process, step after step, from `first_step` on.
 
-    A step has batch_size / (micro_batch_size * process_count) micro-batches in each process; in each of them the
-    processes hold neighbouring slices.
+    A step has as many micro-batches in each process as `split_step` says; in each of them the processes hold neighbouring
+    slices. Where they do not divide the step, the last slices hold some of its samples a second time: whoever sums over
+    them leaves out all places from batch_size on.
 
     Args:
         shards: folder of training shards (its "train" split) or opened shards.
@@ -389,7 +395,7 @@ def training_batches(
         seed: of order, crops, posterior noise and dropped instructions.
         first_step: optimiser steps that were done already.
         steps: optimiser steps to yield; None: endless.
-        micro_batch_size: samples in one forward pass of one process; None: batch_size / process_count.
+        micro_batch_size: samples in one forward pass of one process, at most; None: batch_size / process_count.
         process_index: this process, from 0.
         process_count: processes that train together.
         workers: loader processes; 0 loads in this one. Changes no batch.
@@ -397,19 +403,20 @@ def training_batches(
         pin_memory: page-lock the batches for a GPU.
 
     Raises:
-        ValueError: when there are no samples or the step cannot be split evenly.
+        ValueError: when there are no samples.
     """
     if isinstance(shards, str | Path):
         shards = TrainingShards(Path(shards))
-    micro_batch_size = micro_batch_size or max(1, batch_size // process_count)
-    micro_batches = micro_batches_per_step(batch_size, micro_batch_size, process_count)
+    width, micro_batches = split_step(batch_size, micro_batch_size or batch_size, process_count)
     last_step = None if steps is None else first_step + steps
     sampler = _StepSampler(
         count=len(shards),
         seed=seed,
         first=first_step * micro_batches,
         last=None if last_step is None else last_step * micro_batches,
-        width=micro_batch_size,
+        width=width,
+        batch_size=batch_size,
+        micro_batches=micro_batches,
         process_index=process_index,
         process_count=process_count,
     )
@@ -431,19 +438,26 @@ def fixed_batches(shards: TrainingShards, count: int, width: int, seed: int) -> 
         yield first, _collate([training_sample(shards, number, 0, seed, NullRates()) for number in numbers])
 
 
-def micro_batches_per_step(batch_size: int, micro_batch_size: int, process_count: int) -> int:
-    """The number of forward passes that each process makes in one optimiser step.
+def split_step(batch_size: int, micro_batch_size: int, process_count: int) -> tuple[int, int]:
+    """Samples in one forward pass of one process, and forward passes of each process in one optimiser step.
+
+    Together they are the step's samples, or as few more as any split has: any number of processes shares any batch.
+
+    Args:
+        batch_size: samples of one optimiser step over all processes.
+        micro_batch_size: samples in one forward pass of one process, at most.
+        process_count: processes that train together.
 
     Raises:
-        ValueError: when `batch_size` is not that many whole micro-batches in every process.
+        ValueError: when one of them is less than 1.
     """
-    together = micro_batch_size * process_count
-    if batch_size < 1 or micro_batch_size < 1 or batch_size % together:
+    if batch_size < 1 or micro_batch_size < 1 or process_count < 1:
         raise ValueError(
-            f"a step of {batch_size} samples cannot be split into micro-batches of {micro_batch_size} on "
-            f"{process_count} processes; choose a batch size that {together} divides"
+            f"a step of {batch_size} samples in micro-batches of {micro_batch_size} on {process_count} processes; expected at "
+            "least 1 of each"
         )
-    return batch_size // together
+    passes = -(-batch_size // (micro_batch_size * process_count))
+    return -(-batch_size // (passes * process_count)), passes
 
 
 def training_sample(shards: TrainingShards, number: int, epoch: int, seed: int, rates: NullRates) -> dict[str, Any]:
@@ -499,16 +513,29 @@ class _StepSampler:
     """Iterates over micro-batches, each a list of (epoch, sample number)."""
 
     def __init__(
-        self, *, count: int, seed: int, first: int, last: int | None, width: int, process_index: int, process_count: int
+        self,
+        *,
+        count: int,
+        seed: int,
+        first: int,
+        last: int | None,
+        width: int,
+        batch_size: int,
+        micro_batches: int,
+        process_index: int,
+        process_count: int,
     ) -> None:
         self.count, self.seed, self.first, self.last = count, seed, first, last
+        self.batch_size, self.micro_batches = batch_size, micro_batches
         self.width, self.process_index, self.process_count = width, process_index, process_count
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         micro_batch = self.first
         while self.last is None or micro_batch < self.last:
-            place = (micro_batch * self.process_count + self.process_index) * self.width
-            yield samples_at(place, self.width, count=self.count, seed=self.seed)
+            step, micro = divmod(micro_batch, self.micro_batches)
+            first = (micro * self.process_count + self.process_index) * self.width
+            places = [step * self.batch_size + place % self.batch_size for place in range(first, first + self.width)]
+            yield [samples_at(place, 1, count=self.count, seed=self.seed)[0] for place in places]
             micro_batch += 1
 
 
@@ -553,14 +580,15 @@ def _fixed_shape(name: str, array: np.ndarray) -> tuple[int, ...]:
     return array.shape[1:] if name == "t5" else array.shape
 
 
-def _read_index(path: Path, count: int) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _read_index(folder: Path, manifest: ShardManifest) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Keys, and (n, len(MEMBERS)) int64 offsets and sizes of the members that training reads."""
-    table = pq.read_table(path, columns=["key", "member", "offset", "size"])
+    table, count = read_index(folder, manifest), manifest.count
     members = np.asarray(table["member"].to_pylist(), dtype=object)
     offsets, sizes = table["offset"].to_numpy(), table["size"].to_numpy()
     rows = [np.flatnonzero(members == name) for name in MEMBERS]
     for name, found in zip(MEMBERS, rows, strict=True):
         if len(found) != count:
+            path = folder / "index" / f"{manifest.shard}.parquet"
             raise ValueError(f"{path} lists {name} for {len(found)} of {count} samples; materialize the shard again")
     chosen = np.stack(rows, axis=1) if count else np.zeros((0, len(MEMBERS)), np.int64)  # (n, members)
     keys = table["key"].take(chosen[:, 0]).to_pylist()

@@ -419,9 +419,12 @@ def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, dict[
     """Metric -> median over clips (mean for onset F1) with its interval and count; undefined values are left out."""
     table = {}
     for metric, name in PER_CLIP.items():
-        statistic = np.mean if metric == "onset_f1" else np.median
-        interval = metrics.bootstrap_interval([row[metric] for row in values.values()], statistic=statistic, seed=seed)
-        table[metric] = {"name": name, "statistic": statistic.__name__, **interval._asdict()}
+        own = [row[metric] for row in values.values()]
+        if metric == "onset_f1":
+            statistic, interval = "mean", metrics.mean_interval(own, seed=seed)
+        else:
+            statistic, interval = "median", metrics.bootstrap_interval(own, statistic=np.median, seed=seed)
+        table[metric] = {"name": name, "statistic": statistic, **interval._asdict()}
     return table
 
 

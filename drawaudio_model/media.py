@@ -38,6 +38,8 @@ from drawaudio_model.muxing.encoded_sound import LOSSY_FORMATS, TRACK_CODECS, wr
 from drawaudio_model.muxing.encoded_sound import is_lossy as is_lossy
 from drawaudio_model.muxing.packet_times import picture_times
 
+LONGEST_FLAC_SECONDS = 60
+"""Of a shard's sound, which has 10 s: silence of days fits into a few kilobytes and would fill the memory."""
 VIDEO_SUFFIXES = tuple(TRACK_CODECS)
 """Files that `mux` writes."""
 AUDIO_SUFFIXES = (".wav", ".flac", *LOSSY_FORMATS)
@@ -202,10 +204,17 @@ def decode_flac(data: bytes) -> np.ndarray:
     """(n,) float32 in [-1, 1), exactly the 16-bit values over 32768.
 
     Raises:
-        ValueError: when this is no mono audio at SAMPLE_RATE.
+        ValueError: when this is no mono audio at SAMPLE_RATE, or lasts longer than LONGEST_FLAC_SECONDS.
     """
     try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="int16")
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if file.frames > LONGEST_FLAC_SECONDS * file.samplerate:
+                raise ValueError(
+                    f"a FLAC file of {len(data)} bytes says that it lasts {file.frames / file.samplerate:.0f} s, expected at "
+                    f"most {LONGEST_FLAC_SECONDS}; do not use what holds it"
+                )
+            # What the header says of the length need not be true.
+            samples, rate = file.read(LONGEST_FLAC_SECONDS * file.samplerate, dtype="int16"), file.samplerate
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{len(data)} bytes are no FLAC file: {error.error_string}") from error
     if rate != SAMPLE_RATE or samples.ndim != 1:

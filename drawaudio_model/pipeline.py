@@ -206,6 +206,17 @@ class DrawAudioPipeline(DiffusionPipeline):
             if not any(weight.is_meta for weight in part.parameters()):  # nor may a part be moved that lies on the disk
                 part.to(memory_format=torch.channels_last)
 
+    def enable_sequential_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str = "cuda") -> None:
+        """Not for these networks: several read weights beside their layers' calls, where offloaded ones are not there.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "enable_sequential_cpu_offload is not possible with DrawAudioPipeline, whose networks share and fold weights beside "
+            "their layers' calls; load it with torch_dtype=torch.float16, or set branches_together=False, for less memory"
+        )
+
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Writes the folder of `from_pretrained`, with a model card that names the licence.
 
@@ -295,7 +306,7 @@ class DrawAudioPipeline(DiffusionPipeline):
         check_seed(seed)
         check_start(start_from, strength)
         prepared = self._prepared(instructions, overlap_seconds, None, Teller(on_progress))
-        first = secrets.randbelow(2**31) if seed is None else seed
+        first = secrets.randbelow(2**31) if seed is None else int(seed)
         return self.generate(
             prepared,
             seeds=[first + candidate for candidate in range(num_candidates)],

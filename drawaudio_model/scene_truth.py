@@ -121,11 +121,14 @@ def read_truth(reader: ShardReader, key: str) -> SceneTruth | None:
     """The truth of a clip of raw_clips; None where the clip's source knows none.
 
     Raises:
-        ValueError: when a field is missing.
+        ValueError: when a field is missing or it is another clip's.
     """
     if TRUTH_MEMBER not in reader.members(key):
         return None
-    return SceneTruth.from_json(reader.member(key, TRUTH_MEMBER))
+    truth = SceneTruth.from_json(reader.member(key, TRUTH_MEMBER))
+    if truth.key != key:
+        raise ValueError(f"{TRUTH_MEMBER} of clip {key} says that it is of {truth.key!r}; materialize raw_clips again")
+    return truth
 
 
 def _read_object(facts: Mapping[str, Any]) -> TrueObject:

@@ -7,18 +7,21 @@ manifests only: a tar without one does not exist.
 """
 
 import fcntl
+import hashlib
 import io
 import json
 import os
 import re
 import shutil
 import tarfile
+import weakref
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 # The names behind `as` lay in this file before; code outside may still import them from here.
 from drawaudio_model.atomic_files import decode_array as decode_array
@@ -34,6 +37,9 @@ from drawaudio_model.training_sample import TrainingSample as TrainingSample
 from drawaudio_model.training_sample import decode_facts as decode_facts
 from drawaudio_model.training_sample import decode_sample as decode_sample
 from drawaudio_model.training_sample import encode_sample as encode_sample
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SPLITS = ("train", "val", "test")
 """First parts of shards' names, in the order of lists and tables."""
@@ -70,14 +76,86 @@ class ShardManifest:
     schema_version: int = SCHEMA_VERSION
 
 
+def check_keys(keys: Iterable[str], place: object) -> None:
+    """A clip's key becomes the name of files, and whoever made a shard chose it: it must name nothing outside a folder.
+
+    Args:
+        keys: of clips, as they were read.
+        place: where they were read, for the message.
+
+    Raises:
+        ValueError: for the first that is no key.
+    """
+    for key in keys:
+        if not _KEY.fullmatch(key):
+            raise ValueError(
+                f"key {key!r} in {place} may hold letters, digits, '_' and '-' only (WebDataset splits at the first dot, and "
+                "files are named after it); do not use what has it"
+            )
+
+
 def read_manifest(folder: Path, shard: str) -> ShardManifest | None:
-    """The manifest of a finished shard, or None where the shard was never finished."""
+    """The manifest of a finished shard, or None where the shard was never finished.
+
+    Raises:
+        ValueError: when it cannot be read or is another shard's, or a rejected clip's key is none.
+    """
     path = _manifest_path(folder, shard)
     if not path.exists():
         return None
-    fields = json.loads(path.read_text())
-    fields["rejected"] = tuple(Rejection(**row) for row in fields["rejected"])
-    return ShardManifest(**fields)
+    try:
+        fields = json.loads(path.read_text())
+        fields["rejected"] = tuple(Rejection(**row) for row in fields["rejected"])
+        manifest = ShardManifest(**fields)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); delete it and make the shard again") from error
+    if manifest.shard != shard:
+        raise ValueError(
+            f"{path} says that it is of shard {manifest.shard!r}, expected {shard!r}; make the shard again"
+        )
+    check_keys((row.key for row in manifest.rejected), path)
+    return manifest
+
+
+def read_index(folder: Path, manifest: ShardManifest) -> "pa.Table":
+    """The index of a finished shard: one row a member, with key, member, offset, size and (unless it is old) crc32.
+
+    Raises:
+        ValueError: when it is missing, is not what the manifest says, or has a key or a member's name that is none.
+    """
+    import pyarrow.parquet as pq
+
+    path = _index_path(folder, manifest.shard)
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != manifest.index_sha256:
+        raise ValueError(f"{path} is missing or is not what its manifest says; materialize {Path(folder).name} again")
+    # read_table would import pandas.
+    with pq.ParquetFile(io.BytesIO(content)) as file:
+        table = file.read()
+    check_keys(set(table["key"].to_pylist()), path)
+    for member in set(table["member"].to_pylist()):
+        _check_member(member, path)
+    return table
+
+
+def restore_index(folder: Path, manifest: ShardManifest) -> ShardManifest:
+    """Write a lost or damaged index anew from the shard's tar, which must be whole; returns the manifest that goes with it."""
+    path = _index_path(folder, manifest.shard)
+    if path.is_file() and file_sha256(path) == manifest.index_sha256:
+        return manifest
+    tar = Path(folder) / f"{manifest.shard}.tar"
+    if file_sha256(tar) != manifest.sha256:
+        raise ValueError(f"{path} is lost, and {tar} is not what its manifest says; put both back from a copy")
+    rows = []
+    with tarfile.open(tar) as archive, tar.open("rb") as file:
+        for header in archive:
+            key, _, member = header.name.partition(".")
+            content = os.pread(file.fileno(), header.size, header.offset_data)
+            rows.append((key, member, header.offset_data, header.size, zlib.crc32(content)))
+    _write_index(path, rows)
+    manifest = replace(manifest, index_sha256=file_sha256(path))
+    _write_manifest(Path(folder), manifest)
+    return manifest
 
 
 def finished_shards(folder: Path, *, split: str | None = None) -> list[str]:
@@ -142,6 +220,8 @@ class ShardWriter:
         self.folder, self.shard, self.inputs = Path(folder), shard, dict(inputs)
         self.staging = self.folder / ".staging" / shard
         self._journal: dict[str, dict[str, Any]] = {}
+        self._committed: ShardManifest | None = None
+        self._compared = False
         self._lock: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -167,12 +247,13 @@ class ShardWriter:
 
     @property
     def committed(self) -> ShardManifest | None:
-        """The finished shard's manifest when it was made from the same inputs and its tar is in place, else None."""
-        manifest = read_manifest(self.folder, self.shard)
-        if manifest is None or manifest.inputs != self.inputs:
-            return None
-        tar = self.folder / f"{self.shard}.tar"
-        return manifest if tar.exists() and tar.stat().st_size == manifest.bytes else None
+        """The finished shard's manifest when it was made from the same inputs and its tar and index are whole, else None.
+
+        Both are read once to compare them: what is damaged is made again, as `verify_shards` says.
+        """
+        if not self._compared:
+            self._committed, self._compared = self._find_committed(), True
+        return self._committed
 
     @property
     def done(self) -> set[str]:
@@ -183,10 +264,7 @@ class ShardWriter:
         """Keep a clip: its members (extension -> bytes) in the order in which they will stand in the tar."""
         self._check_new(key)
         for extension in members:
-            if not _EXTENSION.fullmatch(extension):
-                raise ValueError(
-                    f"member {extension!r} of {key} is no lower-case extension such as 'cavp.npy'; rename it"
-                )
+            _check_member(extension, key)
         with (self.staging / "samples.bin").open("ab") as samples:
             start = samples.tell()
             for content in members.values():
@@ -194,7 +272,8 @@ class ShardWriter:
             samples.flush()
             os.fsync(samples.fileno())
         sizes = {extension: len(content) for extension, content in members.items()}
-        self._append({"key": key, "start": start, "sizes": sizes})
+        sums = {extension: zlib.crc32(content) for extension, content in members.items()}
+        self._append({"key": key, "start": start, "sizes": sizes, "crc32": sums})
 
     def reject(self, key: str, reason: str, message: str) -> None:
         """End a clip here; it is counted by `reason` and listed with `message` in the manifest."""
@@ -206,6 +285,9 @@ class ShardWriter:
 
         Args:
             extra: JSON-able facts of the whole shard that depend on its inputs only (no times of day).
+
+        Raises:
+            ValueError: when a clip that was added is not as it was; all of them are given up then.
         """
         kept = sorted((row for row in self._journal.values() if "sizes" in row), key=lambda row: row["key"])
         rejected = sorted((row for row in self._journal.values() if "reason" in row), key=lambda row: row["key"])
@@ -213,7 +295,7 @@ class ShardWriter:
         # Until the new manifest is in place the shard must not exist for readers.
         manifest_path.unlink(missing_ok=True)
         sha256, index = self._write_tar(tar, kept)
-        index_path = self.folder / "index" / f"{self.shard}.parquet"
+        index_path = _index_path(self.folder, self.shard)
         _write_index(index_path, index)
         manifest = ShardManifest(
             shard=self.shard,
@@ -225,9 +307,26 @@ class ShardWriter:
             rejected=tuple(Rejection(row["key"], row["reason"], row["message"]) for row in rejected),
             extra=dict(extra or {}),
         )
-        write_atomically(manifest_path, json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n")
+        _write_manifest(self.folder, manifest)
         shutil.rmtree(self.staging)
+        self._committed, self._compared = manifest, True
         return manifest
+
+    def _find_committed(self) -> ShardManifest | None:
+        try:
+            manifest = read_manifest(self.folder, self.shard)
+        except ValueError:
+            return None  # no manifest that could be read: the shard is made again, and gets one
+        if manifest is None or manifest.inputs != self.inputs:
+            return None
+        tar = self.folder / f"{self.shard}.tar"
+        if not tar.is_file() or file_sha256(tar) != manifest.sha256 or manifest.schema_version != SCHEMA_VERSION:
+            return None
+        try:
+            index = read_index(self.folder, manifest)
+        except ValueError:
+            return None
+        return manifest if len(set(index["key"].to_pylist())) == manifest.count else None
 
     def _open_staging(self) -> None:
         marker = self.staging / "inputs.json"
@@ -235,29 +334,25 @@ class ShardWriter:
             shutil.rmtree(self.staging, ignore_errors=True)
             self.staging.mkdir(parents=True)
             write_atomically(marker, json.dumps(self.inputs).encode())
-        journal = self.staging / "journal.jsonl"
-        lines = journal.read_bytes().split(b"\n") if journal.exists() else []
-        # A kill may tear the last line: it has no newline behind it, so the split leaves it as the last element.
-        complete = [line for line in lines[:-1] if line]
-        self._journal = {row["key"]: row for row in map(json.loads, complete)}
-        if lines and lines[-1]:
-            write_atomically(journal, b"".join(line + b"\n" for line in complete))
-        kept = [row["start"] + sum(row["sizes"].values()) for row in self._journal.values() if "sizes" in row]
-        samples = self.staging / "samples.bin"
+        journal, samples = self.staging / "journal.jsonl", self.staging / "samples.bin"
+        written = journal.read_bytes() if journal.exists() else b""
+        rows = _read_journal(written, samples.stat().st_size if samples.exists() else 0)
+        self._journal = {row["key"]: row for row in rows}
+        complete = b"".join(_journal_line(row) for row in rows)
+        if complete != written:
+            write_atomically(journal, complete)
+        kept = [row["start"] + sum(row["sizes"].values()) for row in rows if "sizes" in row]
         if samples.exists():
             os.truncate(samples, max(kept, default=0))
 
     def _check_new(self, key: str) -> None:
-        if not _KEY.fullmatch(key):
-            raise ValueError(
-                f"key {key!r} may hold letters, digits, '_' and '-' only (WebDataset splits at the first dot)"
-            )
+        check_keys([key], f"shard {self.shard}")
         if key in self._journal:
             raise ValueError(f"key {key} stands in shard {self.shard} already; keys must be unique")
 
     def _append(self, row: dict[str, Any]) -> None:
         with (self.staging / "journal.jsonl").open("ab") as journal:
-            journal.write(json.dumps(row).encode() + b"\n")
+            journal.write(_journal_line(row))
             journal.flush()
             os.fsync(journal.fileno())
         self._journal[row["key"]] = row
@@ -275,24 +370,51 @@ class ShardWriter:
                         header = tarfile.TarInfo(f"{row['key']}.{extension}")
                         header.size, header.mode = size, 0o644
                         content = source.read(size)
+                        crc32 = zlib.crc32(content)
+                        if len(content) != size or row.get("crc32", {}).get(extension, crc32) != crc32:
+                            shutil.rmtree(self.staging)
+                            temporary.unlink()
+                            raise ValueError(
+                                f"{row['key']}.{extension} in {samples} is not what was written there; the staged clips of "
+                                f"shard {self.shard} were given up, run it again"
+                            )
                         archive.addfile(header, io.BytesIO(content))
                         start = archive.offset - -(-size // 512) * 512
-                        index.append((row["key"], extension, start, size, zlib.crc32(content)))
+                        index.append((row["key"], extension, start, size, crc32))
         sha256 = file_sha256(temporary)
         put_in_place(temporary, tar)
         return sha256, index
+
+
+MOST_OPEN = 64
+"""Tars that are open at once in one process; usually 1,024 files may be, and a dataset has as many shards as it likes."""
+_OPEN: "deque[weakref.ref[ShardReader]]" = deque()
+"""Readers in the order in which they opened their tars."""
+
+
+class OpenTar:
+    """A tar that is read at any place, by several threads; it closes when nobody has it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, size: int, offset: int) -> bytes:
+        """The bytes from `offset` on, fewer than `size` at the tar's end."""
+        return os.pread(self._handle, size, offset)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            os.close(self._handle)
 
 
 class ShardReader:
     """Random access to a finished shard.
 
     Raises:
-        ValueError: when the shard has no manifest, or its tar has another size than the manifest says.
+        ValueError: when the shard has no manifest, or its tar or its index is not what the manifest says.
     """
 
     def __init__(self, folder: Path, shard: str) -> None:
-        import pyarrow.parquet as pq
-
         self.folder, self.shard = Path(folder), shard
         manifest = read_manifest(self.folder, shard)
         if manifest is None:
@@ -304,14 +426,14 @@ class ShardReader:
         found = path.stat().st_size if path.exists() else 0
         if found != manifest.bytes:
             raise ValueError(f"{path} has {found} bytes, its manifest says {manifest.bytes}; materialize it again")
-        # read_table would import pandas.
-        with pq.ParquetFile(self.folder / "index" / f"{shard}.parquet") as file:
-            table = file.read()
-        self._places: dict[str, dict[str, tuple[int, int]]] = {}
-        columns = (table[name].to_pylist() for name in ("key", "member", "offset", "size"))
-        for key, member, offset, size in zip(*columns, strict=True):
-            self._places.setdefault(key, {})[member] = (offset, size)
-        self._file = path.open("rb", buffering=0)
+        table = read_index(self.folder, manifest)
+        self._places: dict[str, dict[str, tuple[int, int, int | None]]] = {}
+        columns = [table[name].to_pylist() for name in ("key", "member", "offset", "size")]
+        sums = table["crc32"].to_pylist() if "crc32" in table.column_names else [None] * len(table)
+        for key, member, offset, size, crc32 in zip(*columns, sums, strict=True):
+            self._places.setdefault(key, {})[member] = (offset, size, crc32)
+        self._path = path
+        self._tar: OpenTar | None = None
 
     @property
     def keys(self) -> list[str]:
@@ -327,9 +449,16 @@ class ShardReader:
 
         Raises:
             KeyError: when the clip or the member is not in the shard.
+            ValueError: when its bytes are not what the index says.
         """
-        offset, size = self._places[key][extension]
-        return os.pread(self._file.fileno(), size, offset)
+        offset, size, crc32 = self._places[key][extension]
+        content = (self._tar or self._open()).read(size, offset)
+        if len(content) != size or crc32 not in (None, zlib.crc32(content)):
+            raise ValueError(
+                f"{key}.{extension} in {self.folder / self.shard}.tar is damaged: its checksum is not what its index says; "
+                f"materialize {self.folder.name} again"
+            )
+        return content
 
     def __getitem__(self, key: str) -> dict[str, bytes]:
         return {extension: self.member(key, extension) for extension in self._places[key]}
@@ -345,8 +474,17 @@ class ShardReader:
         return ((key, self[key]) for key in self._places)
 
     def close(self) -> None:
-        """Close the tar; the reader cannot be used afterwards."""
-        self._file.close()
+        """Close the tar; reading a member opens it again."""
+        self._tar = None  # it closes when no other thread reads from it any more
+
+    def _open(self) -> "OpenTar":
+        self._tar = tar = OpenTar(self._path)
+        _OPEN.append(weakref.ref(self))
+        while len(_OPEN) > MOST_OPEN:
+            oldest = _OPEN.popleft()()
+            if oldest is not None and oldest is not self:
+                oldest.close()
+        return tar
 
 
 def _write_index(path: Path, rows: list[tuple[str, str, int, int, int]]) -> None:
@@ -361,5 +499,43 @@ def _write_index(path: Path, rows: list[tuple[str, str, int, int, int]]) -> None
     write_atomically(path, buffer.getvalue())
 
 
+def _write_manifest(folder: Path, manifest: ShardManifest) -> None:
+    content = json.dumps(asdict(manifest), indent=1, sort_keys=True).encode() + b"\n"
+    write_atomically(_manifest_path(folder, manifest.shard), content)
+
+
 def _manifest_path(folder: Path, shard: str) -> Path:
     return Path(folder) / "manifests" / f"{shard}.json"
+
+
+def _index_path(folder: Path, shard: str) -> Path:
+    return Path(folder) / "index" / f"{shard}.parquet"
+
+
+def _check_member(extension: str, place: object) -> None:
+    if not _EXTENSION.fullmatch(extension):
+        raise ValueError(f"member {extension!r} of {place} is no lower-case extension such as 'cavp.npy'; rename it")
+
+
+def _journal_line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row).encode() + b"\n"
+
+
+def _read_journal(content: bytes, samples_bytes: int) -> list[dict[str, Any]]:
+    """The rows of a journal up to the first that is torn or strange, without clips that the samples do not reach.
+
+    A kill may tear the last line; a power cut may leave less of the samples on the disk than of the journal.
+    """
+    rows: list[dict[str, Any]] = []
+    for line in content.split(b"\n")[:-1]:  # a torn line has no newline behind it
+        try:
+            row = json.loads(line)
+            check_keys([row["key"]], "the journal")
+            for extension in row.get("sizes", ()):
+                _check_member(extension, row["key"])
+            end = row["start"] + sum(row["sizes"].values()) if "sizes" in row else 0
+        except (ValueError, TypeError, KeyError, AttributeError):
+            break
+        if end <= samples_bytes:
+            rows.append(row)
+    return rows

@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from drawaudio_model.second_process import process_count
 from drawaudio_model.shard import count_clips, finished_shards
 from drawaudio_model.thread_choice import threads_setting
 from drawaudio_model.training.arguments import EXAMPLE, PURPOSE, add_arguments
-from drawaudio_model.training.checkpoint import newest_checkpoint, set_aside
+from drawaudio_model.training.checkpoint import LOCK_FILE, newest_checkpoint, only_trainer, set_aside
 from drawaudio_model.training.curves import plot_learning_curves, read_rows
 from drawaudio_model.training.estimate import estimate
 from drawaudio_model.training.loop import Training
@@ -49,16 +50,16 @@ def conflict(config: TrainConfig, shards: TrainingShards, folder: Path) -> str |
     checkpoint = newest_checkpoint(folder / "checkpoints", read_tensors=False)
     if checkpoint is None:
         return None
-    reasons = differences(config, checkpoint.state["config"])
-    if checkpoint.state["shards"] != shards.fingerprint:
+    reasons = differences(config, checkpoint.state.get("config", {}))
+    if checkpoint.state.get("shards") != shards.fingerprint:
         reasons.append("the training shards are others")
     if checkpoint.step > config.steps:
         reasons.append(f"it has {checkpoint.step} steps, more than {config.steps}")
     return "; ".join(reasons) or None
 
 
-def prepare_folder(config: TrainConfig, shards: TrainingShards, folder: Path, resume: str) -> None:
-    """Leaves in `folder` only what this run may continue; anything else is renamed, never deleted.
+def prepare_folder(config: TrainConfig, shards: TrainingShards, folder: Path, resume: str) -> bool:
+    """Leaves in `folder` only what this run may continue; anything else is renamed, never deleted. Returns whether it was.
 
     Args:
         resume: "auto" continues the same run and starts anew otherwise, "must" insists, "never" starts anew.
@@ -66,15 +67,18 @@ def prepare_folder(config: TrainConfig, shards: TrainingShards, folder: Path, re
     Raises:
         ValueError: when "must" finds no checkpoint or another run's.
     """
-    reason = conflict(config, shards, folder)
+    reason = None if resume == "never" else conflict(config, shards, folder)
     if resume == "must":
         if newest_checkpoint(folder / "checkpoints", read_tensors=False) is None:
             raise ValueError(f"there is no checkpoint in {folder} to continue; leave out --resume must")
         if reason is not None:
             raise ValueError(f"the run in {folder} cannot be continued: {reason}; use --resume never to start anew")
-    if resume == "never" or reason is not None:
+    used = folder.exists() and any(path.name != LOCK_FILE for path in folder.iterdir())
+    anew = used and (resume == "never" or reason is not None)
+    if anew:
         set_aside(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    return anew
 
 
 def write_pipeline(pipeline: DrawAudioPipeline, output: Path) -> None:
@@ -91,12 +95,15 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
     check_backbones(config, arguments.backbones)
     shards.drawn = drawn_instructions(arguments, config)
     state = arguments.state or beside_model(arguments.output, "training")
-    if accelerator.is_main_process:
-        prepare_folder(config, shards, state, arguments.resume)
-    accelerator.wait_for_everyone()
-    with Reporter(
-        "train model", total=config.steps, log=state / "log.jsonl", active=accelerator.is_main_process
-    ) as report:
+    with ExitStack() as whole:
+        if accelerator.is_main_process:
+            whole.enter_context(only_trainer(state))
+            if prepare_folder(config, shards, state, arguments.resume):
+                whole.enter_context(only_trainer(state))
+        accelerator.wait_for_everyone()
+        report = whole.enter_context(
+            Reporter("train model", total=config.steps, log=state / "log.jsonl", active=accelerator.is_main_process)
+        )
         validation_folder = arguments.val_shards or arguments.shards
         validation = TrainingShards(validation_folder, "val") if count_clips(validation_folder, "val") else None
         report.note(f"{len(shards)} training and {len(validation or ())} validation samples, run {config.run}")

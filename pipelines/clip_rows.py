@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from drawaudio_model.shard import check_keys
 from pipelines.parquet_rows import read_rows, write_rows
 from pipelines.partitions import base_shard, shard_of
 from pipelines.profiles import Profile
@@ -65,10 +66,11 @@ def read_clip_list(root: Path, shard: str | None = None) -> dict[str, ClipRow]:
     """Rows by key, of one shard (or the one that an overflow shard belongs to) or of all.
 
     Raises:
-        ValueError: when the list was not made.
+        ValueError: when the list was not made, or a key is none.
     """
     path = Path(root) / "clip_list.parquet"
     if not path.exists():
         raise ValueError(f"{path} does not exist; materialize clip_list first")
     rows = read_rows(path, ClipRow, [("shard", "=", base_shard(shard))] if shard else None)
+    check_keys((row.key for row in rows), path)
     return {row.key: row for row in rows}

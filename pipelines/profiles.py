@@ -108,10 +108,12 @@ PROFILES: Mapping[str, Profile] = {
 def current_profile() -> Profile:
     """The profile that DRAWAUDIO_PROFILE names.
 
-    DRAWAUDIO_RUN, DRAWAUDIO_BACKBONES and DRAWAUDIO_SOURCE take the place of its run, backbones and source where they are set.
+    DRAWAUDIO_RUN, DRAWAUDIO_BACKBONES, DRAWAUDIO_SOURCE and DRAWAUDIO_SHARDS take the place of its run, backbones, source and
+    shards where they are set.
 
     Raises:
-        ValueError: when no profile, run or kind of backbones has that name, or the run needs other backbones.
+        ValueError: when no profile, run or kind of backbones has that name, the run needs other backbones, or the shards are
+            no three numbers.
     """
     name = os.environ.get("DRAWAUDIO_PROFILE", "demo")
     if name not in PROFILES:
@@ -136,12 +138,33 @@ def current_profile() -> Profile:
         )
     source = os.environ.get("DRAWAUDIO_SOURCE") or profile.source
     world_clips = min(profile.world_clips, RUNS[run])
-    return replace(profile, source=source, run=run, backbones=backbones, world_clips=world_clips)
+    shards = _shards(os.environ["DRAWAUDIO_SHARDS"]) if os.environ.get("DRAWAUDIO_SHARDS") else profile.shards
+    return replace(profile, source=source, run=run, backbones=backbones, world_clips=world_clips, shards=shards)
+
+
+def _shards(text: str) -> tuple[int, int, int]:
+    """Train, val and test shards of a text such as 20,2,2: about 1000 clips a shard let a machine work on several at once."""
+    numbers = [int(part) for part in text.split(",") if part.strip().isdecimal()]
+    if len(numbers) != 3 or text.count(",") != 2 or not all(1 <= number < 100_000 for number in numbers):
+        raise ValueError(
+            f"DRAWAUDIO_SHARDS is {text!r}, expected the numbers of train, val and test shards, at least 1 each, such as 20,2,2"
+        )
+    train, val, test = numbers
+    return train, val, test
 
 
 def data_root() -> Path:
-    """Folder that holds everything the current profile makes."""
-    return Path(os.environ.get("DRAWAUDIO_DATA") or Path("data") / current_profile().name).absolute()
+    """Folder that holds everything the current profile makes.
+
+    Raises:
+        ValueError: when DRAWAUDIO_DATA is an address: as a path it would be a folder of that name on this machine alone.
+    """
+    named = os.environ.get("DRAWAUDIO_DATA")
+    if named and "://" in named:
+        raise ValueError(
+            f"DRAWAUDIO_DATA is {named!r}, expected a folder; mount what the address names and give that folder"
+        )
+    return Path(named or Path("data") / current_profile().name).absolute()
 
 
 def materialize_command() -> str:

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from drawaudio_model.shard import ShardReader
+from drawaudio_model.shard import ShardReader, read_index, read_manifest, restore_index
 from pipelines.parquet_rows import read_rows, write_rows
 from pipelines.raw_media import read_media_facts
 
@@ -48,10 +48,10 @@ def read_raw_ledger(root: Path, shard: str) -> list[RawLedgerRow]:
 
 def clips_in(root: Path, shards: list[str]) -> dict[str, str]:
     """Key -> shard of every clip in these finished tars of raw_clips, by their index."""
-    import pyarrow.parquet as pq
-
     found: dict[str, str] = {}
+    folder = Path(root) / "raw_clips"
     for shard in shards:
-        index = pq.read_table(root / "raw_clips" / "index" / f"{shard}.parquet", columns=["key"])
-        found |= dict.fromkeys(index["key"].to_pylist(), shard)
+        if (manifest := read_manifest(folder, shard)) is not None:
+            index = read_index(folder, restore_index(folder, manifest))
+            found |= dict.fromkeys(index["key"].to_pylist(), shard)
     return found

@@ -10,6 +10,8 @@ from typing import Any
 
 import dagster as dg
 
+from drawaudio_model.parent_process import ENDS_WITH
+
 # Taken at import: ultralytics sets OMP_NUM_THREADS=1 for the process that loads it, and a trainer must not inherit that.
 _THREADS = os.environ.get("OMP_NUM_THREADS")
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -55,7 +57,7 @@ class Trainer(dg.ConfigurableResource):
         client = dg.PipesSubprocessClient()
         try:
             with _watching(context, watch):
-                client.run(context=context, command=command, env=thread_environment())
+                client.run(context=context, command=command, env=thread_environment() | {ENDS_WITH: str(os.getpid())})
         except dg.DagsterExecutionInterruptedError:
             raise
         except Exception as error:

@@ -8,9 +8,16 @@ from typing import Any
 
 import dagster as dg
 
-from drawaudio_model.atomic_files import fingerprint
+from drawaudio_model.atomic_files import file_sha256, fingerprint
 from drawaudio_model.progress import Reporter
-from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, ShardWriter, read_manifest
+from drawaudio_model.shard import (
+    Rejection,
+    ShardManifest,
+    ShardReader,
+    ShardWriter,
+    read_manifest,
+    restore_index,
+)
 from pipelines.partitions import shard_family
 from pipelines.profiles import materialize_command
 
@@ -51,8 +58,7 @@ def make_shard(root: Path, shard: str, recipe: ShardRecipe) -> ShardManifest:
         ValueError: when an upstream shard is missing.
     """
     if recipe.permanent and (manifest := read_manifest(root / recipe.asset, shard)) is not None:
-        _check_in_place(root / recipe.asset, manifest)
-        return manifest
+        return _check_in_place(root / recipe.asset, manifest)
     missing = [name for name in recipe.upstream if read_manifest(root / name, shard) is None]
     if missing:
         raise ValueError(f"shard {shard} of {missing[0]} is missing in {root}; run: {materialize_command()}")
@@ -129,15 +135,20 @@ def counts(*manifests: ShardManifest) -> dict[str, Any]:
     }
 
 
-def _check_in_place(folder: Path, manifest: ShardManifest) -> None:
-    """A permanent shard that was damaged is not made again in silence: that may take days, and clips may be gone."""
+def _check_in_place(folder: Path, manifest: ShardManifest) -> ShardManifest:
+    """A permanent shard that was damaged is not made again in silence: that may take days, and clips may be gone.
+
+    Its index alone, which is read off the tar, is.
+    """
     tar = folder / f"{manifest.shard}.tar"
     found = tar.stat().st_size if tar.exists() else 0
-    if found != manifest.bytes:
+    if found != manifest.bytes or file_sha256(tar) != manifest.sha256:
+        differs = f"{found} bytes" if found != manifest.bytes else "another sha256"
         raise ValueError(
-            f"{tar} has {found} bytes, its manifest says {manifest.bytes}; put it back from a copy, or delete "
-            f"{folder / 'manifests' / (manifest.shard + '.json')} to fetch its clips again"
+            f"{tar} has {differs}, its manifest says {manifest.bytes} bytes of {manifest.sha256}; put it back from a copy, or "
+            f"delete {folder / 'manifests' / (manifest.shard + '.json')} to fetch its clips again"
         )
+    return restore_index(folder, manifest)
 
 
 def _upstream_family(root: Path, recipe: ShardRecipe, partition: str) -> list[str]:

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from drawaudio_model import atomic_files
 from drawaudio_model.atomic_files import put_in_place, replaced_file, replaced_folder, write_atomically
 
 
@@ -117,3 +119,44 @@ def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path: Path) -> No
         write_atomically(tmp_path / "taken", b"x")
     assert ".partial" not in str(told.value)
     assert [found.name for found in tmp_path.iterdir()] == ["taken"]
+
+
+def test_two_writers_of_one_file_leave_what_one_of_them_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second comes while the first has written and not yet renamed."""
+    path = tmp_path / "facts.json"
+    original, late = atomic_files.put_in_place, []
+
+    def interrupted(made: Path, final: Path) -> None:
+        if not late:
+            late.append(made)
+            write_atomically(path, b"second")
+            assert made.read_bytes() == b"first"
+        original(made, final)
+
+    monkeypatch.setattr(atomic_files, "put_in_place", interrupted)
+    write_atomically(path, b"first")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_writers_of_one_file_never_tear_it(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    contents = [bytes([65 + i]) * 20_000 for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_atomically(path, content), contents * 5))
+    assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_second_writer_of_a_folder_is_refused_and_spoils_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with replaced_folder(folder) as partial:
+        fill(partial, "first")
+        with pytest.raises(ValueError, match=r"model is being written by another process; wait for it or stop it"):
+            with replaced_folder(folder):
+                raise AssertionError("two writers at once")
+        assert content(partial) == {"first"}
+    assert content(folder) == {"first"}
+    with replaced_folder(folder) as partial:
+        fill(partial, "second")
+    assert content(folder) == {"second"} and os.listdir(tmp_path) == ["model"]

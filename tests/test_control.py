@@ -10,7 +10,7 @@ import torch
 
 from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES, VIDEO_FRAMES
-from drawaudio_model.control import BOUNDS, METRICS, Judge, main
+from drawaudio_model.control import BOUNDS, METRICS, Judge, Table, main, summarise
 from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
 from drawaudio_model.evaluation.control_rows import ROWS, Scene, other_caption, read_scenes, read_truths, row_conditions
 from drawaudio_model.evaluation.sample_sounds import read_samples
@@ -198,6 +198,27 @@ def test_an_instruction_improves_its_metric_only_where_the_intervals_are_apart()
     change = found["signal", "text_mask", "all"]["mean_change"]
     assert change["value"] == pytest.approx(0.75) and change["count"] == 12
     assert not found["mask", "none", "mask"]["improves"]
+
+
+def test_five_of_five_are_not_surely_more_than_one_of_five() -> None:
+    """Resampled, the interval of the first has no width, and the two are apart."""
+    clips = {row.name: {} for row in ROWS}
+    for name in clips:
+        kinds = [1.0] * 5 if name == "text" else [1.0, 0.0, 0.0, 0.0, 0.0]
+        clips[name] = {
+            f"clip{i}": {"loudness_pearson": 0.1 * i, "right_kind_of_two": kind} for i, kind in enumerate(kinds)
+        }
+    found = {(row["without"]["row"], row["with"]["row"]): row for row in comparisons(clips, seed=0)}
+    text = found["none", "text"]
+    assert text["with"]["value"] == text["with"]["high"] == 1.0 and 0.5 < text["with"]["low"] < 0.6
+    assert not text["improves"]
+    for name in clips:
+        clips[name] = {f"clip{i}": {"loudness_pearson": 0.1 * i, "right_kind_of_two": 1.0} for i in range(5)}
+    assert mask_swaps(clips, seed=0).low < 0.6
+    summary = summarise(
+        Table(ROWS[0], "", {}, {key: dict.fromkeys(METRICS, 0.0) | clip for key, clip in clips["text"].items()}), 0
+    )
+    assert summary["right_kind_of_two"]["low"] < 0.6 and summary["right_kind_of_two"]["statistic"] == "mean"
 
 
 def test_goals_are_reached_at_their_limit_and_missed_when_undefined() -> None:

@@ -1,6 +1,10 @@
 """Batches: what is read, where it is cut, and that order and coins depend on nothing but (seed, epoch, sample)."""
 
 import json
+import os
+import pickle
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from drawaudio_model.dataset import (
     epoch_order,
     pad_text,
     samples_at,
+    split_step,
     training_batches,
     training_sample,
 )
@@ -231,12 +236,78 @@ def test_empty_shards_are_refused(tmp_path: Path) -> None:
         TrainingShards(write_shards(tmp_path, [0]))
 
 
-def test_a_step_that_cannot_be_split_is_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="a step of 10 samples cannot be split into micro-batches of 4 on 1 processes"):
-        training_batches(folder, batch_size=10, micro_batch_size=4, seed=0)
+@pytest.mark.parametrize("processes", [1, 2, 3, 8, 40, 64, 128, 288, 300])
+def test_any_number_of_processes_shares_the_papers_batch(processes: int) -> None:
+    width, passes = split_step(288, 36, processes)
+    places = width * passes * processes
+    assert width <= 36 and 288 <= places < 288 + passes * processes
+    if 288 % (36 * processes) == 0:
+        assert (width, passes) == (36, 288 // (36 * processes))
+
+
+def test_a_step_that_does_not_divide_holds_each_of_its_samples(folder: Path) -> None:
+    """What is there a second time stands at the end, where whoever sums leaves it out."""
+    whole = list(training_batches(folder, batch_size=10, seed=2, steps=2, null_rates=RATES))
+    parts = [
+        list(
+            training_batches(
+                folder,
+                batch_size=10,
+                micro_batch_size=2,
+                seed=2,
+                steps=2,
+                process_index=process,
+                process_count=3,
+                null_rates=RATES,
+            )
+        )
+        for process in range(3)
+    ]
+    for step, batch in enumerate(whole):
+        order = [parts[process][step * 2 + micro] for micro in range(2) for process in range(3)]
+        keys = [key for part in order for key in part.keys]
+        assert keys == [*batch.keys, *batch.keys[:2]]
+        assert torch.equal(batch.latent, torch.cat([part.latent for part in order])[:10])
+
+
+def test_a_step_of_nothing_is_refused(folder: Path) -> None:
+    with pytest.raises(
+        ValueError, match="a step of 0 samples in micro-batches of 4 on 1 processes; expected at least 1"
+    ):
+        training_batches(folder, batch_size=0, micro_batch_size=4, seed=0)
     with pytest.raises(ValueError, match="null rate of text is 2"):
         NullRates(text=2)
 
 
 def test_an_endless_sequence_goes_on(folder: Path) -> None:
     assert len(list(islice(training_batches(folder, batch_size=11, seed=0), 5))) == 5
+
+
+MANY_SHARDS = """
+import resource, shutil, sys
+from pathlib import Path
+from drawaudio_model.dataset import DrawnInstructions, TrainingShards
+from drawaudio_model.shard import ShardReader, finished_shards
+folder = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+shards = TrainingShards(folder)
+for number in (*range(len(shards)), *range(len(shards))):
+    shards.read(number)
+readers = [ShardReader(folder, shard) for shard in finished_shards(folder)]
+for reader in (*readers, *readers):
+    assert all(reader[key] for key in reader.keys)
+assert DrawnInstructions(folder, 1.0)._readers.keys() == set(shards.keys)
+print(len(readers))
+"""
+
+
+def test_more_shards_than_files_may_be_open_are_read(tmp_path: Path) -> None:
+    """At the usual limit of 1,024 files a dataset may have more shards than that; here fewer of both."""
+    write_shards(tmp_path, [1] * 220)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", MANY_SHARDS, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == "220\n"
+    again = pickle.loads(pickle.dumps(TrainingShards(tmp_path)))
+    assert again.read(5).keys() == TrainingShards(tmp_path).read(5).keys()

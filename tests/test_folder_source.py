@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from drawaudio_model.shard import Rejection
+from pipelines.clip_rows import ClipRow, read_clip_list, write_clip_list
 from pipelines.profiles import PROFILES
-from pipelines.sources import folder
+from pipelines.shard_work import make_shard
+from pipelines.sources import folder, source
 from tests.test_media import encode
 
 
@@ -257,3 +259,32 @@ def test_a_film_under_a_rarer_suffix_is_not_passed_over(tmp_path, suffix):
     (tmp_path / f"film{suffix}").write_bytes(encode(container="mov"))
     (tmp_path / "notes.txt").write_text("no film")
     assert [clip.path.name for clip in folder.list_media(tmp_path, None)] == [f"film{suffix}"]
+
+
+class NotSearched(list):
+    """Names that nobody looks through for each row of a table."""
+
+    def __contains__(self, name):
+        raise AssertionError(f"all names were looked through for {name}")
+
+
+def test_the_work_for_a_row_of_captions_does_not_grow_with_the_folder(tmp_path):
+    names = [f"{number:05d}.mp4" for number in range(3000)]
+    captions = write_csv(tmp_path / "captions.csv", "file,caption", *(f"{name},a bell rings" for name in names))
+    rows = folder._read_captions(captions, tmp_path, NotSearched(names))
+    assert list(rows) == names
+
+
+def test_the_list_of_clips_is_read_once_a_shard(tmp_path, monkeypatch):
+    """It may have 200,000 rows, and a shard is worked on in groups of a few."""
+    rows = [ClipRow(f"a_{n:06d}", "folder", "a", n, "", "train", "x", "", "train-000000") for n in range(100)]
+    write_clip_list(tmp_path / "clip_list.parquet", rows)
+    reads = []
+    monkeypatch.setattr(source, "read_clip_list", lambda *given: reads.append(given) or read_clip_list(*given))
+
+    def work(found):
+        for row in found:
+            yield row.key, {"json": b"{}"}
+
+    make_shard(tmp_path, "train-000000", source.raw_recipe(tmp_path, work, {}, group=2))
+    assert len(reads) == 2

@@ -518,3 +518,20 @@ def test_mux_leaves_nothing_behind_when_it_cannot(tmp_path):
     with pytest.raises(MediaError, match="no_video_stream"):
         media.mux(silent, sound, tmp_path / "out.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "sound.mp4"]
+
+
+def test_a_flac_that_lasts_for_hours_is_not_unpacked():
+    """A few kilobytes of it hold hours of silence: as samples they would fill the memory."""
+    bomb = media.encode_flac(np.zeros(3600 * SAMPLE_RATE, np.float32))
+    assert len(bomb) < 200_000
+    with pytest.raises(ValueError, match=r"says that it lasts 3600 s, expected at most 60; do not use what holds it"):
+        media.decode_flac(bomb)
+    # And one whose header says less: of what follows no more is read. Bits 108 to 143 of STREAMINFO count the samples.
+    lying = bytearray(bomb)
+    start = 8 + 13
+    lying[start] &= 0xF0
+    lying[start + 1 : start + 5] = (10 * SAMPLE_RATE).to_bytes(4, "big")
+    try:
+        assert len(media.decode_flac(bytes(lying))) <= 60 * SAMPLE_RATE
+    except ValueError as error:
+        assert "no FLAC file" in str(error)

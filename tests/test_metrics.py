@@ -170,6 +170,21 @@ def test_bootstrap_interval_covers_the_mean_and_leaves_undefined_values_out() ->
         metrics.bootstrap_interval(values, level=95)
 
 
+@pytest.mark.parametrize(("right", "count"), [(0, 5), (5, 5), (48, 48), (500, 500), (3, 12), (47, 48)])
+def test_the_interval_of_a_share_is_wilsons(right: int, count: int) -> None:
+    interval = metrics.mean_interval([1.0] * right + [0.0] * (count - right) + [float("nan")])
+    expected = stats.binomtest(right, count).proportion_ci(0.95, "wilson")
+    assert interval.value == right / count and interval.count == count
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert interval.low <= interval.value <= interval.high and interval.high - interval.low > 0
+
+
+def test_the_interval_of_a_mean_that_is_no_share_is_resampled() -> None:
+    values = np.random.default_rng(0).random(40)
+    assert metrics.mean_interval(values, seed=3) == metrics.bootstrap_interval(values, seed=3)
+    assert metrics.mean_interval([float("nan")]).count == 0
+
+
 def test_bootstrap_of_a_statistic_of_sets_is_that_of_the_resampled_sets() -> None:
     values = np.random.default_rng(0).normal(3, 1, 200)
     interval = metrics.bootstrap_statistic(lambda places: float(values[places].mean()), 200, seed=1)

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from drawaudio_model.shard import ShardReader, ShardWriter, finished_shards
 from pipelines.assets.training_shards import _keys_match, ledger_rows
 from pipelines.parquet_rows import write_rows
 from pipelines.partitions import base_shard, next_overflow, shard_family
 from pipelines.raw_ledger import RawLedgerRow, raw_ledger_path
-from pipelines.shard_work import ShardRecipe, make_shards
+from pipelines.shard_work import ShardRecipe, make_shard, make_shards
 from tests.youtube_site import SHARD, write_list
 
 VIDEOS = ("aaaaaaaaaaa", "bbbbbbbbbbb", "ccccccccccc")
@@ -91,3 +92,28 @@ def test_late_clips_go_through_the_assets_and_into_one_ledger(tmp_path: Path) ->
     rows = [row for shard in (SHARD, "train-100000") for row in ledger_rows(tmp_path, shard)]
     assert {row.key: row.status for row in rows} == {early: "kept", late: "kept", gone: "dropped"}
     assert len(rows) == 3
+
+
+def test_a_permanent_shard_that_was_damaged_is_told_of_and_a_lost_index_is_written_anew(tmp_path: Path) -> None:
+    """Made again it may lack clips that are gone by now: only a person says so."""
+
+    def work(keys: list[str], _: dict[str, ShardReader]) -> Iterator[tuple[str, dict[str, bytes]]]:
+        for key in keys:
+            yield key, {"json": b"{}", "mp4": bytes(3000)}
+
+    recipe = ShardRecipe("raw_clips", (), work, keys=lambda _: ["a_000000"], permanent=True)
+    made = make_shard(tmp_path, SHARD, recipe)
+    index = tmp_path / "raw_clips" / "index" / f"{SHARD}.parquet"
+    index.unlink()
+    assert make_shard(tmp_path, SHARD, recipe) == made
+    assert ShardReader(tmp_path / "raw_clips", SHARD).keys == ["a_000000"]
+    tar = tmp_path / "raw_clips" / f"{SHARD}.tar"
+    content = bytearray(tar.read_bytes())
+    content[2000] ^= 1
+    tar.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"has another sha256, its manifest says .* put it back from a copy, or delete"
+    ):
+        make_shard(tmp_path, SHARD, recipe)
+    (tmp_path / "raw_clips" / "manifests" / f"{SHARD}.json").unlink()
+    assert make_shard(tmp_path, SHARD, recipe) == made

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from drawaudio_model.boxes import Box
-from drawaudio_model.release.markdown import table
+from drawaudio_model.release.markdown import escaped, table
 from pipelines import pictures
 
 
@@ -91,3 +91,28 @@ def test_picture_is_markdown_that_needs_no_file() -> None:
     text = pictures.picture(png, "a curve")
     assert text.startswith("![a curve](data:image/png;base64,")
     assert base64.b64decode(text.split(",")[1].rstrip(")")) == png
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![x](https://spy.example/p.png)",
+        "[here](javascript:alert(1)) and http://spy.example and www.spy.example",
+        "<img src=x onerror=alert(1)> &lt;b&gt;",
+        "*loud* _soft_ `code` ~gone~ a\\b $x$",
+        "a | b | c",
+        "snake_case stays 1_000",
+    ],
+)
+def test_a_text_of_somebodys_is_shown_word_for_word(text: str) -> None:
+    """Captions and labels come from the net: on the card's page they must not act."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    for source in (f"*{escaped(text)}*", table([{"caption": text}])):
+        tokens = [child for token in parser.parse(source) for child in [token, *(token.children or ())]]
+        kinds = {token.type for token in tokens}
+        assert not kinds & {"link_open", "image", "html_inline", "html_block", "code_inline", "s_open", "strong_open"}
+        assert "".join(token.content for token in tokens if token.type in ("text", "text_special")).endswith(text)
+    assert "://" not in escaped(text) and "www." not in escaped(text)
+    assert escaped("snake_case stays 1_000") == "snake_case stays 1_000"

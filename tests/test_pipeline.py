@@ -16,6 +16,7 @@ from drawaudio_model.detector import ObjectDetector, load_world_model
 from drawaudio_model.generation.candidates import clap_score, curve_score
 from drawaudio_model.generation.instructions import find_boxes
 from drawaudio_model.generation.preparing import picture_features
+from drawaudio_model.generation.takes import Sampling
 from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.model_folder import model_sha256
@@ -269,6 +270,46 @@ def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray
         pipe.sample(pipe.conditions(pipe.text(["a"]), pipe.text([""])), seeds=[1, 2])
     with pytest.raises(ValueError, match=r"loudness has shape \(1, 79\), expected \(1, 80\)"):
         pipe.conditions(pipe.text(["a"]), pipe.text([""]), loudness=torch.zeros(1, 79))
+
+
+def test_offloading_layer_by_layer_is_refused_before_anything_is_moved(pipe: DrawAudioPipeline) -> None:
+    with pytest.raises(ValueError, match=r"enable_sequential_cpu_offload is not possible .* for less memory"):
+        pipe.enable_sequential_cpu_offload(device="cpu")
+    assert not any(weight.is_meta for weight in pipe.unet.parameters())
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize("text", [["a bell rings", "rain falls"], ("a bell rings",), 3])
+def test_several_texts_are_no_prompt(pipe: DrawAudioPipeline, name: str, text: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is .*, expected one text; make one call for each text"):
+        pipe(**{"prompt": "a bell rings", name: text}, **FAST)
+
+
+def test_a_seed_may_be_numpys(pipe: DrawAudioPipeline) -> None:
+    plain = pipe(prompt="a bell rings", num_inference_steps=1, seed=3, num_candidates=2)
+    found = pipe(prompt="a bell rings", num_inference_steps=1, seed=np.int64(3), num_candidates=2)
+    assert found.audios.tobytes() == plain.audios.tobytes()
+    assert found.seeds == plain.seeds and {type(seed) for seed in found.seeds} == {int}
+    again = pipe.generate(pipe.prepare(prompt="a bell rings"), seeds=np.arange(3, 5), sampling=Sampling(1))
+    assert again.audios.tobytes() == plain.audios.tobytes() and json.dumps(again.seeds)
+
+
+def test_an_instruction_that_nothing_hears_is_told(pipe: DrawAudioPipeline, video: np.ndarray) -> None:
+    told = "the negative prompt has no effect"
+    given = {"prompt": "a bell rings", "negative_prompt": "rain falls", **FAST}
+    silent = pipe(**given, guidance_text=1.0)
+    assert any(told in sentence for sentence in silent.notices)
+    # It is true: the sound is that without it.
+    assert silent.audios.tobytes() == pipe(prompt="a bell rings", guidance_text=1.0, **FAST).audios.tobytes()
+    assert not any(told in sentence for sentence in pipe(**given, guidance_text=2.0).notices)
+    model = DrawAudioPipeline(**pipe.components, loudness_branches="video")
+    model.set_progress_bar_config(disable=True)
+    told = "this model hears a loudness curve together with a video only"
+    deaf = model(prompt="a bell rings", loudness=CURVE, **FAST)
+    assert any(told in sentence for sentence in deaf.notices)
+    assert deaf.audios.tobytes() == model(prompt="a bell rings", **FAST).audios.tobytes()
+    assert not any(told in sentence for sentence in model(video, loudness=CURVE, **FAST).notices)
+    assert not any(told in sentence for sentence in pipe(prompt="a bell rings", loudness=CURVE, **FAST).notices)
 
 
 def test_parts_of_different_models_are_refused(pipe: DrawAudioPipeline) -> None:

@@ -11,7 +11,9 @@ import sys
 import tarfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
+import huggingface_hub
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +23,7 @@ from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.cli import main
 from drawaudio_model.dataset import TrainingShards
 from drawaudio_model.release import publish as publishing
-from drawaudio_model.release.card import CARD_LINK, write_card
+from drawaudio_model.release.card import CARD_LINK, FACTS_FILE, write_card
 from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.release.publish import publish
 from drawaudio_model.release.verify import verify_shards
@@ -209,6 +211,20 @@ def test_every_damage_is_named(shards: Path, damage, named: str, capsys: pytest.
     assert re.search(named, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [damaged_header, damaged_padding, damaged_manifest, wrong_count, other_schema, lost_tar, lost_index, lost_manifest],
+)
+def test_what_shall_be_made_again_is_made_again(shards: Path, damage) -> None:
+    """The next run has equal inputs: only the damage can tell it that there is something to do."""
+    whole = {path: path.read_bytes() for path in shards.rglob("*.*") if path.is_file()}
+    damage(shards)
+    assert verify_shards(shards).damages
+    write_tiny_shards(shards)
+    assert verify_shards(shards).damages == []
+    assert {path: path.read_bytes() for path in shards.rglob("*.*") if path.is_file()} == whole
+
+
 def test_the_published_variant_has_no_sound_and_a_card_of_its_own(
     built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -345,10 +361,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
     files: dict[str, bytes]
     blobs: dict[str, bytes]
     sent: list[str]
+    private = True
 
     def do_GET(self) -> None:
         rows = [{"rfilename": name} for name in self.files]
-        self.answer({"id": "me/tiny", "sha": "0" * 40, "siblings": rows, "private": True, "name": "me"})
+        self.answer({"id": "me/tiny", "sha": "0" * 40, "siblings": rows, "private": self.private, "name": "me"})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -442,3 +459,44 @@ def test_the_hub_gets_the_variant_without_sound_and_each_file_once(built: Path, 
         assert not [name for name in tarfile.open(fileobj=io.BytesIO(content)).getnames() if name.endswith(".flac")]
     assert not [name for name in handler.files if ".staging" in name]
     assert len(handler.sent) == len(set(handler.sent))
+
+
+def test_a_card_that_names_a_picture_outside_its_folder_is_not_published(built: Path, tmp_path: Path) -> None:
+    """The card is as its maker wrote it; what it names is copied to where everybody can read it."""
+    shutil.copytree(built.parent, tmp_path / "all", symlinks=True)
+    (tmp_path / "all" / "secret.png").write_bytes(b"x")
+    (tmp_path / "all" / "data" / CARD_LINK).unlink()
+    (tmp_path / "all" / "data" / CARD_LINK).symlink_to(tmp_path / "all" / "cards" / "tiny")
+    path = tmp_path / "all" / "cards" / "tiny" / FACTS_FILE
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"pictures": {"../../secret.png": "Loudness"}}))
+    with pytest.raises(ValueError, match=r"names the picture '\.\./\.\./secret\.png' outside its folder"):
+        publish(tmp_path / "all" / "data" / "training_shards", str(tmp_path / "published"))
+
+
+def test_a_public_dataset_of_the_hub_is_filled_only_when_that_was_said(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Latents decode to nearly the recordings: nobody shall publish them by mistake."""
+
+    class Api:
+        def create_repo(self, *_: object, **given: object) -> None:
+            assert given["private"] is True
+
+        def dataset_info(self, name: str) -> object:
+            return SimpleNamespace(private=name != "me/open")
+
+        def upload_folder(self, *, repo_id: str, **_: object) -> None:
+            sent.append(repo_id)
+
+    sent: list[str] = []
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    with pytest.raises(ValueError, match=r"me/open is there already and everybody can read it, .* add --public"):
+        publishing.upload(tmp_path, "me/open")
+    assert sent == []
+    publishing.upload(tmp_path, "me/open", public=True)
+    publishing.upload(tmp_path, "me/closed")
+    assert sent == ["me/open", "me/closed"]
+    publish(built / "training_shards", str(tmp_path / "published"))
+    body = (tmp_path / "published" / "README.md").read_text()
+    assert "the model's autoencoder and vocoder make of them what is close to the recording" in body

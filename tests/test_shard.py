@@ -13,7 +13,7 @@ import pytest
 
 from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.boxes import decode_boxes
-from drawaudio_model.shard import ShardReader, ShardWriter, finished_shards, read_manifest
+from drawaudio_model.shard import ShardReader, ShardWriter, finished_shards, read_manifest, restore_index
 from drawaudio_model.training_sample import SAMPLE_MEMBERS, TrainingSample, decode_sample, encode_sample
 
 
@@ -231,3 +231,99 @@ def test_a_line_torn_by_a_kill_costs_no_other_clip_in_the_next_kill(tmp_path: Pa
         shard.add(second, content[second])
         shard.commit()
     assert dict(ShardReader(tmp_path, "train-000000").items()) == content
+
+
+def test_samples_that_a_power_cut_shortened_are_worked_on_again(tmp_path: Path) -> None:
+    """What is missing must not be filled with zeros: they would be committed as the clip's bytes."""
+    content = clips(3)
+    inputs = {"clips": "1"}
+    with ShardWriter(tmp_path, "train-000000", inputs=inputs) as shard:
+        for key in sorted(content):
+            shard.add(key, content[key])
+        samples = shard.staging / "samples.bin"
+        os.truncate(samples, samples.stat().st_size - 1)
+    with ShardWriter(tmp_path, "train-000000", inputs=inputs) as shard:
+        assert shard.done == set(sorted(content)[:2])
+        shard.add(max(content), content[max(content)])
+        shard.commit()
+    assert dict(ShardReader(tmp_path, "train-000000").items()) == content
+    with ShardWriter(tmp_path, "train-000001", inputs=inputs) as shard:
+        shard.add(min(content), content[min(content)])
+        (shard.staging / "samples.bin").unlink()
+    with ShardWriter(tmp_path, "train-000001", inputs=inputs) as shard:
+        assert shard.done == set()
+
+
+def test_staged_bytes_that_changed_are_given_up_and_never_committed(tmp_path: Path) -> None:
+    content = clips(2)
+    with ShardWriter(tmp_path, "train-000000", inputs={}) as shard:
+        for key in content:
+            shard.add(key, content[key])
+        samples = shard.staging / "samples.bin"
+        samples.write_bytes(b"\x00" * samples.stat().st_size)
+        with pytest.raises(ValueError, match=r"not what was written there; the staged clips .* run it again"):
+            shard.commit()
+    with ShardWriter(tmp_path, "train-000000", inputs={}) as shard:
+        assert shard.committed is None and shard.done == set()
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[min(2000, len(content) // 2)] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "a flipped bit": lambda folder: flip_a_bit(folder / "train-000000.tar"),
+    "a lost tar": lambda folder: (folder / "train-000000.tar").unlink(),
+    "a lost index": lambda folder: (folder / "index" / "train-000000.parquet").unlink(),
+    "a damaged index": lambda folder: flip_a_bit(folder / "index" / "train-000000.parquet"),
+    "a torn manifest": lambda folder: os.truncate(folder / "manifests" / "train-000000.json", 40),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_shard_is_made_again_from_equal_inputs(tmp_path: Path, damage: str) -> None:
+    sha256 = write(tmp_path, clips())
+    DAMAGES[damage](tmp_path)
+    with ShardWriter(tmp_path, "train-000000", inputs={"clips": "1"}) as shard:
+        assert shard.committed is None
+    assert write(tmp_path, clips()) == sha256
+    assert dict(ShardReader(tmp_path, "train-000000").items()) == clips()
+
+
+def test_what_is_damaged_is_not_handed_on(tmp_path: Path) -> None:
+    """The next asset in the row reads this one's shards."""
+    write(tmp_path, clips())
+    flip_a_bit(tmp_path / "train-000000.tar")
+    reader = ShardReader(tmp_path, "train-000000")
+    with pytest.raises(ValueError, match=r"clip000_000000\.a\.npy in .* is damaged: its checksum .* materialize"):
+        dict(reader.items())
+    (tmp_path / "index" / "train-000000.parquet").unlink()
+    with pytest.raises(ValueError, match=r"index/train-000000\.parquet is missing or is not what its manifest says"):
+        ShardReader(tmp_path, "train-000000")
+
+
+def test_an_index_is_written_anew_from_a_whole_tar_only(tmp_path: Path) -> None:
+    write(tmp_path, clips())
+    index = tmp_path / "index" / "train-000000.parquet"
+    before = index.read_bytes()
+    index.unlink()
+    manifest = read_manifest(tmp_path, "train-000000")
+    assert manifest is not None
+    assert restore_index(tmp_path, manifest) == manifest and index.read_bytes() == before
+    index.unlink()
+    flip_a_bit(tmp_path / "train-000000.tar")
+    with pytest.raises(ValueError, match="put both back from a copy"):
+        restore_index(tmp_path, manifest)
+
+
+def test_a_journal_that_names_other_files_is_given_up(tmp_path: Path) -> None:
+    content = clips(2)
+    with ShardWriter(tmp_path, "train-000000", inputs={}) as shard:
+        for key in content:
+            shard.add(key, content[key])
+        journal = shard.staging / "journal.jsonl"
+        journal.write_text(journal.read_text().replace("clip001_000000", "../clip001"))
+    with ShardWriter(tmp_path, "train-000000", inputs={}) as shard:
+        assert shard.done == {"clip000_000000"}

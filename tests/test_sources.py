@@ -12,7 +12,8 @@ from drawaudio_model.shard import ShardReader
 from pipelines.assets.clip_list import checked_rows, clip_list
 from pipelines.assets.raw_clips import raw_clips
 from pipelines.clip_rows import ClipRow, read_clip_list
-from pipelines.profiles import PROFILES, current_profile
+from pipelines.partitions import shard_of
+from pipelines.profiles import PROFILES, current_profile, data_root
 from pipelines.raw_ledger import read_raw_ledger
 from pipelines.resources import DataRoot
 from pipelines.sources.registry import SOURCES, current_source, source_of
@@ -158,3 +159,30 @@ def test_nothing_outside_the_registry_asks_which_source_it_is() -> None:
             ):
                 found.append(f"{path.name}:{node.lineno}")
     assert found == []
+
+
+def test_the_shards_are_as_many_as_somebody_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of a hundred thousand clips is no single shard a split."""
+    monkeypatch.setenv("DRAWAUDIO_PROFILE", "folder")
+    monkeypatch.delenv("DRAWAUDIO_SHARDS", raising=False)
+    assert current_profile().shard_names == ["train-000000", "val-000000", "test-000000"]
+    monkeypatch.setenv("DRAWAUDIO_SHARDS", "20, 2,3")
+    profile = current_profile()
+    assert profile.shards == (20, 2, 3) and profile.shard_range == "train-000000...test-000002"
+    assert {shard_of(profile, "train", f"video{number}") for number in range(500)} == set(profile.shard_names[:20])
+    for wrong in ("20", "20,2", "20,2,0", "a,b,c", "1,1,1,1", "1,,1,1", "-1,1,1"):
+        monkeypatch.setenv("DRAWAUDIO_SHARDS", wrong)
+        with pytest.raises(
+            ValueError, match=r"DRAWAUDIO_SHARDS is .*, expected the numbers of train, val and test shards"
+        ):
+            current_profile()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/data", "gs://bucket", "file:///disk/data"])
+def test_an_address_is_no_data_root(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would become a folder of its name, and each machine would have one."""
+    monkeypatch.setenv("DRAWAUDIO_DATA", address)
+    with pytest.raises(ValueError, match=r"DRAWAUDIO_DATA is .*, expected a folder; mount what the address names"):
+        data_root()
+    monkeypatch.setenv("DRAWAUDIO_DATA", "/disk/data")
+    assert str(data_root()) == "/disk/data"

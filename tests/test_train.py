@@ -23,7 +23,7 @@ from drawaudio_model.adapters import load_adapters
 from drawaudio_model.cavp import CAVP
 from drawaudio_model.cli import build_parser
 from drawaudio_model.config import TrainConfig
-from drawaudio_model.dataset import TrainingBatch, TrainingShards, fixed_batches
+from drawaudio_model.dataset import TrainingBatch, TrainingShards, fixed_batches, split_step
 from drawaudio_model.denoiser import Denoiser
 from drawaudio_model.generation.sampling import sampling_solver
 from drawaudio_model.pipeline import DrawAudioPipeline
@@ -31,6 +31,7 @@ from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import ShardWriter
 from drawaudio_model.text import TextConditions, build_text_conditioner, train_tokenizers
 from drawaudio_model.train import main, train
+from drawaudio_model.training.checkpoint import newest_checkpoint, only_trainer
 from drawaudio_model.training.loop import MovingAverage, Training, learning_rate
 from drawaudio_model.training.objective import (
     NOISE_SCHEDULE,
@@ -266,6 +267,24 @@ def test_micro_batches_give_the_weights_of_one_batch(world: Path, tmp_path: Path
         torch.testing.assert_close(value, weights[1][name], atol=1e-5, rtol=0, msg=name)
 
 
+def test_a_step_that_does_not_divide_gives_the_weights_of_one_batch(world: Path, tmp_path: Path) -> None:
+    """Of five samples in passes of three the sixth place holds one a second time: it must not count."""
+    weights = []
+    for width in (5, 3):
+        rates = {"learning_rate": 1e-4, "final_learning_rate": 1e-4}
+        settings = {"batch_size": 5, "micro_batch_size": 5, "steps": 4, "checkpoint_every": 9, "validate_every": 9}
+        config = replace(CONFIG, **settings, **rates)
+        with Reporter("train", config.steps) as report:
+            training = make_training(world, tmp_path / str(width), config, report)
+            training.width, training.micro_batches = split_step(5, width, 1)
+            training.run()
+        losses = (tmp_path / str(width) / "losses.jsonl").read_text().splitlines()
+        weights.append((training.denoiser.state_dict(), [json.loads(line)["loss"] for line in losses]))
+    assert weights[0][1] == pytest.approx(weights[1][1], rel=1e-4)
+    for name, value in weights[0][0].items():
+        torch.testing.assert_close(value, weights[1][0][name], atol=1e-5, rtol=0, msg=name)
+
+
 def test_a_step_that_is_not_finite_stops_and_names_its_clips(world: Path, tmp_path: Path) -> None:
     config = replace(CONFIG, learning_rate=1e30, final_learning_rate=1e30, gradient_clip=1e30)
     with Reporter("train", 4) as report:
@@ -279,9 +298,10 @@ def test_a_step_that_is_not_finite_stops_and_names_its_clips(world: Path, tmp_pa
 
 @pytest.fixture(scope="module")
 def undisturbed(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 8 steps, from start to end, in this process."""
+    """A run of 8 steps, from start to end, in this process; `kept` is its state for tests behind one that changes it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     assert main(arguments(world, folder / "model", "--steps", "8")) == 0
+    shutil.copytree(folder / "training", folder / "kept")
     return folder
 
 
@@ -425,6 +445,95 @@ def test_a_second_model_in_the_same_folder_leaves_the_first_ones_training_alone(
     assert (tmp_path / "training" / "losses.jsonl").read_bytes() == losses
     names = {"model", "training", "model_additive", "model_additive.training"}
     assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(
+    world: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The run goes on from the older one, and ends as if nothing had happened."""
+    shutil.copytree(undisturbed / "kept", tmp_path / "training")
+    newest = tmp_path / "training" / "checkpoints" / "step-00000008"
+    content = bytearray((newest / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "model.safetensors").write_bytes(content)
+    (tmp_path / "training" / "losses.jsonl").open("a").write("no line\n")
+    assert main(arguments(world, tmp_path / "model", "--steps", "8", "--resume", "must")) == 0
+    told = capsys.readouterr().err
+    assert "step-00000008 is damaged (model.safetensors has another sha256" in told and "continues after step 6" in told
+    for name in ("losses.jsonl", "validation.jsonl", "checkpoints/step-00000008/model.safetensors"):
+        assert (tmp_path / "training" / name).read_bytes() == (undisturbed / "kept" / name).read_bytes()
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+CHECKPOINT_DAMAGES = {
+    "cut off": lambda folder: cut_off(folder / "average.safetensors"),
+    "lost": lambda folder: (folder / "optimizer.safetensors").unlink(),
+    "torn state": lambda folder: cut_off(folder / "state.json"),
+    "no state": lambda folder: (folder / "state.json").unlink(),
+    "empty": lambda folder: (folder / "state.json").write_text("[]"),
+    "of another step": lambda folder: (folder / "state.json").write_text('{"step": 3}'),
+}
+
+
+@pytest.mark.parametrize("damage", CHECKPOINT_DAMAGES)
+def test_every_damage_of_a_checkpoint_is_told_in_one_sentence(
+    world: Path, undisturbed: Path, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "training" / "checkpoints"
+    shutil.copytree(undisturbed / "kept" / "checkpoints", folder)
+    CHECKPOINT_DAMAGES[damage](folder / "step-00000008")
+    assert newest_checkpoint(folder).step == 6
+    CHECKPOINT_DAMAGES[damage](folder / "step-00000006")
+    assert main(arguments(world, tmp_path / "model", "--steps", "8")) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("drawaudio: checkpoint") and told.endswith("start anew with --resume never")
+
+
+def test_a_checkpoint_without_its_weights_is_told_in_one_sentence(
+    world: Path, undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Older checkpoints do not list their files."""
+    folder = tmp_path / "training" / "checkpoints" / "step-00000008"
+    shutil.copytree(undisturbed / "kept" / "checkpoints" / "step-00000008", folder)
+    state = json.loads((folder / "state.json").read_text())
+    del state["files"]
+    (folder / "state.json").write_text(json.dumps(state))
+    (folder / "average.safetensors").unlink()
+    assert main(arguments(world, tmp_path / "model", "--steps", "8")) == 2
+    assert "does not fit the run's networks ('average'); start anew" in capsys.readouterr().err
+
+
+def test_two_trainings_never_share_a_state_folder(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Neither may a second one put the first one's folder aside."""
+    state = tmp_path / "training"
+    with only_trainer(state):
+        for more in (("--steps", "8"), ("--steps", "8", "--resume", "never")):
+            assert main(arguments(world, tmp_path / "model", *more)) == 2
+            told = capsys.readouterr().err
+            assert f"a training is writing {state} already (process {os.getpid()} of " in told
+            assert "wait for it, stop it, or give another --state" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["training"]
+    assert main(arguments(world, tmp_path / "model", "--steps", "1", "--resume", "never")) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"training", "model"}
+
+
+def test_a_training_that_starts_anew_keeps_others_away_from_its_new_folder(world: Path, tmp_path: Path) -> None:
+    assert main(arguments(world, tmp_path / "model", "--steps", "1")) == 0
+    seen: list[str] = []
+
+    def run(training: Training) -> None:
+        with pytest.raises(ValueError, match="a training is writing") as told, only_trainer(training.folder):
+            raise AssertionError("two at once")
+        seen.append(str(told.value))
+        raise ValueError("stopped")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "run", run)
+        assert main(arguments(world, tmp_path / "model", "--steps", "1", "--seed", "5")) == 2
+    assert len(seen) == 1 and (tmp_path / "training.1").is_dir()
 
 
 def test_a_split_that_is_finished_and_empty_is_no_validation(world: Path, tmp_path: Path) -> None:

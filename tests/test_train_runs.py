@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -67,6 +68,35 @@ def test_two_processes_with_half_the_batch_give_the_weights_of_one(world: Path, 
         for side in ("one", "two")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 6
+
+
+def train_as_two_machines(world: Path, folders: list[Path], *more: str) -> list[subprocess.CompletedProcess[str]]:
+    """Two processes that train together, each with a state folder of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
+
+    def start(rank: int) -> subprocess.CompletedProcess[str]:
+        words = arguments(world, folders[0] / "model", *more, "--state", str(folders[rank] / "training"))
+        command = [sys.executable, "-m", "drawaudio_model.cli", "train", *words]
+        return run_alone(command, **meeting, RANK=str(rank), LOCAL_RANK=str(rank))
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(start, range(2)))
+
+
+def test_machines_with_states_of_their_own_do_not_go_on_from_different_steps(world: Path, tmp_path: Path) -> None:
+    more = ("--workers", "0", *SLOW_RATE, *FEW)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    assert main(arguments(world, folders[0] / "model", "--steps", "2", *more)) == 0
+    for done in train_as_two_machines(world, folders, "--steps", "4", *more):
+        assert done.returncode == 2
+        assert "process 1 finds the checkpoint of step 0, process 0 that of step 2 in" in done.stderr
+        assert "let --state name a folder that all machines share" in done.stderr
+    shutil.copytree(folders[0] / "training", folders[1] / "training")
+    for done in train_as_two_machines(world, folders, "--steps", "4", *more):
+        assert done.returncode == 0, done.stderr[-4000:]
 
 
 def train_in_two(world: Path, output: Path, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:

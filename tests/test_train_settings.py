@@ -3,8 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from drawaudio_model.command_line import Parser
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingShards
+from drawaudio_model.training.arguments import add_arguments
 from drawaudio_model.training.parts import build_denoiser, build_pipeline
 from tests.test_train import world
 
@@ -23,3 +27,19 @@ def test_the_finished_pipeline_samples_as_the_run_says(world: Path) -> None:
     assert pipe.vae.config.scaling_factor == 0.01
     assert pipe.unet is denoiser.unet
     assert not any(part.training for part in (pipe.unet, pipe.mask_attention, pipe.loudness_control))
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate launch"])
+def test_every_option_of_a_training_can_stand_behind_what_launches_it(launcher: str) -> None:
+    """A launcher takes the beginning of one of its own options for that option, wherever it stands."""
+    from accelerate.commands.launch import launch_command_parser
+    from torch.distributed.run import get_args_parser
+
+    launches = {"torchrun": get_args_parser, "accelerate launch": launch_command_parser}[launcher]()
+    own = Parser()
+    add_arguments(own)
+    for action in own._actions[1:]:  # the first is --help
+        option = max(action.option_strings, key=len)
+        given = launches.parse_args(["-m", "drawaudio_model.train", option, "x"])
+        assert given.training_script_args == [option, "x"]
+    assert own.parse_args(["--named-run", "tiny"]).run == "tiny"

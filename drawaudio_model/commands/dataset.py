@@ -41,10 +41,19 @@ def add_commands(commands: "argparse._SubParsersAction") -> None:
     )
     verify.add_argument("folder", type=Path, metavar="DIR")
     share = add_command(
-        dataset, "publish", "copy a dataset without its sound to a folder or the hub", _PUBLISH_EXAMPLE, run_publish
+        dataset,
+        "publish",
+        "copy a dataset without its recordings to a folder or the hub",
+        _PUBLISH_EXAMPLE,
+        run_publish,
     )
     share.add_argument("folder", type=Path, metavar="DIR", help="training shards, or a dataset's folder")
     share.add_argument("destination", metavar="DEST", help="a folder, or hf://datasets/<owner>/<name>")
+    share.add_argument(
+        "--public",
+        action="store_true",
+        help="send it to a dataset of the hub that everybody can read; its latents decode to nearly the sound",
+    )
 
 
 def run_answer(options: argparse.Namespace) -> None:
@@ -81,6 +90,6 @@ def run_publish(options: argparse.Namespace) -> None:
     """`drawaudio dataset publish`."""
     from drawaudio_model.release.publish import publish
 
-    done = publish(options.folder, options.destination)
+    done = publish(options.folder, options.destination, public=options.public)
     card = "" if done.has_card else "; without a card, materialize dataset_card first and publish again"
-    print(f"{done.place}: {done.shards} shards, {done.clips} clips, {done.megabytes:.1f} MB without sound{card}")
+    print(f"{done.place}: {done.shards} shards, {done.clips} clips, {done.megabytes:.1f} MB without recordings{card}")

@@ -32,14 +32,10 @@ def comparisons(clips: Mapping[str, Mapping[str, Mapping[str, Any]]], seed: int)
     """
     found = []
     for instruction, metric, pairs in PAIRS:
-        statistic = np.median if metric == "loudness_pearson" else np.mean
         for without, given in pairs:
             before, after = ({key: clip[metric] for key, clip in clips[row].items()} for row in (without, given))
             shared = [key for key in before if key in after]
-            sides = [
-                metrics.bootstrap_interval([values[key] for key in shared], statistic=statistic, seed=seed)
-                for values in (before, after)
-            ]
+            sides = [_interval(metric, [values[key] for key in shared], seed) for values in (before, after)]
             change = metrics.bootstrap_interval([after[key] - before[key] for key in shared], seed=seed)
             found.append(
                 {
@@ -64,7 +60,13 @@ def mask_swaps(clips: Mapping[str, Mapping[str, Mapping[str, Any]]], seed: int) 
     own, other = (
         {key: clip["right_kind_of_two"] for key, clip in clips[row].items()} for row in ("true_mask", "other_mask")
     )
-    return metrics.bootstrap_interval([own[key] * other[key] for key in own if key in other], seed=seed)
+    return metrics.mean_interval([own[key] * other[key] for key in own if key in other], seed=seed)
+
+
+def _interval(metric: str, values: list[float], seed: int) -> metrics.Interval:
+    if metric == "loudness_pearson":
+        return metrics.bootstrap_interval(values, statistic=np.median, seed=seed)
+    return metrics.mean_interval(values, seed=seed)
 
 
 def goals(

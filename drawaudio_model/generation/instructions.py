@@ -175,6 +175,10 @@ class Instructions:
     video_fps: float | None = None
 
     def __post_init__(self) -> None:
+        for name, text in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
+            # A tokenizer would take two texts for one pair of sentences.
+            if text is not None and not isinstance(text, str):
+                raise ValueError(f"{name} is {text!r}, expected one text; make one call for each text")
         if self.video is None and self.prompt is None and self.loudness is None:
             raise ValueError("there is no instruction; give a video, a prompt or a loudness curve")
         if self.mask is not None and self.video is None:

@@ -59,6 +59,7 @@ class Prepared:
     """Whether these are all windows of the sound."""
     notices: tuple[str, ...] = ()
     """Sentences for the user about picture, mask and text."""
+    negative_prompt: str | None = None
     curve_notices: tuple[str, ...] = ()
     """Sentences for the user about the curve."""
 
@@ -136,6 +137,7 @@ def prepare(
         window_starts=starts,
         complete=starts == every,
         notices=tuple(notices),
+        negative_prompt=instructions.negative_prompt,
         curve_notices=cut,
     )
 

@@ -175,14 +175,14 @@ def _seeds(seeds: Sequence[int] | None) -> list[int]:
         raise ValueError("seeds is empty, expected one for each sound")
     for seed in seeds:
         check_seed(seed)
-    return list(seeds)
+    return [int(seed) for seed in seeds]  # torch takes no numpy number
 
 
 def _sampled(
     pipe: DiffusionPipeline, prepared: Prepared, seeds: Sequence[int], sampling: Sampling, given: Given | None
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """(samples,) waveform of whole windows and (C, N, K) latents of each seed; one at a time, so that memory does not grow."""
-    guidance = sampling.guidance.resolved(pipe.own_guidance, has_video=prepared.cavp is not None)
+    guidance = _guidance(pipe, prepared, sampling)
     conditions = conditions_of(pipe, prepared)
     teller = Teller(sampling.on_progress)
     for number, seed in enumerate(seeds, start=1):
@@ -200,6 +200,24 @@ def _sampled(
         )
         return_freed_memory()
         yield pipe.decode(latents, overlap_seconds=prepared.overlap_seconds, teller=teller)[0], latents[0]
+
+
+def _guidance(pipe: DiffusionPipeline, prepared: Prepared, sampling: Sampling) -> Guidance:
+    return sampling.guidance.resolved(pipe.own_guidance, has_video=prepared.cavp is not None)
+
+
+def _unheard(pipe: DiffusionPipeline, prepared: Prepared, sampling: Sampling) -> list[str]:
+    """A sentence for each instruction that nothing in this sampling hears."""
+    said = []
+    guidance = _guidance(pipe, prepared, sampling)
+    if prepared.negative_prompt and "uncond" not in guidance.branches:
+        said.append(
+            f"the negative prompt has no effect: guidance_text {guidance.text:g} and guidance_video {guidance.video:g} leave "
+            "the branch that reads it no weight; let them sum to more than 1"
+        )
+    if prepared.curve is not None and prepared.cavp is None and pipe.config.loudness_branches == "video":
+        said.append("this model hears a loudness curve together with a video only: what was sampled did not hear it")
+    return said
 
 
 def _ranked(
@@ -224,7 +242,7 @@ def _ranked(
     if prompt and len(seeds) > 1:
         wanted = prepared.text.clap[0]
         fitting = np.array([clap_score(pipe.text_encoder, pipe.feature_extractor, audio, wanted) for audio in judged])
-    said = [*prepared.curve_notices, *notices]
+    said = [*prepared.curve_notices, *notices, *_unheard(pipe, prepared, sampling)]
     if curve is not None and (short := shortfall_notice(judged[0], curve)):
         said.append(short)
     for sentence in said:

@@ -5,7 +5,7 @@ class posteriors), so their value means something only together with the extract
 curves and waveforms.
 """
 
-from drawaudio_model.metrics.bootstrap import Interval, bootstrap_interval, bootstrap_statistic
+from drawaudio_model.metrics.bootstrap import Interval, bootstrap_interval, bootstrap_statistic, mean_interval
 from drawaudio_model.metrics.clip_score import clip_score
 from drawaudio_model.metrics.envelope_l1 import envelope_l1
 from drawaudio_model.metrics.frechet_distance import frechet_distance
@@ -35,6 +35,7 @@ __all__ = [
     "loudness_correlation",
     "loudness_error_db",
     "match_onsets",
+    "mean_interval",
     "onset_f1",
     "onset_times",
     "silence_db",

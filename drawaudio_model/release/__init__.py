@@ -1,1 +1,1 @@
-"""A finished dataset: its card, its check and its copy without sound."""
+"""A finished dataset: its card, its check and its copy without recordings."""

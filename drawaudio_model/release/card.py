@@ -19,7 +19,7 @@ from typing import Any
 from drawaudio_model.atomic_files import decode_array, write_atomically
 from drawaudio_model.clip_format import LOUDNESS_FPS, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.release.ledger_row import LedgerRow
-from drawaudio_model.release.markdown import table
+from drawaudio_model.release.markdown import escaped, table
 from drawaudio_model.shard import EXCLUDE_FILE, SPLITS, ShardManifest, ShardReader, is_excluded, read_exclude_list
 from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_facts
 
@@ -57,7 +57,11 @@ _MEMBER_TEXT = {
     "gpt.npy": "GPT-2 tokens made from both",
 }
 _WITH_SOUND = "This variant holds the sound itself (`flac`); publish the other one: `drawaudio dataset publish`."
-_WITHOUT_SOUND = "This variant holds features only: the sound (`flac`) and the videos stay with whoever has them."
+_WITHOUT_SOUND = (
+    "This variant holds features only: the recordings (`flac`) and the videos stay with whoever has them. The latents are no "
+    "protection of the sound: the model's autoencoder and vocoder make of them what is close to the recording, so treat them as "
+    "you would treat it."
+)
 _OPEN_SOUND = (
     'clips = clips.cast_column("flac", datasets.Audio(decode=False))  # bytes; decoding needs torchcodec, FFmpeg\n'
 )
@@ -343,7 +347,7 @@ def _texts(
         "description": about.description,
         "totals": f"{statistics.clips} clips, {statistics.hours:.2f} hours, {statistics.megabytes:.1f} MB.",
         "split_rows": "\n".join(splits),
-        "pictures": "\n\n".join(f"![{text}]({path})\n*{text}*" for path, text in shown.items()),
+        "pictures": "\n\n".join(f"![{escaped(text)}]({path})\n*{escaped(text)}*" for path, text in shown.items()),
         "variant": _WITH_SOUND if has_sound else _WITHOUT_SOUND,
         "open_sound": _OPEN_SOUND if has_sound else "",
         "seconds": str(SOURCE_SECONDS),

@@ -1,4 +1,7 @@
-"""The variant of a dataset that may leave the house: without sound and without what was taken back.
+"""The variant of a dataset that may leave the house: without the recordings and without what was taken back.
+
+Its latents are what the model learns from, and they stay: an autoencoder with its vocoder makes of them a sound that is close to
+the recording. The card says so, and nothing is sent where everybody can read it unless that was said.
 
 The published folder is laid out like its card (card.py): README.md and the index beside `data/`, the shards. Each shard is
 a transaction, so a publication that was interrupted continues, and one that is complete is left as it is.
@@ -39,12 +42,13 @@ class Publication:
     has_card: bool
 
 
-def publish(folder: Path, destination: str) -> Publication:
+def publish(folder: Path, destination: str, *, public: bool = False) -> Publication:
     """Write the published variant to a folder, or upload it to the hub.
 
     Args:
         folder: training shards, or a dataset's folder with `data` in it.
         destination: a folder, or hf://datasets/<owner>/<name>.
+        public: an existing dataset of the hub may be one that everybody can read.
 
     Raises:
         ValueError: when there is no shard, one is damaged, or the destination is the source or holds something else.
@@ -57,7 +61,7 @@ def publish(folder: Path, destination: str) -> Publication:
         raise ValueError(f"destination is {destination!r}, expected {HUB}<owner>/<name>; correct it")
     local = source.parent / "published"
     written = write_variant(source, card_of(folder), local)
-    upload(local, name)
+    upload(local, name, public=public)
     return Publication(destination, written.shards, written.clips, written.megabytes, written.has_card)
 
 
@@ -90,11 +94,16 @@ def write_variant(source: Path, card: Path | None, target: Path) -> Publication:
     )
 
 
-def upload(folder: Path, name: str) -> None:
+def upload(folder: Path, name: str, *, public: bool = False) -> None:
     """Upload a published folder to a dataset of the hub, private where it is new; what is there already is not sent again.
 
+    Args:
+        folder: of `write_variant`.
+        name: `<owner>/<name>`.
+        public: also where everybody can read it.
+
     Raises:
-        ValueError: when the hub cannot be reached or refuses.
+        ValueError: when the hub cannot be reached or refuses, or the dataset is public and that was not said.
     """
     import httpx
     from huggingface_hub import HfApi
@@ -103,6 +112,11 @@ def upload(folder: Path, name: str) -> None:
     hub = HfApi()
     try:
         hub.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
+        if not public and not hub.dataset_info(name).private:
+            raise ValueError(
+                f"{HUB}{name} is there already and everybody can read it, and the latents of its clips decode to nearly their "
+                "sound; add --public if that is allowed, or publish under another name, which will be private"
+            )
         hub.upload_folder(
             repo_id=name,
             repo_type="dataset",
@@ -163,6 +177,11 @@ def _write_card(card: Path, target: Path, data: Path, manifests: list[ShardManif
     import pyarrow.parquet as pq
 
     _, about, pictures = read_facts(card)
+    outside = [path for path in pictures if not (card / path).resolve().is_relative_to(card.resolve())]
+    if outside:
+        raise ValueError(
+            f"{card / FACTS_FILE} names the picture {outside[0]!r} outside its folder; make the card again"
+        )
     dropped = pq.read_table(card / "index" / "dropped.parquet").to_pylist()
     write_card(
         target.parent,

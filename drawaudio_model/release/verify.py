@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.clip_format import SOURCE_SAMPLES
-from drawaudio_model.shard import ShardManifest, finished_shards, read_manifest
+from drawaudio_model.shard import ShardManifest, finished_shards, read_index, read_manifest
 from drawaudio_model.training_sample import SAMPLE_MEMBERS, SCHEMA_VERSION, decode_sample
 
 
@@ -61,8 +61,8 @@ def verify_shards(folder: Path) -> Verified:
         found.shards += 1
         try:
             manifest = read_manifest(place, shard)
-        except (ValueError, TypeError, KeyError) as error:
-            found.damages.append(Damage(shard, "", f"its manifest cannot be read ({error}); make the shard again"))
+        except ValueError as error:
+            found.damages.append(Damage(shard, "", f"its manifest cannot be read ({error})"))
             continue
         assert manifest is not None
         found.clips += manifest.count
@@ -91,7 +91,11 @@ def _verify_shard(
     if not index_path.exists() or file_sha256(index_path) != manifest.index_sha256:
         yield Damage(shard, "", "its index is missing or has another sha256 than its manifest says; make it again")
         return
-    places = _read_places(index_path)
+    try:
+        places = _read_places(folder, manifest)
+    except ValueError as error:
+        yield Damage(shard, "", str(error))
+        return
     if len(places) != manifest.count:
         yield Damage(shard, "", f"its index has {len(places)} clips, its manifest says {manifest.count}; make it again")
     for key, own in places.items():
@@ -116,11 +120,8 @@ Places = Mapping[str, dict[str, tuple[int, int, int | None]]]
 """Key -> member -> (offset, size, crc32)."""
 
 
-def _read_places(path: Path) -> Places:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:  # read_table would import pandas
-        table = file.read()
+def _read_places(folder: Path, manifest: ShardManifest) -> Places:
+    table = read_index(folder, manifest)
     rows = zip(*(table[name].to_pylist() for name in ("key", "member", "offset", "size")), strict=True)
     sums = table["crc32"].to_pylist() if "crc32" in table.column_names else [None] * len(table)
     places: dict[str, dict[str, tuple[int, int, int | None]]] = {}

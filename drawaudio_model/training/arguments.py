@@ -11,6 +11,7 @@ EXAMPLE = """example:
   drawaudio train --run demo --set loudness_mode=additive --shards ... --backbones ... --output data/demo/model_additive
   drawaudio train --run paper --dataset mixed --estimate --devices 4
   accelerate launch -m drawaudio_model.train --run paper ...       several processes or machines
+  torchrun --nproc-per-node 8 -m drawaudio_model.train --named-run paper ...   likewise
 
   A DrawAudioPipeline folder is left. A run that is killed and started again continues bit for bit."""
 
@@ -32,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="folder of checkpoints and logs (default: beside --output: training, or NAME.training)",
     )
-    add("--run", choices=RUN_NAMES, required=True, help="named settings (config.py)")
+    add(
+        *("--run", "--named-run"),
+        choices=RUN_NAMES,
+        required=True,
+        help="named settings (config.py); torchrun takes --run for one of its own options, so write --named-run behind it",
+    )
     add("--dataset", default="vggsound_caption", help="audiocaps, vggsound_caption or mixed: steps of paper, improved")
     add("--steps", type=int, help="optimiser steps instead of the run's")
     add("--batch-size", type=int, help="samples of one optimiser step over all processes")

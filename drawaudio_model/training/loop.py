@@ -5,7 +5,7 @@ Legend: B batch, C latent channels, F latent frames, K latent mel bins, V video 
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -14,15 +14,17 @@ from typing import Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from diffusers import DDPMScheduler
 from torch import nn
 
+from drawaudio_model.atomic_files import fingerprint
 from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import (
     TrainingBatch,
     TrainingShards,
     fixed_batches,
-    micro_batches_per_step,
+    split_step,
     training_batches,
 )
 from drawaudio_model.denoiser import Denoiser
@@ -103,8 +105,9 @@ class Training:
         self.denoiser, self.scaling_factor, self.folder = denoiser, scaling_factor, folder
         self.accelerator, self.report = accelerator, report
         self.schedule = DDPMScheduler(**NOISE_SCHEDULE | {"prediction_type": config.prediction})
-        self.width = min(config.micro_batch_size, max(1, config.batch_size // accelerator.num_processes))
-        self.micro_batches = micro_batches_per_step(config.batch_size, self.width, accelerator.num_processes)
+        self.width, self.micro_batches = split_step(
+            config.batch_size, config.micro_batch_size, accelerator.num_processes
+        )
         denoiser.to(accelerator.device)
         self.null_text = null_text.to(accelerator.device)
         self.parameters = {name: value for name, value in denoiser.named_parameters() if value.requires_grad}
@@ -183,7 +186,7 @@ class Training:
                     self.model, self.schedule, batch, self.null_text, timesteps, noise, self.scaling_factor
                 )
                 weights = min_snr_weights(self.schedule, timesteps, config.min_snr_gamma)
-                loss = (losses * weights).mean() / self.micro_batches
+                loss = self._share(losses * weights, first)
                 accelerator.backward(loss)
             total += loss.detach()
         norm = float(accelerator.clip_grad_norm_(self.parameters.values(), config.gradient_clip))
@@ -193,6 +196,19 @@ class Training:
         self.optimizer.step()
         self.average.update(self.step + 1)
         return value, norm
+
+    def _share(self, losses: torch.Tensor, first: int) -> torch.Tensor:
+        """What a micro-batch adds to this process's loss; the mean over the processes is that of the step's samples.
+
+        Args:
+            losses: (B,) of the samples.
+            first: place of the first one in the step; places behind its end hold samples that were counted already.
+        """
+        batch, processes = self.config.batch_size, self.accelerator.num_processes
+        if self.width * self.micro_batches * processes == batch:
+            return losses.mean() / self.micro_batches
+        counted = torch.arange(first, first + len(losses), device=losses.device) < batch
+        return torch.where(counted, losses, 0.0).sum() * processes / batch
 
     def _stop(self, loss: float, norm: float, keys: list[str]) -> None:
         """Writes down what a broken step was made of, and raises; weights and checkpoints stay as they were."""
@@ -247,19 +263,42 @@ class Training:
 
     @torch.no_grad()
     def _resume(self) -> None:
-        checkpoint = newest_checkpoint(self.folder / "checkpoints")
+        """Takes the newest checkpoint that is whole.
+
+        Raises:
+            ValueError: when another process has found another one: each would go on from weights of its own.
+        """
+        checkpoint = newest_checkpoint(self.folder / "checkpoints", tell=self.report.note)
+        own = (0, "") if checkpoint is None else (checkpoint.step, fingerprint(checkpoint.state))
+        found: list[tuple[int, str]] = gather_object([own])
+        for number, other in enumerate(found):
+            if other != found[0]:
+                steps = f"the checkpoint of step {other[0]}, process 0 that of step {found[0][0]}"
+                raise ValueError(
+                    f"process {number} finds {steps if other[0] != found[0][0] else 'the checkpoint of another run'} in "
+                    f"{self.folder}; let --state name a folder that all machines share, or copy it to each of them"
+                )
         if checkpoint is None:
             return
-        self.denoiser.load_state_dict(checkpoint.tensors["model"])
-        for name, value in checkpoint.tensors["average"].items():
+        try:
+            self._load(checkpoint.tensors)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(
+                f"the checkpoint of step {checkpoint.step} in {self.folder} does not fit the run's networks ({error}); start "
+                "anew with --resume never"
+            ) from error
+        self.step = checkpoint.step
+        self.report.note(f"continues after step {self.step} of {self.config.steps}")
+
+    def _load(self, tensors: Mapping[str, Mapping[str, torch.Tensor]]) -> None:
+        self.denoiser.load_state_dict(tensors["model"])
+        for name, value in tensors["average"].items():
             self.average.average[name].copy_(value)
-        for kept, value in checkpoint.tensors["optimizer"].items():
+        for kept, value in tensors["optimizer"].items():
             kind, _, name = kept.partition(".")
             # AdamW keeps its step counter on the CPU, the moments beside the weights.
             placed = value if kind == "step" else value.to(self.parameters[name])
             self.optimizer.state[self.parameters[name]][kind] = placed
-        self.step = checkpoint.step
-        self.report.note(f"continues after step {self.step} of {self.config.steps}")
 
     def _open_logs(self) -> Logs:
         if self.accelerator.is_main_process:

@@ -23,7 +23,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -316,13 +316,13 @@ def _read_captions(path: Path, folder: Path, files: list[str]) -> dict[str, _Cap
             f"captions file {path.name}, line 1: columns are {','.join(table.columns)}, expected file,caption and, if you "
             "like, split and label"
         )
-    names = _Names(folder, files)
+    names, known = _Names(folder, files), dict.fromkeys(files)
     rows: dict[str, _CaptionRow] = {}
     faults = dict(table.faults)
     for line, fields in table.rows:
         values = dict(zip(table.columns, (field.strip() for field in fields), strict=True))
         name = names.find(values["file"]) or values["file"]
-        fault = _fault_of_row(values, name, rows, folder, files)
+        fault = _fault_of_row(values, name, rows, folder, known)
         if fault:
             faults[line] = fault
         else:
@@ -369,9 +369,9 @@ def _real(path: Path) -> str:
 
 
 def _fault_of_row(
-    values: dict[str, str], name: str, rows: dict[str, _CaptionRow], folder: Path, files: list[str]
+    values: dict[str, str], name: str, rows: dict[str, _CaptionRow], folder: Path, files: Mapping[str, object]
 ) -> str | None:
-    """The fault of a row, or None."""
+    """The fault of a row, or None; `files` has the names as keys: each row looks for its own."""
     if not values["file"]:
         return "the file is empty"
     if name in rows:
