@@ -1,4 +1,5 @@
 # install  the environment in .venv, with the tested versions
+# install-test  the same with what tests, lint and docs need; these install it themselves
 # demo     everything, from rendered clips to a trained model and a page to listen to
 # studio   the drawing studio, with a clip of the demo where it was made
 # test     the test suite
@@ -18,6 +19,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 DAGSTER := $(BIN)/dagster
 STAMP := .venv/.installed
+TEST_STAMP := .venv/.installed-test
 
 export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 export DAGSTER_MODULE_NAME := pipelines
@@ -33,20 +35,22 @@ export YOLO_AUTOINSTALL := false
 INSTALL_BY_UV = $(BIN)/pip install -q --no-compile -c constraints.txt --target .venv/uv uv >.venv/install.log 2>&1 \
   && index=$$($(BIN)/pip config list 2>/dev/null | sed -n "s/^[^ ]*\.index-url='\(.*\)'/\1/p" | tail -n 1) \
   && env UV_CACHE_DIR=.venv/uv/cache $${index:+"UV_DEFAULT_INDEX=$$index"} \
-    .venv/uv/bin/uv pip install --python $(BIN)/python -c constraints.txt -e '.[test]' 2>&1 \
+    .venv/uv/bin/uv pip install --python $(BIN)/python -c constraints.txt -e '.$(EXTRA)' 2>&1 \
     | tee -a .venv/install.log | sed -un 's/^\(Resolved\|Prepared\|Installed\)/  &/p'
 
-INSTALL_BY_PIP = $(BIN)/pip install --no-compile -c constraints.txt -e '.[test]' 2>&1 | tee -a .venv/install.log | awk ' \
+INSTALL_BY_PIP = $(BIN)/pip install --no-compile -c constraints.txt -e '.$(EXTRA)' 2>&1 | tee -a .venv/install.log | awk ' \
   /^ *Collecting/ { if (++n % 25 == 0) { print "  " n " packages found"; fflush() } } \
   /^ *Downloading/ { if (++d % 25 == 0) { print "  " d " packages downloaded"; fflush() } } \
   /^Installing collected/ { print "  unpacking"; fflush() } \
   /^(ERROR|error)/ { print }'
 
-.PHONY: install librosa demo studio test lint docs mutations check-demo check-small dev bench clean
+.PHONY: install install-test librosa demo studio test lint docs mutations check-demo check-small dev bench clean
 
 install: $(STAMP)
+install-test: $(TEST_STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(TEST_STAMP): EXTRA := [test]
+$(STAMP) $(TEST_STAMP): pyproject.toml constraints.txt
 	@python=$$(for name in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
 	  $$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && echo $$name && break; \
 	done) || { echo "Python 3.11, 3.12 or 3.13 is needed and was not found; install one, or: make install PYTHON=<path>"; exit 1; }; \
@@ -55,7 +59,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(INSTALL_BY_UV) || { echo "  not by uv (see .venv/install.log), by pip:"; $(INSTALL_BY_PIP); } \
 	  || { tail -n 20 .venv/install.log; exit 1; }
 	@rm -rf .venv/uv
-	@touch $@
+	@touch $(STAMP) $@
 
 # Dagster tells every event by default; a person wants a line a shard, the bars and the losses.
 CALM := --config-json '{"loggers": {"console": {"config": {"log_level": "INFO"}}}}'
@@ -93,20 +97,20 @@ studio: install $(if $(wildcard data/demo/raw_clips/test-000000.tar),$(DEMO_CLIP
 test: export HF_HUB_OFFLINE := 1
 # Small tensors: a second thread costs more than it gives.
 test: export OMP_NUM_THREADS := 1
-test: install
+test: install-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-lint: install
+lint: install-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 docs: export HF_HUB_OFFLINE := 1
-docs: install
+docs: install-test
 	$(BIN)/python docs/site/build.py
 
 mutations: export HF_HUB_OFFLINE := 1
-mutations: install
+mutations: install-test
 	@failed=0; for part in 1 2 3 4 5 6; do $(BIN)/python -m tests.mutations --part $$part/6 || failed=1; done; exit $$failed
 
 check-demo: export HF_HUB_OFFLINE := 1
@@ -124,7 +128,7 @@ check-small: install
 dev: install
 	env -u DAGSTER_MODULE_NAME $(DAGSTER) dev -m pipelines $(DEV_ARGS)
 
-bench: install
+bench: install-test
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:

@@ -1,6 +1,7 @@
 """What the README names exists; what it tells people to type is typed in test_tiny_path."""
 
 import re
+import subprocess
 
 from pipelines.profiles import PROFILES
 from pipelines.sources.demo.world import list_clips
@@ -68,3 +69,13 @@ def test_every_page_that_is_linked_exists_and_every_page_is_linked() -> None:
             assert path.exists(), f"{page.name} links {target}"
             linked.add(path)
     assert pages - {ROOT / "README.md"} <= linked
+
+
+def test_a_user_installs_no_tools_of_the_tests_and_the_tests_install_theirs() -> None:
+    def extras(target: str) -> set[str]:
+        """The extras in what `make` would install before a target, were nothing there."""
+        told = subprocess.run(["make", "-n", "-B", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return {*re.findall(r"-e '\.(\[\w+\])?'", told)}
+
+    assert extras("install") == extras("demo") == extras("studio") == {""}
+    assert extras("test") == extras("lint") == extras("docs") == {"[test]"}
