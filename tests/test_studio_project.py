@@ -167,12 +167,15 @@ def test_a_video_opens_the_project_beside_it(opened: Project, video: Path, tmp_p
         ("none.mp4", "does not exist; give a video"),
         ("folder", "is a folder and no project"),
         ("none.drawaudio", "does not exist"),
+        ("letter.mp4", "no project is made of .*letter.mp4: letter.mp4: the container cannot be opened"),
     ],
 )
 def test_what_is_neither_is_a_sentence(tmp_path: Path, source: str, sentence: str) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "letter.mp4").write_text("Dear Sir or Madam")
     with pytest.raises(ValueError, match=sentence):
         open_source(tmp_path / source, None)
+    assert not [*tmp_path.glob("*.drawaudio")]
 
 
 def _set(*path: str | int, to: Any) -> Callable[[dict], None]:

@@ -1,6 +1,7 @@
 """`drawaudio studio`: opens a video or a project on a page in the browser. `drawaudio serve`: the same model for programs."""
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
@@ -141,6 +142,11 @@ def open_source(source: Path | None, video: Path | None) -> "Project | None":
         raise ValueError(f"{source} is a video, and --video names another one; leave --video out")
     else:
         folder = source.with_suffix(SUFFIX)
+        if not folder.exists():
+            from drawaudio_model.studio.jobs import fault_of
+
+            if fault := asyncio.run(fault_of(source)):
+                raise ValueError(f"no project is made of {source}: {fault}")
         project = Project(folder) if folder.exists() else Project.create(folder, source)
         if project.video != source.resolve():
             where = project.video
