@@ -20,6 +20,7 @@ ANIMATION, PICTURE, LIGHT_PICTURE = "studio.webp", "studio.png", "studio_light.p
 WIDTH = 880
 """Of the animation, in pixels."""
 BELL = ((0.53, 0.28), (0.98, 0.78))
+RAIN = ((0.02, 0.22), (0.48, 0.82))
 CURVE = ((0.06, 0.92), (0.2, 0.3), (0.3, 0.75), (0.45, 0.6), (0.62, 0.25), (0.7, 0.92))
 
 Snap = Callable[[str, float], None]
@@ -42,6 +43,8 @@ def play(page: Any, snap: Snap, *, steps: int = 25) -> dict[str, Any]:
     take_of(page, snap, "Shift+G", first)
     snap("section", 1.6)
     show(page, snap, 5)
+    second_track(page, snap)
+    export(page, snap)
     return page.evaluate("() => studio.state.document")
 
 
@@ -71,8 +74,8 @@ def curve_by_hand(page: Any, snap: Snap) -> None:
     snap("drawn", 1.0)
 
 
-def take_of(page: Any, snap: Snap, key: str, before: str | None) -> str:
-    """Makes a take and waits for it, looking in between."""
+def take_of(page: Any, snap: Snap, key: str, before: str | None, number: int = 0) -> str:
+    """Makes a take of a track and waits for it, looking in between."""
     page.keyboard.press(key)
     shown: set[str] = set()
 
@@ -82,12 +85,12 @@ def take_of(page: Any, snap: Snap, key: str, before: str | None) -> str:
         if words and stage not in shown and len(shown) < 5:
             shown.add(stage)
             snap("making", 0.4)
-        return track(page)["take"] not in (None, before)
+        return track(page, number)["take"] not in (None, before)
 
     wait(made, 300)
     page.evaluate("() => new Promise((resolve) => setTimeout(resolve, 400))")  # waveform and log-mel arrive
     snap("take", 1.2)
-    return track(page)["take"]
+    return track(page, number)["take"]
 
 
 def show(page: Any, snap: Snap, pictures: int) -> None:
@@ -105,6 +108,30 @@ def section(page: Any, snap: Snap) -> None:
     page.fill("textarea", "a drum is struck")
     page.evaluate("() => document.activeElement.blur()")
     snap("other words", 0.8)
+
+
+def second_track(page: Any, snap: Snap) -> None:
+    """Rain beside it, as a draft, under a mask of its own; both are heard."""
+    page.click("#add-track")
+    snap("track", 0.8)
+    page.locator("textarea").press_sequentially("rain falls")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("b")
+    drag(page, "#overlay", *RAIN)
+    snap("rain", 0.9)
+    page.keyboard.press("h")
+    snap("low", 0.8)
+    take_of(page, snap, "Shift+D", None, number=1)
+    show(page, snap, 8)
+
+
+def export(page: Any, snap: Snap) -> None:
+    """The dialog; where it has written is on nobody else's machine, and no picture."""
+    page.click("#export-open")
+    snap("export", 4.0)
+    page.click("#export-go")
+    page.locator("#export-done li").first.wait_for(timeout=60_000)
+    page.keyboard.press("Escape")
 
 
 def animation(pictures: list[tuple[bytes, float]]) -> bytes:

@@ -62,12 +62,16 @@ def test_the_browser_is_opened_and_the_server_does_not_wait_for_it(tmp_path: Pat
     (tmp_path / "browser.py").write_text(BROWSER)
     environment = {**os.environ, "BROWSER": f"{sys.executable} {tmp_path / 'browser.py'} %s"}
     command = [sys.executable, "-m", "drawaudio_model.cli", "studio"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         wait(lambda: (tmp_path / "asked").is_file() and (tmp_path / "asked").read_text() == "200", 30)
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=15)
+        # The studio first: it would look for another browser in place of one that was killed.
+        process.terminate()
+        process.wait(15)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_studio_that_is_ended_says_nothing_of_who_listened(home: Path) -> None:
