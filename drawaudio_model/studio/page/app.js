@@ -48,6 +48,8 @@ async function start() {
 // The video
 
 async function showMedia(media) {
+  // An event tells of the media without the times of its frames; whatever draws needs both at once.
+  if (media.state === 'ready' && !media.times) media = await getJson('/api/media');
   const was = state.media.state;
   state.media = media;
   const making = $('making');
@@ -62,7 +64,6 @@ async function showMedia(media) {
     making.textContent = 'Opening the video…';
   }
   if (media.state === 'ready' && was !== 'ready') {
-    if (!media.times) state.media = await getJson('/api/media');
     $('still').src = video.src = `/media/proxy.mp4?${encodeURIComponent(state.media.mark.join())}`;
     video.addEventListener('loadeddata', () => transport.seekFrame(0), { once: true });
     tell('media');
@@ -293,6 +294,7 @@ addEventListener('keydown', (event) => {
   if ((event.ctrlKey || event.metaKey) && key === 's') store.save();
   else if ((event.ctrlKey || event.metaKey) && key === 'z' && !typing) (event.shiftKey ? store.redo : store.undo)();
   else if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  else if (state.media.state !== 'ready' && key !== '?') return; // there are no frames yet
   else if (key === ' ' && byTab && target.matches('button, summary, select, input[type=checkbox]')) return;
   else if (always[key] && !target.matches('input')) always[key](event);
   else if (singleKeys && single[key]) single[key](event);

@@ -452,6 +452,7 @@ function setPoint(index) {
 }
 
 function curveKeys(event, id) {
+  if (state.media.state !== 'ready') return;
   const { curve } = chosenTrack();
   const length = state.media.seconds;
   const frameLength = state.media.rate.denominator / state.media.rate.numerator;

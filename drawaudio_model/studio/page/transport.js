@@ -34,6 +34,7 @@ export function seconds() {
 const heard = () => context.currentTime - (context.outputLatency || context.baseLatency || 0);
 
 export function seekFrame(number) {
+  if (state.media.state !== 'ready') return;
   const speed = rate;
   if (playing()) stop(false);
   current = Math.min(Math.max(number, 0), state.media.times.length - 1);
