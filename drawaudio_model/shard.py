@@ -138,6 +138,21 @@ def read_index(folder: Path, manifest: ShardManifest) -> "pa.Table":
     return table
 
 
+Places = dict[str, dict[str, tuple[int, int, int | None]]]
+"""Key -> member -> (offset, size, crc32), in the order of the tar; None where an old index has no checksums."""
+
+
+def read_places(folder: Path, manifest: ShardManifest) -> Places:
+    """The places of all members in a finished shard's tar; raises ValueError as `read_index` does."""
+    table = read_index(folder, manifest)
+    columns = [table[name].to_pylist() for name in ("key", "member", "offset", "size")]
+    sums = table["crc32"].to_pylist() if "crc32" in table.column_names else [None] * len(table)
+    places: Places = {}
+    for key, member, offset, size, crc32 in zip(*columns, sums, strict=True):
+        places.setdefault(key, {})[member] = (offset, size, crc32)
+    return places
+
+
 def restore_index(folder: Path, manifest: ShardManifest) -> ShardManifest:
     """Write a lost or damaged index anew from the shard's tar, which must be whole; returns the manifest that goes with it."""
     path = _index_path(folder, manifest.shard)
@@ -426,12 +441,7 @@ class ShardReader:
         found = path.stat().st_size if path.exists() else 0
         if found != manifest.bytes:
             raise ValueError(f"{path} has {found} bytes, its manifest says {manifest.bytes}; materialize it again")
-        table = read_index(self.folder, manifest)
-        self._places: dict[str, dict[str, tuple[int, int, int | None]]] = {}
-        columns = [table[name].to_pylist() for name in ("key", "member", "offset", "size")]
-        sums = table["crc32"].to_pylist() if "crc32" in table.column_names else [None] * len(table)
-        for key, member, offset, size, crc32 in zip(*columns, sums, strict=True):
-            self._places.setdefault(key, {})[member] = (offset, size, crc32)
+        self._places = read_places(self.folder, manifest)
         self._path = path
         self._tar: OpenTar | None = None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from drawaudio_model.atomic_files import file_sha256
 from drawaudio_model.clip_format import SOURCE_SAMPLES
-from drawaudio_model.shard import ShardManifest, finished_shards, read_index, read_manifest
+from drawaudio_model.shard import Places, ShardManifest, finished_shards, read_manifest, read_places
 from drawaudio_model.training_sample import SAMPLE_MEMBERS, SCHEMA_VERSION, decode_sample
 
 
@@ -92,7 +92,7 @@ def _verify_shard(
         yield Damage(shard, "", "its index is missing or has another sha256 than its manifest says; make it again")
         return
     try:
-        places = _read_places(folder, manifest)
+        places = read_places(folder, manifest)
     except ValueError as error:
         yield Damage(shard, "", str(error))
         return
@@ -114,20 +114,6 @@ def _verify_shard(
     yield from damages
     if not whole and not damages:
         yield Damage(shard, "", "its tar has another sha256 than its manifest says, between the clips; make it again")
-
-
-Places = Mapping[str, dict[str, tuple[int, int, int | None]]]
-"""Key -> member -> (offset, size, crc32)."""
-
-
-def _read_places(folder: Path, manifest: ShardManifest) -> Places:
-    table = read_index(folder, manifest)
-    rows = zip(*(table[name].to_pylist() for name in ("key", "member", "offset", "size")), strict=True)
-    sums = table["crc32"].to_pylist() if "crc32" in table.column_names else [None] * len(table)
-    places: dict[str, dict[str, tuple[int, int, int | None]]] = {}
-    for (key, member, offset, size), crc32 in zip(rows, sums, strict=True):
-        places.setdefault(key, {})[member] = (offset, size, crc32)
-    return places
 
 
 def _verify_members(tar: Path, shard: str, places: Places) -> Iterator[Damage]:
