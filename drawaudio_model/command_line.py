@@ -7,6 +7,7 @@ library is imported, here and behind it: the parsers are built for every `--help
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from drawaudio_model.one_sentence import one_sentence
@@ -64,6 +65,12 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
+
+
+def check_folder_of(output: Path) -> None:
+    """Raises ValueError where the folder of a file that is to be written does not exist."""
+    if not output.resolve().parent.is_dir():
+        raise ValueError(f"the folder of {output} does not exist; make it first")
 
 
 def exit_code(run: Callable[[], object]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drawaudio_model.command_line import add_command
+from drawaudio_model.command_line import add_command, check_folder_of
 from drawaudio_model.commands.delivery import AUDIO_SUFFIXES, write_sound
 from drawaudio_model.library_imports import libraries_imported
 
@@ -86,8 +86,7 @@ def run_curve(options: argparse.Namespace) -> None:
     else:
         signal = _measured(options.source, options.seconds)
         points = loudness.to_points(signal)
-    if not options.output.resolve().parent.is_dir():
-        raise ValueError(f"the folder of {options.output} does not exist; make it first")
+    check_folder_of(options.output)
     if target in CURVE_SUFFIXES:
         loudness.write_points(options.output, points)
     else:
@@ -131,8 +130,8 @@ def run_mask(options: argparse.Namespace) -> None:
     if options.output is not None and options.output.suffix.lower() != ".json":
         raise ValueError(f"output {options.output.name} ends in {options.output.suffix!r}, expected .json")
     for place in (options.output, options.preview):
-        if place is not None and not place.resolve().parent.is_dir():
-            raise ValueError(f"the folder of {place} does not exist; make it first")
+        if place is not None:
+            check_folder_of(place)
     if options.explain is not None:
         explain_mask(options)
         return

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from drawaudio_model.command_line import add_command
+from drawaudio_model.command_line import add_command, check_folder_of
 from drawaudio_model.commands.delivery import (
     AUDIO_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -434,8 +434,7 @@ def check_places(options: argparse.Namespace, *, suffixes: Sequence[str] = AUDIO
 
     with named_file(str(options.video)):
         check_is_video(options.video)
-    if not options.output.resolve().parent.is_dir():
-        raise ValueError(f"the folder of {options.output} does not exist; make it first")
+    check_folder_of(options.output)
     if options.output.resolve() == options.video.resolve():
         raise ValueError(f"output {options.output} is the video itself; choose another name")
     if suffix in VIDEO_SUFFIXES:

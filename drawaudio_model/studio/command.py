@@ -118,6 +118,15 @@ def _listen(guarded: "Guard", listener: socket.socket, events: "Events") -> None
     server.run(sockets=[listener])
 
 
+def _new_project(folder: Path, video: Path) -> "Project":
+    from drawaudio_model.studio.jobs import fault_of
+    from drawaudio_model.studio.project import Project
+
+    if fault := asyncio.run(fault_of(video)):
+        raise ValueError(f"no project is made of {video}: {fault}")
+    return Project.create(folder, video)
+
+
 def open_source(source: Path | None, video: Path | None) -> "Project | None":
     """The project that is meant: a folder, or the one beside a video, made where it is not there; None for neither.
 
@@ -142,12 +151,7 @@ def open_source(source: Path | None, video: Path | None) -> "Project | None":
         raise ValueError(f"{source} is a video, and --video names another one; leave --video out")
     else:
         folder = source.with_suffix(SUFFIX)
-        if not folder.exists():
-            from drawaudio_model.studio.jobs import fault_of
-
-            if fault := asyncio.run(fault_of(source)):
-                raise ValueError(f"no project is made of {source}: {fault}")
-        project = Project(folder) if folder.exists() else Project.create(folder, source)
+        project = Project(folder) if folder.exists() else _new_project(folder, source)
         if project.video != source.resolve():
             where = project.video
             project.close()
