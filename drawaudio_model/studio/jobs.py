@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
+from drawaudio_model.studio.messages import CancelOrder, Job, JobChange, Media, Order
 from drawaudio_model.studio.view_marks import is_made
 
 SECONDS_TO_STOP = 5.0
@@ -77,8 +78,8 @@ class Jobs:
 
     def __init__(self, model: Path, events: Events) -> None:
         self.model, self.events = model, events
-        self.jobs: dict[str, dict[str, Any]] = {}
-        self._orders: dict[str, dict[str, Any]] = {}
+        self.jobs: dict[str, Job] = {}
+        self._orders: dict[str, Order] = {}
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
@@ -86,7 +87,7 @@ class Jobs:
         self._began = (0.0, 0)
         """When a job's first step ended, and which one that was."""
 
-    def add(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def add(self, order: Order) -> Job:
         """A new job that waits for its turn.
 
         Raises:
@@ -95,14 +96,18 @@ class Jobs:
         if sum(job["state"] in ("waiting", "running") for job in self.jobs.values()) >= MOST_WAITING:
             raise ValueError(f"{MOST_WAITING} jobs are waiting; let some of them end first")
         identity = secrets.token_hex(6)
-        what = {"id": identity, "do": order["do"]} | ({"track": order["track"]["id"]} if "track" in order else {})
-        what |= {name: order[name] for name in ("section",) if name in order}
         for old in [*self.jobs][:-KEPT_JOBS]:
             if self.jobs[old]["state"] not in ("waiting", "running"):
                 del self.jobs[old]
-        job = what | {"state": "waiting", "stage": "waiting for its turn"}
+        job: Job = {"id": identity, "do": order["do"]}
+        if order["do"] != "load" and order["do"] != "sound":
+            job["track"] = order["track"]["id"]
+        if order["do"] == "regenerate":
+            job["section"] = order["section"]
+        job |= {"state": "waiting", "stage": "waiting for its turn"}
         self.jobs[identity] = job
-        self._orders[identity] = dict(order) | {"job": identity}
+        order["job"] = identity
+        self._orders[identity] = order
         self._tell(identity)
         self._waiting.put_nowait(identity)
         return job
@@ -123,7 +128,7 @@ class Jobs:
             self._send({"do": "cancel", "job": identity})
             self._killer = asyncio.get_running_loop().create_task(self._kill_later())
 
-    async def ended(self, identity: str, seconds: float) -> dict[str, Any]:
+    async def ended(self, identity: str, seconds: float) -> Job:
         """A job as it is when it has ended, or after so many seconds."""
         with contextlib.suppress(TimeoutError, StopAsyncIteration):
             async with asyncio.timeout(seconds):
@@ -196,7 +201,7 @@ class Jobs:
         while line := await process.stdout.readline():  # type: ignore[union-attr]  # it is a pipe
             told = json.loads(line)
             if told.pop("job") == identity:
-                self._tell(identity, **told, **self._time_left(told))
+                self._tell(identity, **(told | self._time_left(told)))
             if self.jobs[identity]["state"] != "running":
                 return False
         await process.wait()
@@ -217,7 +222,7 @@ class Jobs:
             limit=LONGEST_LINE,
         )
 
-    def _send(self, order: Mapping[str, Any]) -> None:
+    def _send(self, order: Order | CancelOrder) -> None:
         assert self._process is not None and self._process.stdin is not None
         with contextlib.suppress(ConnectionError):  # its end is told where its answers are read
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
@@ -248,9 +253,9 @@ class Jobs:
         pace = (time.monotonic() - began) / max(told["step"] - first, 1)
         return {"seconds_left": round(pace * (told["total"] - told["step"]), 1)}
 
-    def _tell(self, identity: str, **values: Any) -> None:
+    def _tell(self, identity: str, **change: Unpack[JobChange]) -> None:
         job = self.jobs[identity]
-        job |= values
+        job.update(change)
         self.events.add("job", **job)
 
 
@@ -277,6 +282,9 @@ class Views:
     def __init__(self, events: Events) -> None:
         self.events = events
         self.state: dict[str, Any] = {"state": "none"}
+        """As the page is told."""
+        self.media: Media | None = None
+        """Once they are made."""
         self._process: asyncio.subprocess.Process | None = None
 
     async def make(self, video: Path, folder: Path) -> None:
@@ -300,7 +308,8 @@ class Views:
                     state="failed", sentence=error or f"{video.name} could not be read: its reader ended with {code}"
                 )
                 return
-        self._tell(**(json.loads((folder / "media.json").read_bytes()) | {"state": "ready"}))
+        self.media = json.loads((folder / "media.json").read_bytes())
+        self._tell(**(self.media or {}), state="ready")
 
     async def stop(self) -> None:
         """Ends the process that makes them."""

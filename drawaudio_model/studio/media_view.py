@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -28,6 +27,7 @@ from drawaudio_model.decoding.container import open_container, require_stream
 from drawaudio_model.decoding.errors import MediaError, named_file
 from drawaudio_model.decoding.tracks import FrameClock, orientation
 from drawaudio_model.one_sentence import one_sentence
+from drawaudio_model.studio.messages import Media, Rate, Strip, VideoSound
 from drawaudio_model.studio.view_marks import file_mark
 
 PROXY_WIDTH = 960
@@ -65,7 +65,7 @@ def make_views(video: Path, folder: Path, tell: Tell) -> None:
         tell("sound", 0)
         if info.audio_codec is not None:
             found["sound"] = _make_sound(video, partial, found["seconds"])
-        (partial / "media.json").write_text(json.dumps(found | {"mark": mark, "name": video.name}))
+        (partial / "media.json").write_text(json.dumps({**found, "mark": mark, "name": video.name}))
 
 
 def check_video(video: Path) -> None:
@@ -81,7 +81,7 @@ def check_video(video: Path) -> None:
                 raise ValueError(f"{video.name} is a still picture; give a video")
 
 
-def _make_proxy(video: Path, folder: Path, seconds: float, tell: Tell) -> dict[str, Any]:
+def _make_proxy(video: Path, folder: Path, seconds: float, tell: Tell) -> Media:
     from drawaudio_model import media
 
     model_height, model_width = media.read_frames(video, seconds=1 / VIDEO_FPS).shape[1:3]
@@ -186,12 +186,17 @@ class _Tiles:
             sheet[top : top + self.height, left : left + self.width] = picture
         return sheet
 
-    def layout(self) -> dict[str, Any]:
-        size = {"width": self.width, "height": self.height, "columns": TILE_COLUMNS}
-        return size | {"interval": self.interval, "count": len(self.pictures)}
+    def layout(self) -> Strip:
+        return {
+            "width": self.width,
+            "height": self.height,
+            "columns": TILE_COLUMNS,
+            "interval": self.interval,
+            "count": len(self.pictures),
+        }
 
 
-def _rate(times: list[float], video: Path) -> dict[str, Any]:
+def _rate(times: list[float], video: Path) -> Rate:
     """The frame rate as a fraction, and whether the frames keep it."""
     with open_container(video) as container:
         stated = require_stream(container, "video").average_rate
@@ -202,7 +207,7 @@ def _rate(times: list[float], video: Path) -> dict[str, Any]:
     return {"numerator": rate.numerator, "denominator": rate.denominator, "varies": varies}
 
 
-def _make_sound(video: Path, folder: Path, seconds: float) -> dict[str, Any] | None:
+def _make_sound(video: Path, folder: Path, seconds: float) -> VideoSound | None:
     from drawaudio_model import media
 
     try:

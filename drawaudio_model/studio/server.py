@@ -30,6 +30,16 @@ from drawaudio_model.studio.answers import file_answer as _file
 from drawaudio_model.studio.answers import json_body as _json
 from drawaudio_model.studio.demo import demo_clip, has_demo_clip
 from drawaudio_model.studio.jobs import Events, Jobs, Views, fault_of
+from drawaudio_model.studio.messages import (
+    CurveOrder,
+    DetectOrder,
+    FollowOrder,
+    GenerateOrder,
+    Media,
+    Order,
+    RegenerateOrder,
+    TrackOrder,
+)
 from drawaudio_model.studio.project import (
     DELIVERY,
     MOST_TEXT,
@@ -228,10 +238,10 @@ class Studio:
         region = ~drawn if asked["mask"]["invert"] else drawn
         return Response(png(region), media_type="image/png")
 
-    def _ready(self) -> dict[str, Any]:
-        if self.views.state["state"] != "ready":
+    def _ready(self) -> Media:
+        if self.views.state["state"] != "ready" or self.views.media is None:
             raise ValueError("the video is still being prepared; wait until its picture is there")
-        return self.views.state
+        return self.views.media
 
     # Sounds
 
@@ -275,21 +285,17 @@ class Studio:
         do = asked.get("do", "generate")
         if do not in ORDERS:
             raise ValueError(f"a job is to do {str(do)[:40]!r}, expected one of {', '.join(ORDERS)}")
-        job = self.jobs.add(
-            ORDERS[do](asked, track, project, media)
-            | {
-                "do": do,
-                "track": track,
-                "project": str(project.folder.resolve()),
-                "video": str(project.video),
-                "steps": DRAFT_STEPS if asked.get("draft") is True else project.document["steps"],
-                "seconds": media["seconds"],
-                "model_size": media["model_size"],
-                "model_frames": media["model_frames"],
-                "rate": SAMPLE_RATE,
-            }
-        )
-        return JSONResponse(job, 202)
+        about: TrackOrder = {
+            "track": track,
+            "project": str(project.folder.resolve()),
+            "video": str(project.video),
+            "steps": DRAFT_STEPS if asked.get("draft") is True else project.document["steps"],
+            "seconds": media["seconds"],
+            "model_size": media["model_size"],
+            "model_frames": media["model_frames"],
+            "rate": SAMPLE_RATE,
+        }
+        return JSONResponse(self.jobs.add(ORDERS[do](asked, about, project)), 202)
 
     async def add_sound(self, request: Request) -> Response:
         """A sound whose loudness becomes a curve: it is kept until a job has listened to it."""
@@ -308,8 +314,16 @@ class Studio:
             with kept.open("wb") as file:
                 async for part in request.stream():
                     await run_in_threadpool(file.write, part)
-            order = {"do": "curve", "track": track, "sound": str(kept), "name": name, "start": start, "from": begin}
-            job = self.jobs.add(order | {"length": media["seconds"] - start})
+            order: CurveOrder = {
+                "do": "curve",
+                "track": track,
+                "sound": str(kept),
+                "name": name,
+                "start": start,
+                "kept_from": begin,
+                "length": media["seconds"] - start,
+            }
+            job = self.jobs.add(order)
         except BaseException as error:
             kept.unlink(missing_ok=True)
             if isinstance(error, ClientDisconnect):
@@ -355,35 +369,36 @@ def delivery_of(asked: object) -> dict[str, Any]:
     return delivery
 
 
-def _detect_order(asked: dict[str, Any], *_: Any) -> dict[str, Any]:
+def _generate_order(_asked: dict[str, Any], about: TrackOrder, _project: Project) -> GenerateOrder:
+    return {**about, "do": "generate"}
+
+
+def _detect_order(asked: dict[str, Any], about: TrackOrder, _project: Project) -> DetectOrder:
     words = asked.get("words", "")
     if not (isinstance(words, str) and 0 < len(words.strip()) <= MOST_TEXT):
         raise ValueError("no thing is named; type what is to be looked for, such as bell")
-    return {"words": words.strip()}
+    return {**about, "do": "detect", "words": words.strip()}
 
 
-def _regenerate_order(
-    asked: dict[str, Any], track: dict[str, Any], project: Project, media: dict[str, Any]
-) -> dict[str, Any]:
+def _regenerate_order(asked: dict[str, Any], about: TrackOrder, project: Project) -> RegenerateOrder:
     start, end = check_section(asked.get("section"))
-    if end > media["seconds"] + 1e-3:
-        raise ValueError(f"the section ends at {end:g} s, and the video at {media['seconds']:g} s; draw it shorter")
-    if track["take"] is None:
+    seconds, take = about["seconds"], about["track"]["take"]
+    if end > seconds + 1e-3:
+        raise ValueError(f"the section ends at {end:g} s, and the video at {seconds:g} s; draw it shorter")
+    if take is None:
         raise ValueError("the track has no take yet; generate one first, then a section of it can be made anew")
-    project.take(track["take"])
-    return {"section": [start, min(end, media["seconds"])], "take": track["take"]}
+    project.take(take)
+    return {**about, "do": "regenerate", "section": [start, min(end, seconds)], "take": take}
 
 
-def _follow_order(asked: dict[str, Any], track: dict[str, Any], _: Project, media: dict[str, Any]) -> dict[str, Any]:
-    frame = asked.get("frame")
-    if track["mask"] is None:
+def _follow_order(asked: dict[str, Any], about: TrackOrder, _project: Project) -> FollowOrder:
+    frame, frames = asked.get("frame"), about["model_frames"]
+    if about["track"]["mask"] is None:
         raise ValueError("the track has no mask; draw one first, then it can follow what is under it")
-    if not isinstance(frame, int) or not 0 <= frame < media["model_frames"] - 1:
-        raise ValueError(
-            f"frame is {str(frame)[:40]}, expected 0 to {media['model_frames'] - 2}: something must follow it"
-        )
-    until = _seconds(asked.get("until", media["seconds"]), "until", media["seconds"])
-    return {"frame": frame, "until": max(until, (frame + 2) / VIDEO_FPS)}
+    if not isinstance(frame, int) or not 0 <= frame < frames - 1:
+        raise ValueError(f"frame is {str(frame)[:40]}, expected 0 to {frames - 2}: something must follow it")
+    until = _seconds(asked.get("until", about["seconds"]), "until", about["seconds"])
+    return {**about, "do": "follow", "frame": frame, "until": max(until, (frame + 2) / VIDEO_FPS)}
 
 
 def _seconds(value: object, name: str, most: float, *, least: float = 0.0) -> float:
@@ -397,13 +412,13 @@ def _seconds(value: object, name: str, most: float, *, least: float = 0.0) -> fl
     return min(seconds, most)
 
 
-ORDERS: dict[str, Callable[..., dict[str, Any]]] = {
-    "generate": lambda *_: {},
+ORDERS: dict[str, Callable[[dict[str, Any], TrackOrder, Project], Order]] = {
+    "generate": _generate_order,
     "regenerate": _regenerate_order,
     "detect": _detect_order,
     "follow": _follow_order,
 }
-"""The kinds of jobs, each with the part of the request that belongs to it."""
+"""Of a request to do something for a track, by what it is to do."""
 
 
 def _free(folder: Path) -> Path:

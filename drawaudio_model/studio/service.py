@@ -28,6 +28,7 @@ from drawaudio_model.defaults import DRAFT_STEPS, SAMPLING_STEPS
 from drawaudio_model.studio import openapi
 from drawaudio_model.studio.answers import HANDLERS, event_stream, file_answer, json_body
 from drawaudio_model.studio.jobs import Events, Jobs
+from drawaudio_model.studio.messages import Job
 from drawaudio_model.studio.project import check_id
 
 FILES = "/api/files"
@@ -192,7 +193,7 @@ class Service:
         return event_stream(self.events, request)
 
 
-def _shown(job: dict[str, Any]) -> dict[str, Any]:
+def _shown(job: Job) -> dict[str, Any]:
     return {name: value for name, value in job.items() if name in openapi.SCHEMAS["Job"]["properties"]}
 
 

@@ -4,7 +4,6 @@ import argparse
 import json
 import secrets
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from drawaudio_model.atomic_files import write_atomically
 from drawaudio_model.commands.delivery import Delivery
 from drawaudio_model.commands.generate import Request, Sampling, check_places, make_sound, model_mark
 from drawaudio_model.commands.regenerate import SectionOrder
+from drawaudio_model.studio.messages import Sound, SoundOrder
 
 if TYPE_CHECKING:
     from drawaudio_model.generation.output import DrawAudioOutput
@@ -26,7 +26,7 @@ OWN_SETTINGS = {
 }
 
 
-def make(pipe: "DrawAudioPipeline", model: Path, order: Mapping[str, Any], on_progress: "OnProgress") -> dict[str, Any]:
+def make(pipe: "DrawAudioPipeline", model: Path, order: SoundOrder, on_progress: "OnProgress") -> Sound:
     """Makes one sound into the order's folder; returns what is said of it. It is there when its .json is, which comes last.
 
     Args:
@@ -50,7 +50,7 @@ def make(pipe: "DrawAudioPipeline", model: Path, order: Mapping[str, Any], on_pr
         for path in folder.glob(f"{identity}.*"):
             path.unlink()
         raise
-    facts = {
+    facts: Sound = {
         "id": identity,
         "seed": result.seeds[0],
         "steps": steps,

@@ -13,13 +13,24 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from drawaudio_model.one_sentence import one_sentence
-from drawaudio_model.studio.document import Instructions, Keyframe, Shape
+from drawaudio_model.studio.document import Instructions, Keyframe, Section, Shape, Take, Track
+from drawaudio_model.studio.messages import (
+    CurveOrder,
+    DetectOrder,
+    FollowOrder,
+    Found,
+    GenerateOrder,
+    LoadOrder,
+    Order,
+    RegenerateOrder,
+    SoundOrder,
+    TrackOrder,
+)
 
 if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
@@ -28,8 +39,6 @@ if TYPE_CHECKING:
     from drawaudio_model.pipeline import DrawAudioPipeline
 
 
-INSTRUCTIONS = ("text", "negative_text", "mask", "curve", "strictness")
-"""The fields of a track that a take is made of, beside its seed."""
 STAGE_WORDS = {
     "reading": "reading the picture",
     "mask": "reading the mask",
@@ -74,14 +83,12 @@ class Worker:
         except BrokenPipeError:
             os._exit(0)  # the server is gone, and nobody wants what is being made
 
-    def run(self, order: Mapping[str, Any]) -> None:
+    def run(self, order: Order) -> None:
         """One job, to its end; what goes wrong is told in a sentence."""
         job = order["job"]
         try:
             self.check(job)
-            jobs = {"generate": self.generate, "regenerate": self.regenerate, "load": self.load, "sound": self.sound}
-            jobs |= {"detect": self.detect, "follow": self.follow, "curve": self.curve}
-            found = jobs[order["do"]](order)
+            found = self.found(order)
         except Cancelled:
             self.tell(job, state="cancelled")
         except Exception as error:  # a fault of ours costs a job, not the loaded model
@@ -93,6 +100,20 @@ class Worker:
             self.tell(job, state="failed", sentence=words)
         else:
             self.tell(job, state="done", **found)
+
+    def found(self, order: Order) -> Found:
+        """What an order makes."""
+        if order["do"] == "generate":
+            return self.generate(order)
+        if order["do"] == "regenerate":
+            return self.regenerate(order)
+        if order["do"] == "detect":
+            return self.detect(order)
+        if order["do"] == "follow":
+            return self.follow(order)
+        if order["do"] == "curve":
+            return self.curve(order)
+        return self.sound(order) if order["do"] == "sound" else self.load(order)
 
     def check(self, job: str) -> None:
         """Raises Cancelled when the job is no longer wanted."""
@@ -120,13 +141,13 @@ class Worker:
 
         return model_mark(argparse.Namespace(model=self.model, adapters=None, cavp=None))
 
-    def load(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def load(self, order: LoadOrder) -> Found:
         """Loads the model before it is needed."""
         self.pipeline(order["job"])
         self.model_sha256()
         return {}
 
-    def sound(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def sound(self, order: SoundOrder) -> Found:
         """Makes a sound for `drawaudio serve`."""
         from drawaudio_model.generation.stages import Progress
         from drawaudio_model.studio import sounds
@@ -140,7 +161,7 @@ class Worker:
 
         return {"sound": sounds.make(self.pipeline(job), self.model, order, tell)}
 
-    def detect(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def detect(self, order: DetectOrder) -> Found:
         """The keyframes of a mask that shows where a thing is; one for each frame in which its boxes change."""
         from drawaudio_model.generation.instructions import detector_in, find_boxes, read_video
         from drawaudio_model.model_folder import detector_beside
@@ -164,7 +185,7 @@ class Worker:
                 keyframes.append({"frame": frame, "shapes": shapes})
         return {"keyframes": keyframes}
 
-    def teller(self, order: Mapping[str, Any]) -> "OnProgress":
+    def teller(self, order: GenerateOrder | RegenerateOrder) -> "OnProgress":
         """A callback that tells of a job's stages, and ends it at any of them when it is no longer wanted.
 
         Steps are told a few times a second: a page that draws has better things to do.
@@ -185,7 +206,7 @@ class Worker:
 
         return tell
 
-    def generate(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def generate(self, order: GenerateOrder) -> Found:
         """Makes the takes of a track: their ids, the best first."""
         job, track = order["job"], order["track"]
         pipe, tell = self.pipeline(job), self.teller(order)
@@ -196,7 +217,7 @@ class Worker:
             track["text"].strip() or None,
             negative_prompt=track["negative_text"].strip() or None,
             mask=mask,
-            mask_invert=mask is not None and track["mask"]["invert"],
+            mask_invert=is_inverted(track),
             loudness=self.curve_of(order),
             num_inference_steps=order["steps"],
             guidance_loudness=strictness_of(track),
@@ -208,7 +229,7 @@ class Worker:
         self.check(job)
         return {"takes": self.keep(order, result, mask)}
 
-    def regenerate(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def regenerate(self, order: RegenerateOrder) -> Found:
         """Makes a section of a take anew, under what the track says now: ids of whole takes, the best first."""
         from drawaudio_model.generation.take_files import check_made_by, read_sound
         from drawaudio_model.generation.takes import Sampling
@@ -226,7 +247,7 @@ class Worker:
             track["text"].strip() or None,
             negative_prompt=track["negative_text"].strip() or None,
             mask=mask,
-            mask_invert=mask is not None and track["mask"]["invert"],
+            mask_invert=is_inverted(track),
             loudness=self.curve_of(order),
             overlap_seconds=before.overlap_seconds,
             section=(start, end),
@@ -245,14 +266,15 @@ class Worker:
         self.check(job)
         return {"takes": self.keep(order, result, mask)}
 
-    def follow(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def follow(self, order: FollowOrder) -> Found:
         """The keyframes of a mask from one frame of the model on, whose shapes follow what is under them."""
         from drawaudio_model import media
         from drawaudio_model.clip_format import VIDEO_FPS
         from drawaudio_model.studio import following
         from drawaudio_model.studio.drawing import shapes_at
 
-        job, first = order["job"], order["frame"]
+        job, first, mask = order["job"], order["frame"], order["track"]["mask"]
+        assert mask is not None  # the server has seen to it
         self.tell(job, stage="reading the picture")
         start = first / VIDEO_FPS
         pictures = media.read_frames(
@@ -268,10 +290,10 @@ class Worker:
             if done % following.STEPS_A_FRAME == 0:
                 self.tell(job, stage="following", step=done, total=total)
 
-        found = following.follow(shapes_at(order["track"]["mask"], first), pictures, tell)
+        found = following.follow(shapes_at(mask, first), pictures, tell)
         return {"keyframes": following.keyframes_of(found, first), "followed_to": first + len(found) - 1}
 
-    def curve(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def curve(self, order: CurveOrder) -> Found:
         """The points of a curve in decibels, ten a second, of a sound; the sound's file is removed."""
         import numpy as np
 
@@ -299,9 +321,9 @@ class Worker:
         # What follows the sound's end is no part of it.
         points = decibels_of(levels[: heard[-1] + 1])
         placed = [[round(order["start"] + time, 4), level] for time, level in points]
-        return {"points": [point for point in placed if point[0] >= order["from"]]}
+        return {"points": [point for point in placed if point[0] >= order["kept_from"]]}
 
-    def mask_of(self, order: Mapping[str, Any]) -> Path | None:
+    def mask_of(self, order: TrackOrder) -> Path | None:
         """The folder of pictures of a track's mask, as `drawaudio generate --mask` reads it."""
         from drawaudio_model.studio.drawing import write_mask_folder
 
@@ -310,14 +332,14 @@ class Worker:
             return None
         return write_mask_folder(Path(order["project"]) / "masks", mask, order["model_frames"], height, width)
 
-    def curve_of(self, order: Mapping[str, Any]) -> list[tuple[float, float]] | None:
+    def curve_of(self, order: TrackOrder) -> list[tuple[float, float]] | None:
         """The points of a track's curve as the model gets them."""
         from drawaudio_model.studio.drawing import curve_levels
 
         curve = order["track"]["curve"]
         return None if curve is None else curve_levels(curve, order["seconds"])
 
-    def keep(self, order: Mapping[str, Any], result: "DrawAudioOutput", mask: Path | None) -> list[str]:
+    def keep(self, order: GenerateOrder | RegenerateOrder, result: "DrawAudioOutput", mask: Path | None) -> list[str]:
         """Writes the takes into the project; a take is there when its .json is, which comes last."""
         from drawaudio_model.atomic_files import write_atomically
         from drawaudio_model.generation.take_files import write_take
@@ -328,13 +350,16 @@ class Worker:
         folder.mkdir(exist_ok=True)
         track = order["track"]
         made = datetime.now(UTC).isoformat(timespec="milliseconds")
+        section: Section | None = None
+        if order["do"] == "regenerate":
+            section = {"of": order["take"], "seconds": order["section"]}
         identities = []
         for place, (audio, seed) in enumerate(zip(result.audios, result.seeds, strict=True)):
             identity = secrets.token_hex(6)
             write_audio(folder / f"{identity}.wav", audio, floats=True)
             write_take(folder / f"{identity}.wav", result.take(place), self.typed(order, mask), self.model_sha256())
             write_pictures(audio, folder / identity)
-            facts = {
+            facts: Take = {
                 "id": identity,
                 "track": track["id"],
                 "made": made,
@@ -348,14 +373,14 @@ class Worker:
                 "model": str(self.model),
                 "model_sha256": self.model_sha256(),
                 "mask_folder": None if mask is None else mask.name,
-                "instructions": {name: track[name] for name in INSTRUCTIONS},
-                "section": None if "section" not in order else {"of": order["take"], "seconds": order["section"]},
+                "instructions": instructions_of(track),
+                "section": section,
             }
             write_atomically(folder / f"{identity}.json", json.dumps(facts, allow_nan=False).encode())
             identities.append(identity)
         return identities
 
-    def typed(self, order: Mapping[str, Any], mask: Path | None) -> dict[str, Any]:
+    def typed(self, order: TrackOrder, mask: Path | None) -> dict[str, Any]:
         """The record from which `drawaudio regenerate` goes on with a take: the instructions as one types them."""
         track, curve = order["track"], self.curve_of(order)
         told = {
@@ -363,12 +388,28 @@ class Worker:
             "text": track["text"].strip() or None,
             "negative_text": track["negative_text"].strip() or None,
             "mask": None if mask is None else str(mask),
-            "mask_invert": True if mask is not None and track["mask"]["invert"] else None,
+            "mask_invert": is_inverted(track) or None,
             "loudness": None if curve is None else ",".join(f"{time:.4f}:{level:.6f}" for time, level in curve),
             "num_inference_steps": order["steps"],
             "guidance_loudness": strictness_of(track),
         }
         return {name: value for name, value in told.items() if value is not None}
+
+
+def instructions_of(track: Track) -> Instructions:
+    """The fields of a track that a take is made of, beside its seed."""
+    return {
+        "text": track["text"],
+        "negative_text": track["negative_text"],
+        "mask": track["mask"],
+        "curve": track["curve"],
+        "strictness": track["strictness"],
+    }
+
+
+def is_inverted(track: Track) -> bool:
+    """Whether the sound comes from what is not drawn."""
+    return track["mask"] is not None and track["mask"]["invert"]
 
 
 def strictness_of(track: Instructions) -> float | None:
@@ -394,7 +435,7 @@ def _score(scores: Any, place: int) -> float | None:
 
 def serve(worker: Worker, orders: TextIO) -> None:
     """Runs the jobs that come in, until the input ends: then the server is gone, and nobody wants what is being made."""
-    waiting: queue.Queue[dict[str, Any]] = queue.Queue()
+    waiting: queue.Queue[Order] = queue.Queue()
 
     def read() -> None:
         for line in orders:
