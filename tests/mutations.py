@@ -1128,13 +1128,6 @@ MUTATIONS = (
     ),
     Mutation(
         "drawaudio_model/studio/following.py",
-        "fine = _around(1, 0.25) + best",
-        "fine = best[None]",
-        "a mask that follows goes by whole pixels, and falls behind its thing",
-        "tests/test_studio_following.py -k follows_its_thing",
-    ),
-    Mutation(
-        "drawaudio_model/studio/following.py",
         "np.minimum(gone, stays).mean(axis=1) + np.minimum(come, there).mean(axis=1)",
         "gone.mean(axis=1) + come.mean(axis=1)",
         "a loose box follows its background",

@@ -176,18 +176,17 @@ def _matched(
         seen = np.minimum(gone, stays).mean(axis=1) + np.minimum(come, there).mean(axis=1)
         return seen + 0.1 * gone.mean(axis=1) + 0.02 * np.abs(offsets - way).sum(axis=1)
 
-    coarse = np.unique(np.concatenate([_around(_REACH, 1.0) + np.round(rest), _around(2, 1.0) + np.round(way)]), axis=0)
-    best = coarse[costs(coarse).argmin()]
-    fine = _around(1, 0.25) + best
-    found = costs(fine)
+    # Whole pixels: what is left over is made good by the looks of what was drawn on (`anchors`).
+    ways = np.unique(np.concatenate([_around(_REACH) + np.round(rest), _around(2) + np.round(way)]), axis=0)
+    found = costs(ways)
     if found.min() > 0.8 * float(costs(rest[None])[0]) - 1:
         return None
-    return fine[found.argmin()]
+    return ways[found.argmin()]
 
 
-def _around(reach: int, step: float) -> np.ndarray:
-    """(O, 2) ways of up to `reach` pixels."""
-    steps = np.arange(-reach, reach + step, step)
+def _around(reach: int) -> np.ndarray:
+    """(O, 2) ways of up to `reach` whole pixels."""
+    steps = np.arange(-reach, reach + 1.0)
     return np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
 
 
