@@ -205,6 +205,14 @@ def test_shape_letters_have_one_heading_and_f_is_no_module() -> None:
     assert not {name for name, text in texts.items() if re.search(r"^ *(import|from) .* as F$", text, re.MULTILINE)}
 
 
+def test_no_docstring_begins_with_what() -> None:
+    """It names the thing, or says what is done."""
+    found = {
+        name: match[0] for name, path in MODULES.items() if (match := re.search(r'"""What .*', path.read_text()))
+    }
+    assert not found
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_the_clip_geometry_is_spelled_once(module: str) -> None:
     if module == "drawaudio_model.clip_format":

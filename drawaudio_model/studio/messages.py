@@ -17,7 +17,7 @@ class LoadOrder(TypedDict):
 
 
 class TrackOrder(TypedDict):
-    """What the orders for a track of the project have in common."""
+    """Fields that all orders for a track of the project have."""
 
     job: NotRequired[str]
     track: Track
@@ -120,7 +120,7 @@ class Sound(TypedDict):
 
 
 class Found(TypedDict, total=False):
-    """What a job has made; which of them, its order decides."""
+    """Results of a job; which of them, its order decides."""
 
     takes: list[str]
     """Ids, the best first."""
@@ -133,7 +133,7 @@ class Found(TypedDict, total=False):
 
 
 class JobChange(Found, total=False):
-    """What has become different of a job."""
+    """Fields of a job that change as it runs."""
 
     state: Literal["waiting", "running", "done", "failed", "cancelled"]
     stage: str

@@ -102,7 +102,7 @@ class Worker:
             self.tell(job, state="done", **found)
 
     def found(self, order: Order) -> Found:
-        """What an order makes."""
+        """Carry out an order."""
         if order["do"] == "generate":
             return self.generate(order)
         if order["do"] == "regenerate":

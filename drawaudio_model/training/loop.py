@@ -198,7 +198,7 @@ class Training:
         return value, norm
 
     def _share(self, losses: torch.Tensor, first: int) -> torch.Tensor:
-        """What a micro-batch adds to this process's loss; the mean over the processes is that of the step's samples.
+        """The share of a micro-batch in this process's loss; the mean over the processes is that of the step's samples.
 
         Args:
             losses: (B,) of the samples.

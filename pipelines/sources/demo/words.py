@@ -10,22 +10,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Words:
-    """What is said about one kind of thing. Verbs stand in their base form; only their first word is inflected."""
+    """Vocabulary about one kind of thing. Verbs stand in their base form; only their first word is inflected."""
 
     things: tuple[str, ...]
-    """What sounds: nouns in the singular that take an article and a plural."""
+    """Names of the thing: nouns in the singular that take an article and a plural."""
     masses: tuple[str, ...]
     """Nouns without article or plural."""
     acts: tuple[str, ...]
-    """What the thing does: intransitive verbs."""
+    """Doings of the thing: intransitive verbs."""
     deeds: tuple[str, ...]
-    """What someone does to the thing: transitive verbs; empty where nobody does."""
+    """Doings of someone to the thing: transitive verbs; empty where nobody does."""
     doers: tuple[str, ...]
     """Who does it, beside "someone"."""
     sounds: tuple[str, ...]
     """Names of the sound itself, in the singular."""
     cries: tuple[str, ...]
-    """What imitates the sound."""
+    """Imitations of the sound."""
     places: tuple[str, ...]
     """Where it sounds or what is hit."""
     fragments: tuple[str, ...]
