@@ -35,7 +35,7 @@ NOUNS = {
     "siren": ("siren", "siren lamp"),
     "clock": ("clock", "pendulum clock"),
 }
-"""What a caption calls the thing."""
+"""Its name in a caption."""
 OTHER_NOUNS = {
     "ball": ("basketball", "football", "tennis ball", "bouncy ball", "beach ball", "toy ball", "soccer ball"),
     "bell": ("brass bell", "handbell", "tower bell", "school bell", "gong", "bronze bell"),
@@ -46,7 +46,7 @@ OTHER_NOUNS = {
     "siren": ("alarm", "police siren", "alarm lamp", "warning lamp", "beacon", "alarm siren"),
     "clock": ("wall clock", "grandfather clock", "timepiece", "pendulum", "cuckoo clock", "watch"),
 }
-"""What else a person may call the thing when pointing at it."""
+"""Other names that a person may give it when pointing at it."""
 CAPTIONS = {
     "ball": (
         "{A} bounces on the floor",

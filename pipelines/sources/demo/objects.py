@@ -83,7 +83,7 @@ class SceneObject:
 
 
 def sample_events(kind: str, rng: np.random.Generator) -> tuple[Event, ...]:
-    """What happens to one sounding object in the clip: bursts of events with pauses between them, in time order."""
+    """The course of one sounding object in the clip: bursts of events with pauses between them, in time order."""
     spans: list[tuple[float, float]] = []
     fades: list[float] = []
     step = rng.uniform(*_STEP_SECONDS[kind])

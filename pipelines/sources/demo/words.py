@@ -33,7 +33,7 @@ class Words:
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """What stands between the commas of a text."""
+    """The parts between the commas of a text."""
     return tuple(" ".join(part.split()) for part in text.split(","))
 
 
