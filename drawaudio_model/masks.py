@@ -20,12 +20,13 @@ import numpy as np
 from PIL import Image
 
 # boxes_to_json and select_boxes lay in this file before; code outside may still import them from here.
+from drawaudio_model import mask_rle
 from drawaudio_model.boxes import Box, boxes_from_json, check_frame, covered_pixels, decode_boxes
 from drawaudio_model.boxes import boxes_to_json as boxes_to_json
 from drawaudio_model.boxes import select_boxes as select_boxes
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.mask_pictures import DAMAGES, MaskPicture, drawn, open_picture, picture_of
-from drawaudio_model.text_files import decode
+from drawaudio_model.text_files import decode, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -133,14 +134,23 @@ def from_pictures(pictures: Sequence[MaskPicture], height: int, width: int, *, f
     check_count(len(pictures), frames, "pictures", "ffmpeg -i mask.mp4 -vf fps=4 mask/%04d.png")
     found = drawn(pictures[:frames], height, width)
     regions = np.stack(found.regions)
-    notices = list(found.notices)
-    sizes = {(picture.values.shape[1], picture.values.shape[0]) for picture in pictures}
-    w, h = next(iter(sizes))
-    if any(abs(w * height - h * width) > ASPECT_TOLERANCE * h * width for w, h in sizes):
-        notices.append(
-            f"the mask has {w} x {h} pixels and the video {width} x {height}: it was stretched to the picture"
-        )
+    notices = [*found.notices, *_stretched({picture.values.shape[:2] for picture in pictures}, height, width)]
     return DrawnMask(hold_to(regions, frames), found.reading, notices)
+
+
+def _from_runs(regions: np.ndarray, height: int, width: int, *, frames: int) -> DrawnMask:
+    """The mask of COCO's run lengths, which say themselves what is drawn."""
+    check_count(len(regions), frames, "masks", "one object a frame, at 4 frames a second")
+    found = resize_mask(hold_to(regions, frames), height, width)
+    return DrawnMask(found, "every second run is drawn", _stretched({regions.shape[1:]}, height, width))
+
+
+def _stretched(sizes: set[tuple[int, ...]], height: int, width: int) -> list[str]:
+    """The notice for masks of another shape (h, w) than the picture's."""
+    h, w = next(iter(sizes))
+    if all(abs(w * height - h * width) <= ASPECT_TOLERANCE * h * width for h, w in sizes):
+        return []
+    return [f"the mask has {w} x {h} pixels and the video {width} x {height}: it was stretched to the picture"]
 
 
 def hold_to(regions: np.ndarray, frames: int) -> np.ndarray:
@@ -178,12 +188,18 @@ def read_mask(path: Path, height: int, width: int, *, frames: int) -> np.ndarray
 
 
 def read_drawn(path: Path, height: int, width: int, *, frames: int) -> DrawnMask:
-    """A mask from a picture, a folder of pictures (in the order of the numbers in their names), a .json of boxes or a .npy.
+    """A mask from a picture, a folder of pictures (in the order of the numbers in their names), a .npy, or a .json of boxes
+    or of COCO's run lengths.
 
     Raises:
         ValueError: for another kind of file, or a number of pictures that does not fit.
     """
     if path.suffix.lower() == ".json" and not path.is_dir():
+        if mask_rle.is_rle(content := read_json(path, f"mask {path}")):
+            try:
+                return _from_runs(mask_rle.decode(content), height, width, frames=frames)
+            except ValueError as error:
+                raise ValueError(f"mask {path}: {error}") from None
         text = decode(path.read_bytes(), f"mask {path}", "JSON")
         count = len(decode_boxes(text))
         check_count(count, frames, "frames of boxes", "drawaudio mask VIDEO --text THING -o mask.json")
