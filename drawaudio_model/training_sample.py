@@ -34,6 +34,8 @@ SAMPLE_MEMBERS = (
     "gpt.npy",
 )
 """Members of a training sample in the order in which they stand in the tar; `flac` is absent from the published variant."""
+MASKS_MEMBER = "masks.rle.json"
+"""A further one, behind `boxes.json`, of a dataset with masks from files: each sample's region (`mask_rle`) and its source."""
 
 
 RARE_FLAGS = ("one_channel", "wrong_length", "joined_clock", "changed_rate")
@@ -65,6 +67,8 @@ class TrainingSample:
     """(L, Dt) float16, without padding."""
     gpt: np.ndarray
     """(8, Dg) float16."""
+    masks: bytes | None = None
+    """The region of each frame as COCO's run lengths, which `mask_rle.decode(json.loads(...))` reads; None: that of the boxes."""
 
 
 _ARRAYS = {
@@ -106,6 +110,8 @@ def encode_sample(sample: TrainingSample) -> dict[str, bytes]:
         members["flac"] = sample.flac
     frames = ["\n".join(" ".join(map(str, row)) for row in rows) for rows in sample.boxes]
     members["boxes.json"] = json.dumps(frames).encode()
+    if sample.masks is not None:
+        members[MASKS_MEMBER] = sample.masks
     for name in _ARRAYS:
         array = getattr(sample, name)
         _check_array(sample.key, name, array)
@@ -130,6 +136,7 @@ def decode_sample(key: str, members: Mapping[str, bytes]) -> TrainingSample:
         facts=decode_facts(members["json"]),
         flac=members.get("flac"),
         boxes=decode_boxes(members["boxes.json"]),
+        masks=members.get(MASKS_MEMBER),
         **arrays,
     )
 

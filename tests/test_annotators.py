@@ -85,7 +85,7 @@ def test_all_four_are_taken_and_their_output_lies_in_the_shards(root: Path) -> N
     captioner = pick_captioner(AnnotationSettings.from_environment())
     for recipe in (
         captions.recipe(root, captioner),
-        noun_phrases.recipe(),
+        noun_phrases.recipe(root),
         object_masks.recipe(place),
         cavp_features.recipe(place),
     ):
@@ -107,11 +107,11 @@ def test_all_four_are_taken_and_their_output_lies_in_the_shards(root: Path) -> N
 def test_another_identity_makes_the_shards_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = AnnotationSettings.from_environment()
     make_shard(root, SHARD, captions.recipe(root, pick_captioner(settings)))
-    before = make_shard(root, SHARD, noun_phrases.recipe()).inputs
+    before = make_shard(root, SHARD, noun_phrases.recipe(root)).inputs
     import outside_annotators
 
     monkeypatch.setattr(outside_annotators.Words, "identity", "words 2")
-    assert make_shard(root, SHARD, noun_phrases.recipe()).inputs != before
+    assert make_shard(root, SHARD, noun_phrases.recipe(root)).inputs != before
 
 
 def test_without_a_name_ours_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,9 +207,7 @@ def test_shape_letters_have_one_heading_and_f_is_no_module() -> None:
 
 def test_no_docstring_begins_with_what() -> None:
     """It names the thing, or says what is done."""
-    found = {
-        name: match[0] for name, path in MODULES.items() if (match := re.search(r'"""What .*', path.read_text()))
-    }
+    found = {name: match[0] for name, path in MODULES.items() if (match := re.search(r'"""What .*', path.read_text()))}
     assert not found
 
 

@@ -70,11 +70,11 @@ def test_the_phrase_finder_is_picked_and_its_identity_is_that_of_the_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install("as my_phrases.py", tmp_path, monkeypatch)
-    ours = phrase_recipe().settings
+    ours = phrase_recipe(tmp_path).settings
     monkeypatch.setenv("DRAWAUDIO_PHRASE_FINDER", "my_phrases:ListedThings")
     finder = pick_phrase_finder(AnnotationSettings.from_environment())
     assert finder.phrases(["A dog barks beside the bell.", "Wind."]) == [["dog", "bell"], []]
-    assert phrase_recipe().settings != ours
+    assert phrase_recipe(tmp_path).settings != ours
 
 
 def test_the_vocoder_takes_the_place_of_the_models(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from drawaudio_model.clip_format import LOUDNESS_FPS, SOURCE_SECONDS, VIDEO_FPS
 from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.release.markdown import escaped, table
 from drawaudio_model.shard import EXCLUDE_FILE, SPLITS, ShardManifest, ShardReader, is_excluded, read_exclude_list
-from drawaudio_model.training_sample import SAMPLE_MEMBERS, decode_facts
+from drawaudio_model.training_sample import MASKS_MEMBER, SAMPLE_MEMBERS, decode_facts
 
 TEMPLATE = Path(__file__).with_name("template.md")
 FACTS_FILE = "card.json"
@@ -48,8 +48,9 @@ _MEMBER_TEXT = {
     "txt": "the caption",
     "flac": "sound, mono",
     "boxes.json": "a text per frame, a line per box: phrase index, confidence, corners x0 y0 x1 y1 in [0, 1]",
+    MASKS_MEMBER: "the part of each frame that sounds, as COCO's run lengths (`size`; `counts`, a text a frame), and its source",
     "cavp.npy": "CAVP features of the frames",
-    "cavp_masked.npy": "CAVP features of the frames, black outside the boxes",
+    "cavp_masked.npy": "CAVP features of the frames, black outside the boxes, or the masks where there are any",
     "loudness.npy": "loudness signal (RMS, smoothed)",
     "latent.npy": "autoencoder posterior of the log-mel: mean, then log-variance",
     "clap.npy": "CLAP embedding of the caption",
@@ -384,7 +385,7 @@ def _member_rows(shards_folder: Path, manifests: Sequence[ShardManifest]) -> lis
     members = reader.members(reader.keys[0])
     sizes = {member: [len(reader.member(key, member)) for key in reader.keys[:50]] for member in members}
     rows = []
-    for member in (name for name in SAMPLE_MEMBERS if name in members):
+    for member in (name for name in (*SAMPLE_MEMBERS, MASKS_MEMBER) if name in members):
         text = _MEMBER_TEXT[member]
         if member.endswith(".npy"):
             array = decode_array(reader.member(reader.keys[0], member))

@@ -1,15 +1,17 @@
 """A folder of training shards against its own manifests: every damage by shard and, where possible, by clip."""
 
+import json
 import tarfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from drawaudio_model import mask_rle
 from drawaudio_model.atomic_files import file_sha256
-from drawaudio_model.clip_format import SOURCE_SAMPLES
+from drawaudio_model.clip_format import SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
 from drawaudio_model.shard import Places, ShardManifest, finished_shards, read_manifest, read_places
-from drawaudio_model.training_sample import SAMPLE_MEMBERS, SCHEMA_VERSION, decode_sample
+from drawaudio_model.training_sample import MASKS_MEMBER, SAMPLE_MEMBERS, SCHEMA_VERSION, decode_sample
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,22 @@ def _member_fault(name: str, block: bytes, size: int, crc32: int | None) -> str:
     return ""
 
 
+def _mask_fault(content: bytes) -> str:
+    """The fault of a sample's masks; "" where there is none."""
+    try:
+        regions = mask_rle.decode(json.loads(content))
+    except ValueError as error:
+        return f"its {MASKS_MEMBER} does not decode ({error})"
+    if len(regions) != SOURCE_VIDEO_FRAMES:
+        return f"its {MASKS_MEMBER} has {len(regions)} frames, expected {SOURCE_VIDEO_FRAMES}"
+    return ""
+
+
 def _sample_fault(shard: str, key: str, contents: Mapping[str, bytes], *, hear: bool) -> str:
     """The fault of a sample's content; "" where there is none."""
     from drawaudio_model.media import decode_flac
 
-    strange = [name for name in contents if name not in SAMPLE_MEMBERS]
+    strange = [name for name in contents if name not in (*SAMPLE_MEMBERS, MASKS_MEMBER)]
     if strange:
         return f"{strange[0]} is no member of schema {SCHEMA_VERSION}"
     try:
@@ -174,6 +187,8 @@ def _sample_fault(shard: str, key: str, contents: Mapping[str, bytes], *, hear: 
         return f"its json says key {sample.facts.get('key')!r} and split {sample.facts.get('split')!r}"
     if contents["txt"].decode(errors="replace") != sample.facts.get("caption"):
         return "its txt is not the caption of its json"
+    if sample.masks is not None and (fault := _mask_fault(sample.masks)):
+        return fault
     if None in sample.facts.values():
         return "its json holds a null"
     if hear and sample.flac is not None:

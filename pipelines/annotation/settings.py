@@ -4,9 +4,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pipelines.profiles import data_root
+
+if TYPE_CHECKING:
+    from pipelines.annotation.own_files import OwnAnnotations
 
 PREFIX = "DRAWAUDIO_"
 DETECTOR_SIZES = ("s", "m", "l", "x")
@@ -16,6 +19,8 @@ DETECTOR_SIZES = ("s", "m", "l", "x")
 class AnnotationSettings:
     """Each field is set by the environment variable DRAWAUDIO_<FIELD>."""
 
+    annotations: str = ""
+    """Folder of captions, phrases and masks that are there already (own_files.OwnAnnotations); empty: none are."""
     captioner: str = ""
     """Factory of another captioner, `package.module:factory` (annotators.Captioner); empty: the three models below."""
     phrase_finder: str = ""
@@ -64,6 +69,17 @@ class AnnotationSettings:
             text = values["detector_confidence"]
             raise ValueError(f"{PREFIX}DETECTOR_CONFIDENCE is {text!r}, expected a number from 0 to 1") from None
         return cls(**values)
+
+
+def own_annotations(settings: AnnotationSettings) -> "OwnAnnotations | None":
+    """The annotations that are there already, or None.
+
+    Raises:
+        ValueError: when the folder that is named holds none.
+    """
+    from pipelines.annotation.own_files import OwnAnnotations
+
+    return OwnAnnotations(Path(settings.annotations).expanduser()) if settings.annotations else None
 
 
 def models_folder() -> Path:

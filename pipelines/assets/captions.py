@@ -13,7 +13,8 @@ from drawaudio_model.clip_frames import read_frame
 from drawaudio_model.shard import Rejection, ShardReader
 from pipelines.annotation.annotators import Captioner, pick_captioner
 from pipelines.annotation.label_sentences import label_sentence
-from pipelines.annotation.settings import AnnotationSettings
+from pipelines.annotation.own_files import OwnAnnotations, of_clip
+from pipelines.annotation.settings import AnnotationSettings, own_annotations
 from pipelines.assets.clip_media import clip_media, read_waveform
 from pipelines.clip_rows import read_clip_list
 from pipelines.partitions import SHARD_BACKFILL, base_shard, shards
@@ -37,14 +38,19 @@ CLIPS_AT_ONCE = 16
 def captions(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     """One tar a shard: `json` with the caption, its source, and all candidates with their scores.
 
-    A caption that came with the clip (demo, folder, AudioCaps) is kept. A clip with a label only (VGGSound) gets the
-    candidate that CLAP finds nearest to its sound: the label as a sentence, an audio captioner's or an image captioner's.
+    A caption from a file of DRAWAUDIO_ANNOTATIONS goes first; one that came with the clip (demo, folder, AudioCaps) is kept.
+    A clip with a label only (VGGSound) gets the candidate that CLAP finds nearest to its sound: the label as a sentence, an
+    audio captioner's or an image captioner's.
     """
     root = Path(data_root.path)
-    captioner = None
-    if any(row.caption is None and row.label for row in read_clip_list(root).values()):
+    rows = read_clip_list(root)
+    captioner, own = None, own_annotations(AnnotationSettings.from_environment())
+    given = {} if own is None else own.captions
+    if any(row.caption is None and row.label and of_clip(given, row) is None for row in rows.values()):
         captioner = find_captioner(context)
-    make_shards(context, root, recipe(root, captioner), show)
+    for kind, words in ({} if own is None else own.coverage(rows.values())).items():
+        context.log.info(f"{kind} from {own.folder if own else ''}: {words}")
+    make_shards(context, root, recipe(root, captioner, own), show)
 
 
 def find_captioner(context: dg.AssetExecutionContext) -> Captioner | None:
@@ -63,14 +69,16 @@ def find_captioner(context: dg.AssetExecutionContext) -> Captioner | None:
         return None
 
 
-def recipe(root: Path, captioner: Captioner | None = None) -> ShardRecipe:
+def recipe(root: Path, captioner: Captioner | None = None, own: OwnAnnotations | None = None) -> ShardRecipe:
     """Captions of the clip list, or chosen ones where it has labels only; a clip without either is rejected.
 
     Args:
         root: the data root.
         captioner: None: a label's sentence is its caption, and marked so.
+        own: captions that are there already.
     """
     rows = read_clip_list(root)
+    from_files = {} if own is None else own.captions
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         chosen: list[str] = []
@@ -82,7 +90,9 @@ def recipe(root: Path, captioner: Captioner | None = None) -> ShardRecipe:
                 )
                 continue
             given, label = (rows[key].caption or "").strip(), rows[key].label
-            if given:
+            if (mine := of_clip(from_files, rows[key])) is not None:
+                yield key, _members(Caption(mine.text, mine.source))
+            elif given:
                 yield key, _members(Caption(given, rows[key].source))
             elif label and captioner is None:
                 yield key, _members(Caption(label_sentence(label), LABEL_ONLY))
@@ -105,9 +115,11 @@ def recipe(root: Path, captioner: Captioner | None = None) -> ShardRecipe:
             yield key, _members(Caption(best.text, best.source, tuple(candidates)))
 
     def shard_settings(shard: str) -> dict[str, str]:
-        own = {key: (row.caption, row.label) for key, row in rows.items() if row.shard == base_shard(shard)}
+        clips = [row for row in rows.values() if row.shard == base_shard(shard)]
+        listed = {row.key: (row.caption, row.label) for row in clips}
         used = None if captioner is None else captioner.identity
-        return {"captions": fingerprint(own), "models": fingerprint(used)}
+        files = {} if own is None or not from_files else {"files": own.mark("captions", clips)}
+        return {"captions": fingerprint(listed), "models": fingerprint(used), **files}
 
     return ShardRecipe(
         "captions",

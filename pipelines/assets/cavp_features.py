@@ -8,14 +8,13 @@ import dagster as dg
 import numpy as np
 
 from drawaudio_model.atomic_files import decode_array, encode_array
-from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.shard import ShardReader
 from pipelines.annotation.annotators import CAVPEncoder, pick_video_encoder
 from pipelines.annotation.settings import AnnotationSettings
 from pipelines.assets.backbones import backbone_sha256, cavp_backbone
 from pipelines.assets.clip_media import clip_media
-from pipelines.assets.object_masks import object_masks, read_boxes
+from pipelines.assets.object_masks import object_masks, read_region
 from pipelines.devices import clips_at_once
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.resources import DataRoot
@@ -56,12 +55,11 @@ def recipe(data_root: DataRoot, group: int | None = None) -> ShardRecipe:
 
 
 def _both(upstream: dict[str, ShardReader], key: str) -> np.ndarray:
-    """(2, 40, H, W, 3) uint8: the frames of a clip, and the same black outside its boxes."""
-    from drawaudio_model.masks import apply_mask, rasterize
+    """(2, 40, H, W, 3) uint8: the frames of a clip, and the same black outside its mask."""
+    from drawaudio_model.masks import apply_mask
 
     frames = read_frames(upstream["clip_media"], key)
-    boxes = read_boxes(upstream["object_masks"], key)
-    mask = rasterize(boxes, *frames.shape[1:3], frames=SOURCE_VIDEO_FRAMES)
+    mask = read_region(upstream["object_masks"], key, *frames.shape[1:3])
     return np.stack([frames, np.asarray(apply_mask(frames, mask))])
 
 

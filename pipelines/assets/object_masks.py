@@ -1,5 +1,6 @@
 """Boxes of the things that a caption names, on every frame."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,22 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from drawaudio_model import mask_rle
+from drawaudio_model.boxes import Box
+from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.clip_frames import read_frames
+from drawaudio_model.masks import rasterize, resize_mask
+from drawaudio_model.one_sentence import one_sentence
 from drawaudio_model.scene_truth import TrueBox, read_truth
-from drawaudio_model.shard import ShardReader
+from drawaudio_model.shard import Rejection, ShardReader
+from drawaudio_model.training_sample import MASKS_MEMBER
 from pipelines.annotation.annotators import WorldDetector, pick_detector
-from pipelines.annotation.settings import AnnotationSettings
+from pipelines.annotation.own_files import FROM_FILE
+from pipelines.annotation.settings import AnnotationSettings, own_annotations
 from pipelines.assets.backbones import backbone_sha256, object_detector
 from pipelines.assets.clip_media import clip_media
 from pipelines.assets.noun_phrases import noun_phrases, read_phrases
+from pipelines.clip_rows import read_clip_list
 from pipelines.devices import device
 from pipelines.partitions import ALL_SHARDS, SHARD_BACKFILL, shards
 from pipelines.profiles import current_profile
@@ -36,7 +45,8 @@ from pipelines.steps_at_once import EARLY
 def object_masks(context: dg.AssetExecutionContext, data_root: DataRoot) -> dg.MaterializeResult:
     """One tar a shard: `boxes.json`, YOLO-World's boxes per frame and phrase. Masks are rasterised from them.
 
-    A clip in which nothing was found keeps an empty list; its mask is the whole frame.
+    A clip in which nothing was found keeps an empty list; its mask is the whole frame. With masks from files
+    (DRAWAUDIO_ANNOTATIONS) every clip has its region as `masks.rle.json`, too, and the boxes of a mask are those around it.
     """
     root = Path(data_root.path)
     make_shards(context, root, recipe(data_root), lambda reader: show(root, reader))
@@ -59,16 +69,72 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
     settings = {"detector": detector.identity, "confidence": confidence}
     clips, frames_at_once = (16, 320) if device() == "cuda" else (4, 64)
 
-    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
+    own = own_annotations(annotation)
+    own = own if own is not None and own.has_masks else None
+
+    def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         from drawaudio_model.boxes import boxes_to_json
 
-        frames = [read_frames(upstream["clip_media"], key) for key in keys]
-        phrases = [read_phrases(upstream["noun_phrases"], key) for key in keys]
-        found = detector.detect(frames, phrases, confidence=confidence, batch_frames=frames_at_once)
-        for key, boxes in zip(keys, found, strict=True):
-            yield key, {"boxes.json": boxes_to_json(boxes).encode()}
+        frames = {key: read_frames(upstream["clip_media"], key) for key in keys}
+        asked = [key for key in keys if own is None or key not in own.masks]
+        phrases = [read_phrases(upstream["noun_phrases"], key) for key in asked]
+        pictures = [frames[key] for key in asked]
+        found = detector.detect(pictures, phrases, confidence=confidence, batch_frames=frames_at_once) if asked else []
+        boxes = dict(zip(asked, found, strict=True))
+        for key in keys:
+            if own is None:
+                yield key, {"boxes.json": boxes_to_json(boxes[key]).encode()}
+            elif key in boxes:
+                regions = rasterize(boxes[key], *frames[key].shape[1:3], frames=SOURCE_VIDEO_FRAMES)
+                yield key, _members(boxes[key], regions, "detector")
+            else:
+                yield key, _own_mask(key, own.masks[key], frames[key])
 
-    return ShardRecipe("object_masks", ("noun_phrases", "clip_media"), work, settings=settings, group=clips)
+    def shard_settings(shard: str) -> dict[str, str]:
+        if own is None:
+            return {}
+        return {"files": own.mark("masks", read_clip_list(Path(data_root.path), shard).values())}
+
+    upstream = ("noun_phrases", "clip_media")
+    return ShardRecipe("object_masks", upstream, work, settings=settings, shard_settings=shard_settings, group=clips)
+
+
+def _own_mask(key: str, path: Path, frames: np.ndarray) -> Members | Rejection:
+    """The members of a mask from a file, or why it is none."""
+    from drawaudio_model.generation.instructions import read_mask
+
+    try:
+        regions = read_mask(path, SOURCE_VIDEO_FRAMES, *frames.shape[1:3])
+    except (ValueError, OSError) as error:
+        return Rejection(key, "bad_mask", f"masks/{path.name}: {one_sentence(error)}")
+    return _members(boxes_around(regions), regions, FROM_FILE)
+
+
+def _members(boxes: list[Box], regions: np.ndarray, source: str) -> Members:
+    from drawaudio_model.boxes import boxes_to_json
+
+    facts = json.loads(mask_rle.encode(regions)) | {"source": source}
+    return {"boxes.json": boxes_to_json(boxes).encode(), MASKS_MEMBER: json.dumps(facts).encode()}
+
+
+def boxes_around(regions: np.ndarray) -> list[Box]:
+    """A box around what is drawn in each frame of (V, H, W), none where that is nothing."""
+    found = []
+    height, width = regions.shape[1:]
+    for frame, region in enumerate(regions):
+        down, across = region.any(axis=1).nonzero()[0], region.any(axis=0).nonzero()[0]
+        if len(down):
+            corners = (across[0] / width, down[0] / height, (across[-1] + 1) / width, (down[-1] + 1) / height)
+            found.append(Box(frame, 0, 1.0, *map(float, corners)))
+    return found
+
+
+def read_region(reader: ShardReader, key: str, height: int, width: int) -> np.ndarray:
+    """(V, H, W) bool: the part of a clip's frames that sounds, of this size."""
+    if MASKS_MEMBER in reader.members(key):
+        regions = mask_rle.decode(json.loads(reader.member(key, MASKS_MEMBER)))
+        return regions if regions.shape[1:] == (height, width) else resize_mask(regions, height, width)
+    return rasterize(read_boxes(reader, key), height, width, frames=SOURCE_VIDEO_FRAMES)
 
 
 def read_boxes(reader: ShardReader, key: str) -> list[Any]:

@@ -12,13 +12,13 @@ from drawaudio_model.atomic_files import decode_array
 from drawaudio_model.caption import read_caption
 from drawaudio_model.release.ledger_row import LedgerRow
 from drawaudio_model.shard import Rejection, ShardManifest, ShardReader, read_manifest
-from drawaudio_model.training_sample import RARE_FLAGS, TrainingSample, decode_sample, encode_sample
+from drawaudio_model.training_sample import MASKS_MEMBER, RARE_FLAGS, TrainingSample, decode_sample, encode_sample
 from pipelines.assets.audio_latents import audio_latents
 from pipelines.assets.captions import captions
 from pipelines.assets.cavp_features import cavp_features
 from pipelines.assets.clip_media import clip_media
 from pipelines.assets.loudness_curves import loudness_curves
-from pipelines.assets.noun_phrases import noun_phrases, read_phrases
+from pipelines.assets.noun_phrases import noun_phrases, phrases_source, read_phrases
 from pipelines.assets.object_masks import object_masks
 from pipelines.assets.text_embeddings import text_embeddings
 from pipelines.clip_rows import ClipRow, read_clip_list
@@ -153,6 +153,12 @@ def _join(key: str, clip: ClipRow, upstream: dict[str, ShardReader]) -> Training
         )
     }
     facts = {name: getattr(clip, name) for name in ("source", "source_id", "start_s", "label", "split")}
+    if (source := phrases_source(upstream["noun_phrases"], key)) is not None:
+        facts["phrases_source"] = source
+    masks = None
+    if MASKS_MEMBER in upstream["object_masks"].members(key):
+        masks = upstream["object_masks"].member(key, MASKS_MEMBER)
+        facts["mask_source"] = json.loads(masks)["source"]
     return TrainingSample(
         key=key,
         facts={
@@ -170,6 +176,7 @@ def _join(key: str, clip: ClipRow, upstream: dict[str, ShardReader]) -> Training
         },
         flac=upstream["clip_media"].member(key, "flac"),
         boxes=boxes,
+        masks=masks,
         **arrays,
     )
 
