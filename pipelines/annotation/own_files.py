@@ -119,7 +119,7 @@ class OwnAnnotations:
 
 
 def of_clip(given: Mapping[str, Any], row: ClipRow) -> Any:
-    """What a clip's key has, else what its video has; None where there is neither. Masks are never a video's."""
+    """The annotation of a clip's key, else of its video; None where there is neither. Masks are never a video's."""
     found = given.get(row.key)
     if found is None and not isinstance(next(iter(given.values()), None), Path):
         found = given.get(row.source_id)
