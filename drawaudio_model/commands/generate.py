@@ -41,8 +41,8 @@ GENERATE_EXAMPLE = """example:
   drawaudio generate ball.mp4 --text "a ball bounces" --mask 0.3,0.1,0.7,0.9 --loudness curve.csv --seed 7 -o out.mp4
 
   --mask      a picture (white or any colour on black, or what is opaque), a folder of pictures or a video (one picture per
-              frame at 4 fps), a .json of boxes or run lengths, one box x0,y0,x1,y1 in fractions of the picture, or the text of a thing that
-              is then looked for; `drawaudio mask --explain` shows how a mask is read
+              frame at 4 fps), a .json of boxes or of COCO's run lengths, one box x0,y0,x1,y1 in fractions of the picture, or
+              the text of a thing that is then looked for; `drawaudio mask --explain` shows how a mask is read
   --loudness  a .csv or .json curve (time_seconds, level), an audio file to follow, or points 0:0,1.5:0.3,2:0
   OUT         .wav, .flac, .mp3, .ogg or .m4a, or a video (the picture is copied, not encoded again)
 

@@ -196,8 +196,8 @@ def _records(path: Path, columns: tuple[str, ...], faults: list[str]) -> Iterabl
     else:
         found = read_table(path, path.name, columns)
         faults += [f"line {line}: {fault}" for line, fault in found.faults]
-        for line, fields in found.rows:
-            yield f"line {line}", dict(zip(found.columns, (field.strip() for field in fields), strict=True))
+        for place, fields in found.rows:
+            yield f"line {place}", dict(zip(found.columns, (field.strip() for field in fields), strict=True))
 
 
 def _one_text(name: str, value: Any) -> str | None:
