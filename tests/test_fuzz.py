@@ -1,6 +1,7 @@
 """Mutations of small files through every reader: only MediaError and ValueError come out, in bounded time.
 
-2,000 mutations with fixed seeds, as many as run in a minute. DRAWAUDIO_MUTATIONS sets another number for a long run.
+2,000 mutations with fixed seeds, as many as run in a minute. DRAWAUDIO_MUTATIONS sets another number for a long run, and
+DRAWAUDIO_FIRST_MUTATION where its seeds begin: a run that goes on where another one stopped tries nothing twice.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from pipelines.sources import folder
 from tests.test_media import clicks, encode
 
 MUTATIONS = int(os.environ.get("DRAWAUDIO_MUTATIONS", "2000"))
+FIRST = int(os.environ.get("DRAWAUDIO_FIRST_MUTATION", "0"))
 SLOWEST_SECONDS = 10.0
 """No mutation of a file of 2 s may take longer."""
 
@@ -182,7 +184,7 @@ WAYS = {
 def test_nothing_but_value_errors_comes_out_of_broken_files(way, tmp_path):
     files, read, share = WAYS[way]
     originals = files()
-    for number in range(round(share * MUTATIONS)):
+    for number in range(FIRST, FIRST + round(share * MUTATIONS)):
         rng = random.Random(f"{way} {number}")
         data = mutated(rng.choice(originals), rng)
         try:

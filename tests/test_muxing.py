@@ -244,6 +244,22 @@ def test_joined_streams_follow_upon_each_other(made, tmp_path, second):
         assert media.probe(out).video_seconds == pytest.approx(2 * FRAMES / RATE, abs=0.15)
 
 
+def test_joined_program_streams_keep_every_picture_at_its_distance(tmp_path):
+    """FFmpeg gives the last picture of a part the time of the next part, 900 s later."""
+    parts = [tmp_path / "first.mpg", tmp_path / "second.mpg"]
+    for part, begin in zip(parts, (0, 900), strict=True):
+        inputs = ["-f", "lavfi", "-i", f"testsrc2=s=64x48:r={RATE}:d=2", "-f", "lavfi", "-i", "sine=d=2"]
+        words = ["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2", "-output_ts_offset", str(begin), str(part)]
+        assert ffmpeg(*inputs, *words)
+    video = tmp_path / "joined.mpg"
+    video.write_bytes(b"".join(part.read_bytes() for part in parts))
+    for suffix in (".mp4", ".mkv", ".ts"):
+        out = tmp_path / f"out{suffix}"
+        media.mux(video, SOUND, out)
+        np.testing.assert_allclose(np.diff(shown_times(out)), 1 / RATE, atol=0.015)
+        assert picture_facts(out, None) == picture_facts(video, None)
+
+
 def test_parts_that_overlap_a_little_keep_the_order_of_their_pictures(made, tmp_path):
     """The second part begins a few pictures before the first has ended: no new clock, and no picture among others."""
     video = tmp_path / "overlapping.ts"
