@@ -245,10 +245,10 @@ def test_joined_streams_follow_upon_each_other(made, tmp_path, second):
 
 
 def test_joined_program_streams_keep_every_picture_at_its_distance(tmp_path):
-    """FFmpeg gives the last picture of a part the time of the next part, 40 s later."""
+    """Small pictures share a time: FFmpeg gives the last one of a part that of the next part, 40 s later."""
     parts = [tmp_path / "first.mpg", tmp_path / "second.mpg"]
     for part, begin in zip(parts, (0, 40), strict=True):
-        inputs = ["-f", "lavfi", "-i", f"testsrc2=s=64x48:r={RATE}:d=2", "-f", "lavfi", "-i", "sine=d=2"]
+        inputs = ["-f", "lavfi", "-i", f"color=s=64x48:r={RATE}:d=2", "-f", "lavfi", "-i", "sine=d=2"]
         words = ["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2", "-output_ts_offset", str(begin), str(part)]
         assert ffmpeg(*inputs, *words)
     video = tmp_path / "joined.mpg"
@@ -257,7 +257,7 @@ def test_joined_program_streams_keep_every_picture_at_its_distance(tmp_path):
         out = tmp_path / f"out{suffix}"
         media.mux(video, SOUND, out)
         np.testing.assert_allclose(np.diff(shown_times(out)), 1 / RATE, atol=0.015)
-        assert picture_facts(out, None) == picture_facts(video, None)
+        assert media.count_packets(out) == 2 * 2 * RATE
 
 
 def test_parts_that_overlap_a_little_keep_the_order_of_their_pictures(made, tmp_path):
