@@ -211,6 +211,35 @@ def test_pictures_arrive_at_their_times_where_ffmpeg_cannot_tell_them_from_a_mat
     np.testing.assert_allclose(shown_times(out), expected, atol=1.1e-3)
 
 
+def test_a_transparency_in_a_layer_of_hevc_is_kept_or_a_container_that_keeps_it_is_named(tmp_path):
+    """As Apple's programs write it; FFmpeg leaves the parameters of the layer out of the head of what it copies."""
+    video = tmp_path / "layers.mov"
+    inputs = [
+        "-f",
+        "lavfi",
+        "-i",
+        f"testsrc2=s=64x48:r={RATE}:d=1,format=yuva420p,colorchannelmixer=aa=0.5,format=yuva420p",
+    ]
+    words = ["-c:v", "libx265", "-x265-params", "log-level=none:alpha=1", "-tag:v", "hvc1"]
+    assert ffmpeg(*inputs, *words, str(video))
+
+    def decoded(path: Path) -> list[str]:
+        words = [FFMPEG, "-v", "error", "-i", str(path), "-map", "0:v", "-f", "framemd5", "-"]
+        rows = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+        return [row.rpartition(",")[2] for row in rows if row[0] != "#"]
+
+    before = picture_facts(video, None)
+    assert len(before.layers) == 2
+    for suffix in (".mov", ".mp4", ".ts"):
+        out = tmp_path / f"out{suffix}"
+        media.mux(video, SOUND, out)
+        assert picture_facts(out, None) == before and decoded(out) == decoded(video)
+        if suffix != ".ts":
+            assert tag(out) == "hvc1" and media.read_clips(out, seconds=1).audio_seconds_decoded > 1
+    with pytest.raises(ValueError, match=r"\.mkv file cannot keep the layers \(a transparency, .* the suffix \.mp4"):
+        media.mux(video, SOUND, tmp_path / "out.mkv")
+
+
 def rate(path: Path) -> float:
     """Pictures a second, as the file says."""
     container, stream = picture(path)

@@ -20,6 +20,7 @@ from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import NAMES_ERRORS, open_container
 from drawaudio_model.decoding.errors import only_media_errors
 from drawaudio_model.muxing.copied_picture import UNSPECIFIED, CannotHold, write_video
+from drawaudio_model.muxing.layered_head import upper_sets
 from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, head_of, picture_stream, picture_times
 
 HEAD_PACKETS = 16
@@ -49,6 +50,7 @@ class PictureFacts:
     codec: str
     packets: int
     alpha: tuple[bytes, ...]
+    layers: tuple[bytes, ...]
     shape: tuple[int, int, float]
     rotation: tuple[float, ...]
     colour: tuple[int, ...]
@@ -61,6 +63,7 @@ LOST = {
     "packets": "pictures",
     "times": "the times",
     "alpha": "the transparency",
+    "layers": "the layers (a transparency, or a second view)",
     "shape": "the shape of the pixels",
     "rotation": "the rotation",
     "colour": "the colour space",
@@ -130,9 +133,10 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
         context.thread_count = 1
         alpha: list[bytes] = []
         frames: list[av.VideoFrame] = []
-        count = 0
+        count, first_packet = 0, b""
         for packet in head_of(demuxed(container, stream), limit):
             if packet.size:
+                first_packet = first_packet or bytes(packet)
                 count += 1
                 alpha += [bytes(data) for data in packet.iter_sidedata() if data.data_type in _PACKET_SIDE_DATA]
                 frames += _decoded(stream, packet)
@@ -151,6 +155,7 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
                 ),
                 *alpha,
             ),
+            layers=upper_sets(context.extradata, first_packet) if context.name == "hevc" else (),
             shape=(context.width, context.height, round(float(stream.sample_aspect_ratio or 1), 3)),
             rotation=_rotation(data.get(SideDataType.DISPLAYMATRIX)),
             colour=() if first is None else _colour(first),

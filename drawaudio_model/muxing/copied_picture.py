@@ -21,6 +21,7 @@ from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import NAMES_ERRORS, find_stream, open_container
 from drawaudio_model.muxing.edit_list import end_picture
 from drawaudio_model.muxing.encoded_sound import TRACK_CODECS, add_sound, encoded
+from drawaudio_model.muxing.layered_head import upper_sets, write_head
 from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, is_packed, picture_stream, unpacked_head
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarra
         _keep_pixel_ratio(path, container, video)
     if container in _WITH_EDIT_LISTS and times.end_seconds is not None:
         end_picture(path, times.end_seconds)
+    if container in _WITH_EDIT_LISTS:
+        _keep_layers(path, video)
     return times
 
 
@@ -193,6 +196,15 @@ def _write_by_way(
             _copied(between, path, container, [*_said_by_container(video), "-c:v", "copy", "-copyinkf", "-c:a", codec])
             return
     raise refused
+
+
+def _keep_layers(path: Path, video: Path) -> None:
+    """Writes into the head of an MP4 or MOV file what FFmpeg leaves out of it: the parameters of HEVC's upper layers."""
+    with open_container(video) as source, open_container(path) as written:
+        head, copied = (picture_stream(file, video).codec_context.extradata for file in (source, written))
+    # Other heads, as in transport streams, stand in the packets as well.
+    if head and head[:1] == b"\1" and upper_sets(head) != upper_sets(copied):
+        write_head(path, head)
 
 
 def _said_by_container(video: Path) -> list[str]:
