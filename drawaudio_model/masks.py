@@ -214,10 +214,7 @@ def open_pictures(path: Path, width: int | None = None) -> list[MaskPicture]:
             array = np.load(path, allow_pickle=False)
         except (ValueError, *DAMAGES) as error:
             raise ValueError(f"mask {path} holds no array that can be read: {error}") from error
-        try:
-            return array_pictures(array, width)
-        except ValueError as error:
-            raise ValueError(f"mask {path}: {error}") from error
+        return array_pictures(array, width)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return [open_picture(path)]
     raise ValueError(

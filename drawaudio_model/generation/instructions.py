@@ -220,7 +220,14 @@ def drawn_mask(mask: Mask, frames: int, height: int, width: int, *, invert: bool
     """
     given = parse_mask(mask) if isinstance(mask, str) else mask
     name = f"mask {given}" if isinstance(given, str | Path) else "the mask"
-    found = _drawn(given, frames, height, width)
+    try:
+        found = _drawn(given, frames, height, width)
+    except media.MediaError:
+        raise
+    except ValueError as error:
+        if not isinstance(given, str | Path) or str(given) in str(error):
+            raise
+        raise ValueError(f"{name}: {error}") from error
     regions, notices = found.regions, list(found.notices)
     if invert:
         regions, notices = ~regions, [sentence for sentence in notices if "invert the mask" not in sentence]
