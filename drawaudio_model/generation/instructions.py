@@ -148,7 +148,11 @@ def check_named(
         read_loudness(loudness, length)
     if mask is not None and not is_text(mask):
         info = media.probe(video)
-        drawn_mask(mask, frames_in(length), info.height or 1, info.width or 1, invert=mask_invert)
+        height, width = info.height or BOX_PICTURE[0], info.width or BOX_PICTURE[1]
+        scale = min(
+            1.0, max(BOX_PICTURE) / max(height, width)
+        )  # about as the picture is read, which takes as long as it is
+        drawn_mask(mask, frames_in(length), round(height * scale) or 1, round(width * scale) or 1, invert=mask_invert)
 
 
 def check_is_video(path: Path) -> None:
