@@ -58,17 +58,20 @@ def seeds():
 
 
 def seeds_of_the_program():
-    """What PyAV does not write: pictures that are packed, chapters."""
+    """What PyAV does not write: pictures that are packed, chapters, a transparency in a layer of its own."""
     picture = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=12:d=1", "-f", "lavfi", "-i", "sine=d=1"]
     made = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "chapters.txt").write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=500\ntitle=one\n")
+        transparent = "format=yuva420p,colorchannelmixer=aa=0.5,format=yuva420p"
+        layers = ["-vf", transparent, "-c:v", "libx265", "-x265-params", "log-level=none:alpha=1", "-tag:v", "hvc1"]
         chapters = ["-i", str(place / "chapters.txt"), "-map_chapters", "2"]
         for name, words in (
             ("packed.avi", ["-c:v", "libxvid", "-bf", "2"]),
             ("chapters.mkv", chapters),
             ("chapters.mp4", chapters),
+            ("layers.mov", layers),
         ):
             program = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *picture, *words, str(place / name)]
             subprocess.run(program, check=True)
