@@ -273,6 +273,7 @@ def batch(tmp_path_factory):
         return place / "out", {row["output"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "output", "given", "said"), BATCH, ids=[row[1] for row in BATCH])
 def test_what_a_model_makes_with_a_file(batch, name, output, given, said):
     """A sound beside its picture, or by its mask, its curve, its rhythm; whatever is refused stops no other."""
