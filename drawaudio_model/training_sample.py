@@ -36,7 +36,7 @@ SAMPLE_MEMBERS = (
 """Members of a training sample in the order in which they stand in the tar; `flac` is absent from the published variant."""
 
 
-RARE_FLAGS = ("one_channel", "wrong_length", "joined_clock", "changed_rate")
+RARE_FLAGS = ("one_channel", "wrong_length", "joined_clock", "other_stream", "changed_rate")
 """Flags that stand in a sample's facts only where they are true; docs/datasets.md says what they mean."""
 
 

@@ -60,6 +60,18 @@ def test_joined_program_streams_are_laid_end_to_end(begins):
     assert "joined_clock" in info.flags and info.video_seconds == pytest.approx(decoded.video_seconds, abs=0.05)
 
 
+def test_a_part_whose_streams_have_other_numbers_is_said_to_be_left_out():
+    """FFmpeg takes them for other streams; a sound or a picture that only begins late is none."""
+    other = {"options": {"mpegts_start_pid": "600"}}
+    joined = encode(**TS) + encode(**TS, **other)
+    decoded = media.read_clips(joined, seconds=2)
+    assert decoded.flags == media.probe(joined).flags == ("other_stream",) and decoded.frames_decoded == 24
+    sounds = encode(**TS) + encode(**TS, video=None, **other)
+    assert media.read_clips(sounds, seconds=2).flags == media.probe(sounds).flags == ("other_stream",)
+    late = encode(audio=None, **TS) + encode(**TS)
+    assert "other_stream" not in media.probe(late).flags + media.read_clips(late, seconds=4).flags
+
+
 def test_ordinary_files_and_files_that_start_elsewhere_are_not_flagged():
     for data in (
         encode(),
