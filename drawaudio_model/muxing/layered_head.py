@@ -32,8 +32,9 @@ def upper_sets(head: bytes | None, packet: bytes = b"") -> tuple[bytes, ...]:
         head: of the codec: hvcC, or units between start codes.
         packet: the first one of the stream, which may hold sets as well.
     """
-    units = _units_of_head(head or b"")
-    units += _units_of_packet(packet, head[21] % 4 + 1) if _is_hvcc(head or b"") else _between_start_codes(packet)
+    head = head or b""
+    units = _units_of_head(head)
+    units += _units_of_packet(packet, head[21] % 4 + 1) if _is_hvcc(head) else _between_start_codes(packet)
     units = [unit for unit in units if len(unit) > 2]
     return tuple(sorted({unit for unit in units if unit[0] >> 1 & 63 in _SETS and (unit[0] & 1) << 5 | unit[1] >> 3}))
 
@@ -108,7 +109,7 @@ def _last_box(file: BinaryIO) -> int:
 
 
 def _way_to_head(
-    movie: bytes, start: int, end: int, way: tuple[tuple[tuple[bytes, ...], int], ...]
+    movie: bytearray, start: int, end: int, way: tuple[tuple[tuple[bytes, ...], int], ...]
 ) -> list[tuple[int, int]]:
     """(begin, size) of the boxes around the first head, outermost first, and of its own; none where there is none."""
     (names, before), further = way[0], way[1:]
