@@ -13,6 +13,7 @@ from drawaudio_model.cli import main
 from drawaudio_model.commands.delivery import write_sound
 from pipelines.sources import folder
 from tests import test_faulty_files
+from tests.test_clip_media import built, facts
 from tests.tiny_pipeline import saved_pipeline
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -335,3 +336,22 @@ def test_a_folder_of_all_of_them_is_listed_whole(tmp_path):
         (place / Path(name).name).symlink_to(SHARED / name)
     clips = folder.list_media(tmp_path, None)
     assert len(clips) == sum(getattr(EXPECTED[name], "clips", 1) for name in names)
+
+
+def test_a_folder_of_all_faults_becomes_a_shard_with_a_row_for_each(tmp_path):
+    """The pipeline goes on past every file; test_folder_path.py has the real ones."""
+    names = [name for name in EXPECTED if name[:6] == "faults" and Path(name).suffix.lower() in folder.SUFFIXES]
+    for name in names:
+        place = tmp_path / "media" / Path(name).parent
+        place.mkdir(parents=True, exist_ok=True)
+        (place / Path(name).name).symlink_to(SHARED / name)
+    reader, rejected, clips = built(tmp_path)
+    files = {clip.key: clip.path.relative_to(tmp_path / "media").as_posix() for clip in clips}
+    assert sorted(files.values()) == sorted(names)
+    expected = {name: EXPECTED[name].reason for name in names if isinstance(EXPECTED[name], Refused)}
+    assert {files[key]: row.reason for key, row in rejected.items()} == expected
+    assert all(row.message for row in rejected.values())
+    assert {files[key] for key in reader.keys} == {*names} - {*expected}
+    for key in reader.keys:
+        found, read = facts(reader, key), EXPECTED[files[key]]
+        assert found["frames_decoded"] == read.frames and {*read.flags} <= {*found["flags"]}, files[key]
