@@ -32,7 +32,7 @@ from drawaudio_model.decoding.reading import (
 from drawaudio_model.decoding.reading import FileFacts as FileFacts
 from drawaudio_model.decoding.reading import fault_of as fault_of
 from drawaudio_model.decoding.reading import probe as probe
-from drawaudio_model.muxing.containers import MACHINE_ERRORS, check_container, count_packets
+from drawaudio_model.muxing.containers import LOST, MACHINE_ERRORS, check_container, lost_on_the_way
 from drawaudio_model.muxing.copied_picture import CannotHold, write_video
 from drawaudio_model.muxing.encoded_sound import LOSSY_FORMATS, TRACK_CODECS, write_lossy
 from drawaudio_model.muxing.encoded_sound import is_lossy as is_lossy
@@ -263,14 +263,14 @@ def mux(video: Path, waveform: np.ndarray, out: Path) -> None:
     with replaced_file(out) as temporary:
         try:
             written = write_video(temporary, video, times, samples)
-            arrived = count_packets(temporary)
+            lost = lost_on_the_way(temporary, written)
         except (CannotHold, av.error.FFmpegError) as error:
             reason = getattr(error, "strerror", error)
             if getattr(error, "errno", None) in MACHINE_ERRORS:
                 raise OSError(f"{out} cannot be written: {reason}") from error
             raise ValueError(f"{out} cannot be written: {reason}; choose another suffix, such as .mkv") from error
-        if arrived != written:
-            raise ValueError(f"{arrived} of the {written} pictures of {video} arrive in {out}; choose another suffix")
+        if lost is not None:
+            raise ValueError(f"{out} cannot keep {LOST[lost]} of {video}; choose another suffix, such as .mp4")
 
 
 def check_waveform(waveform: np.ndarray, *, stereo: bool = False) -> None:

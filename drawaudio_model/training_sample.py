@@ -38,7 +38,7 @@ MASKS_MEMBER = "masks.rle.json"
 """A further one, behind `boxes.json`, of a dataset with masks from files: each sample's region (`mask_rle`) and its source."""
 
 
-RARE_FLAGS = ("one_channel", "wrong_length", "joined_clock", "changed_rate")
+RARE_FLAGS = ("one_channel", "wrong_length", "joined_clock", "other_stream", "changed_rate")
 """Flags that stand in a sample's facts only where they are true; docs/datasets.md says what they mean."""
 
 

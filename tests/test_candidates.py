@@ -35,6 +35,12 @@ def test_an_undefined_score_counts_for_nothing() -> None:
     assert constant.order.tolist() == [0, 1] and np.isnan(constant.scores).all()
 
 
+def test_a_sound_of_a_tenth_of_a_second_has_no_correlation() -> None:
+    """Its curve is one point; the sound is made, and kept."""
+    assert np.isnan(curve_score(noise(0.1), np.array([0.3], np.float32)))
+    assert np.isfinite(curve_score(noise(0.2), np.array([0.3, 0.1], np.float32)))
+
+
 def test_the_sound_that_follows_the_curve_scores_best() -> None:
     rise = np.linspace(0, 1, CLIP_SAMPLES, dtype=np.float32)
     curve = loudness_signal(noise(8) * rise, seconds=8)

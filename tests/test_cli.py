@@ -365,7 +365,7 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["generate", "no.mp4", "-o", "out.wav"], "no.mp4 does not exist"),
         (["generate", "VIDEO", "-o", "no/folder/out.wav"], "make it first"),
         (["generate", "VIDEO", "--model", "no-model", "-o", "out.wav"], "is no model folder"),
-        (["generate", "VIDEO", "--model", "MODEL", "--mask", "0.9,0,0.1,1", "-o", "out.wav"], "corners outside"),
+        (["generate", "VIDEO", "--model", "none", "--mask", "0.9,0,0.1,1", "-o", "out.wav"], "corners outside"),
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "a,b,c,d", "-o", "out.wav"], "is no box"),
         (
             ["generate", "VIDEO", "--model", "none", "--mask", "0.5,0.3,1", "-o", "o.wav"],
@@ -374,10 +374,10 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["generate", "VIDEO", "--model", "none", "--mask-invert", "-o", "o.wav"], "without --mask"),
         (["generate", "VIDEO", "--model", "none", "--guidance-text", "nan", "-o", "o.wav"], "guidance_text is nan"),
         (["generate", "VIDEO", "--model", "none", "--guidance-video", "inf", "-o", "o.wav"], "guidance_video is inf"),
-        (["generate", "VIDEO", "--model", "MODEL", "--seconds", "1e9", "-o", "o.wav"], "at most the video's 2.00 s"),
-        (["generate", "VIDEO", "--model", "MODEL", "--loudness", "0:0,1e8:0.3", "-o", "o.wav"], "at most 21600"),
-        (["generate", "VIDEO", "--model", "MODEL", "--loudness", "0:0,2000:0.3", "-o", "o.wav"], "like milliseconds"),
-        (["generate", "VIDEO", "--model", "MODEL", "--mask", "gone.png", "-o", "out.wav"], "gone.png does not exist"),
+        (["generate", "VIDEO", "--model", "none", "--seconds", "1e9", "-o", "o.wav"], "at most the video's 2.00 s"),
+        (["generate", "VIDEO", "--model", "none", "--loudness", "0:0,1e8:0.3", "-o", "o.wav"], "at most 21600"),
+        (["generate", "VIDEO", "--model", "none", "--loudness", "0:0,2000:0.3", "-o", "o.wav"], "like milliseconds"),
+        (["generate", "VIDEO", "--model", "none", "--mask", "gone.png", "-o", "out.wav"], "gone.png does not exist"),
         (["generate", "VIDEO", "--model", "MODEL", "--mask", "bell", "-o", "out.wav"], "has no detector"),
         (["generate", "VIDEO", "--model", "MODEL", "--loudness", "0:x", "-o", "out.wav"], "neither a file nor points"),
         (
@@ -385,7 +385,7 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
             "gone.csv does not exist",
         ),
         (["generate", "VIDEO", "--model", "MODEL", "--device", "abacus", "-o", "out.wav"], "'abacus' cannot be used"),
-        (["generate", "VIDEO", "--model", "MODEL", "--seconds", "9", "-o", "out.wav"], "at most the video's 2.00 s"),
+        (["generate", "VIDEO", "--model", "none", "--seconds", "9", "-o", "out.wav"], "at most the video's 2.00 s"),
         (["generate", "VIDEO", "--model", "MODEL", "--candidates", "0", "-o", "out.wav"], "num_candidates is 0"),
         (["generate", "VIDEO", "--model", "MODEL", "--guidance-interval", "1", "0", "-o", "o.wav"], "with 0 <= from"),
         (

@@ -41,13 +41,35 @@ def test_joined_transport_streams_are_laid_end_to_end_with_picture_and_sound_tog
     np.testing.assert_allclose(media.read_waveform(data)[: 4 * 16000], waveform[: len(media.read_waveform(data))])
 
 
-def test_joined_program_streams_are_laid_end_to_end():
-    part = encode(container="mpeg", video="mpeg1video", audio="mp2", fps=Fraction(24), frames=48)
-    decoded = media.read_clips(part + part + part, seconds=6)
+@pytest.mark.parametrize(
+    "begins", [(0, 0, 0), (0, 40, 20000), (900, 0, 40)], ids=["restarts", "ahead", "back and ahead"]
+)
+def test_joined_program_streams_are_laid_end_to_end(begins):
+    """FFmpeg says of the last picture of a part that it is shown when the first of the next one is decoded."""
+    film = {"container": "mpeg", "video": "mpeg1video", "audio": "mp2", "fps": Fraction(24), "frames": 48}
+    data = b"".join(shifted(seconds, **film) for seconds in begins)
+    decoded = media.read_clips(data, seconds=6, fps=24)
     assert decoded.frames_decoded == 144 and decoded.flags == ("joined_clock",)
+    assert decoded.video_seconds == pytest.approx(6, abs=0.1)
     assert [burst_time(decoded.clips[0].waveform, at) for at in (0.5, 2.5, 5.5)] == pytest.approx(
         [0.5, 2.5, 5.5], abs=0.06
     )
+    frames = number_of(decoded.clips[0].frames)
+    assert np.flatnonzero(np.diff(frames) < 0) + 1 == pytest.approx(np.array([48, 96]), abs=1)
+    info = media.probe(data)
+    assert "joined_clock" in info.flags and info.video_seconds == pytest.approx(decoded.video_seconds, abs=0.05)
+
+
+def test_a_part_whose_streams_have_other_numbers_is_said_to_be_left_out():
+    """FFmpeg takes them for other streams; a sound or a picture that only begins late is none."""
+    other = {"options": {"mpegts_start_pid": "600"}}
+    joined = encode(**TS) + encode(**TS, **other)
+    decoded = media.read_clips(joined, seconds=2)
+    assert decoded.flags == media.probe(joined).flags == ("other_stream",) and decoded.frames_decoded == 24
+    sounds = encode(**TS) + encode(**TS, video=None, **other)
+    assert media.read_clips(sounds, seconds=2).flags == media.probe(sounds).flags == ("other_stream",)
+    late = encode(audio=None, **TS) + encode(**TS)
+    assert "other_stream" not in media.probe(late).flags + media.read_clips(late, seconds=4).flags
 
 
 def test_ordinary_files_and_files_that_start_elsewhere_are_not_flagged():

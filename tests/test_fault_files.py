@@ -1,5 +1,6 @@
 """Every medium of the collections of odd and of real files through both doors: the folder source, and the commands."""
 
+import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from drawaudio_model.cli import main
 from drawaudio_model.commands.delivery import write_sound
 from pipelines.sources import folder
 from tests import test_faulty_files
+from tests.test_clip_media import built, facts
+from tests.tiny_pipeline import saved_pipeline
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 FOLDERS = (
@@ -198,6 +201,14 @@ def test_what_the_commands_make_of_a_file(name, tmp_path, capsys):
             assert length == pytest.approx(expected.video, abs=0.05)
 
 
+@pytest.mark.parametrize("name", [name for name in SAID if SAID[name][1] and "clips" not in name])
+def test_a_mix_is_refused_as_one_sound_is(name, tmp_path, capsys):
+    (tmp_path / "tracks.json").write_text('[{"text": "a bell"}, {"text": "rain", "pan": 0.5}]')
+    words = ["--tracks", str(tmp_path / "tracks.json"), "--model", str(tmp_path), "-o", str(tmp_path / "out.mkv")]
+    assert main(["mix", str(SHARED / name), *words]) == 2
+    assert SAID[name][1] in capsys.readouterr().err and not (tmp_path / "out.stems").exists()
+
+
 @pytest.mark.parametrize("name", LISTS)
 def test_a_table_of_a_data_set_is_no_curve_and_no_captions(name, tmp_path, capsys):
     path = SHARED / "realdata" / "csv" / name
@@ -206,6 +217,80 @@ def test_a_table_of_a_data_set_is_no_curve_and_no_captions(name, tmp_path, capsy
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"captions file .*(columns are .* expected file,caption|is no CSV in UTF-8)"):
         folder.list_media(tmp_path, path)
+
+
+def batch_rows():
+    """File, output, instruction by name, and the outcome: a part of the sentence where it is refused, None where it is made."""
+    for name in EXPECTED:
+        written = "at most the video's 0.10 s" if "raw_to_mkv" in name else SAID.get(name, (None, None))[1]
+        if not (written and "clips" in name):  # whose refusal takes seconds, and is that of the commands above
+            yield name, f"{name.replace('/', '-')}.mkv", {}, written
+        if written and "the suffix " in written:
+            suffix = written.rpartition("the suffix ")[2]
+            yield name, f"{name.replace('/', '-')}-advised{suffix}", {}, None
+    for name in test_faulty_files.MASKS:
+        said = {"black.png": "leaves nothing to sound", "frames_unpadded": "12 pictures, expected 1"}.get(name)
+        yield SEEN, f"mask-{name}.wav", {"mask": f"faults/masks/{name}"}, said
+    for name, outcome in test_faulty_files.CURVES.items():
+        said = outcome.split(" .* ")[0] if isinstance(outcome, str) else None
+        yield SEEN, f"curve-{name}.wav", {"loudness": f"faults/curves/{name}"}, said
+    for name, said in LISTS.items():
+        yield SEEN, f"list-{name}.wav", {"loudness": f"realdata/csv/{name}"}, said
+    for name in (name for name in EXPECTED if name.startswith("realdata/audio")):
+        yield SEEN, f"{name.replace('/', '-')}-followed.wav", {"loudness": name}, None
+        yield SEEN, f"{name.replace('/', '-')}-begun.wav", {"start_from": name, "strength": "0.5"}, None
+
+
+SEEN = "faults/clock/start3600.mp4"
+"""The video for which masks, curves and sounds are given."""
+MADE_SECONDS = 0.3
+BATCH = list(batch_rows())
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """(folder of the sounds, results by output) of all that a model can be asked for with the files of the collections."""
+    place = tmp_path_factory.mktemp("batch")
+    columns = ("file", "output", "text", "mask", "loudness", "start_from", "strength")
+    with (place / "table.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, columns)
+        table.writeheader()
+        table.writerows({"file": name, "output": output, "text": "a bell", **given} for name, output, given, _ in BATCH)
+    model = saved_pipeline(place / "model")
+    words = [
+        "--seconds",
+        str(MADE_SECONDS),
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+        "--model",
+        str(model),
+        "-o",
+        str(place / "out"),
+    ]
+    assert main(["batch", str(SHARED), "--table", str(place / "table.csv"), *words]) == 2  # for some rows are refused
+    with (place / "out" / "results.csv").open(newline="") as file:
+        return place / "out", {row["output"]: row for row in csv.DictReader(file)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "output", "given", "said"), BATCH, ids=[row[1] for row in BATCH])
+def test_what_a_model_makes_with_a_file(batch, name, output, given, said):
+    """A sound beside its picture, or by its mask, its curve, its rhythm; whatever is refused stops no other."""
+    folder, results = batch
+    row = results[output]
+    assert len(results) == len(BATCH)
+    if said is not None:
+        assert row["status"] == "failed" and said in row["reason"] and not (folder / output).exists()
+        return
+    assert (row["status"], row["reason"]) == ("done", "")
+    made = media.probe(folder / output)
+    assert made.audio_seconds == pytest.approx(MADE_SECONDS, abs=0.07)
+    if not given:
+        source = media.probe(SHARED / name)
+        assert (made.video_codec, made.width, made.height) == (source.video_codec, source.width, source.height)
+        assert made.video_seconds == pytest.approx(source.video_seconds, abs=0.1)
 
 
 def listed_clips(path, tmp_path, monkeypatch):
@@ -251,3 +336,22 @@ def test_a_folder_of_all_of_them_is_listed_whole(tmp_path):
         (place / Path(name).name).symlink_to(SHARED / name)
     clips = folder.list_media(tmp_path, None)
     assert len(clips) == sum(getattr(EXPECTED[name], "clips", 1) for name in names)
+
+
+def test_a_folder_of_all_faults_becomes_a_shard_with_a_row_for_each(tmp_path):
+    """The pipeline goes on past every file; test_folder_path.py has the real ones."""
+    names = [name for name in EXPECTED if name[:6] == "faults" and Path(name).suffix.lower() in folder.SUFFIXES]
+    for name in names:
+        place = tmp_path / "media" / Path(name).parent
+        place.mkdir(parents=True, exist_ok=True)
+        (place / Path(name).name).symlink_to(SHARED / name)
+    reader, rejected, clips = built(tmp_path)
+    files = {clip.key: clip.path.relative_to(tmp_path / "media").as_posix() for clip in clips}
+    assert sorted(files.values()) == sorted(names)
+    expected = {name: EXPECTED[name].reason for name in names if isinstance(EXPECTED[name], Refused)}
+    assert {files[key]: row.reason for key, row in rejected.items()} == expected
+    assert all(row.message for row in rejected.values())
+    assert {files[key] for key in reader.keys} == {*names} - {*expected}
+    for key in reader.keys:
+        found, read = facts(reader, key), EXPECTED[files[key]]
+        assert found["frames_decoded"] == read.frames and {*read.flags} <= {*found["flags"]}, files[key]

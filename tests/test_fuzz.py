@@ -1,6 +1,7 @@
 """Mutations of small files through every reader: only MediaError and ValueError come out, in bounded time.
 
-2,000 mutations with fixed seeds, as many as run in a minute. DRAWAUDIO_MUTATIONS sets another number for a long run.
+2,000 mutations with fixed seeds, as many as run in a minute. DRAWAUDIO_MUTATIONS sets another number for a long run, and
+DRAWAUDIO_FIRST_MUTATION where its seeds begin: a run that goes on where another one stopped tries nothing twice.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from pipelines.sources import folder
 from tests.test_media import clicks, encode
 
 MUTATIONS = int(os.environ.get("DRAWAUDIO_MUTATIONS", "2000"))
+FIRST = int(os.environ.get("DRAWAUDIO_FIRST_MUTATION", "0"))
 SLOWEST_SECONDS = 10.0
 """No mutation of a file of 2 s may take longer."""
 
@@ -56,17 +58,20 @@ def seeds():
 
 
 def seeds_of_the_program():
-    """What PyAV does not write: pictures that are packed, chapters."""
+    """What PyAV does not write: pictures that are packed, chapters, a transparency in a layer of its own."""
     picture = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=12:d=1", "-f", "lavfi", "-i", "sine=d=1"]
     made = []
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         (place / "chapters.txt").write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=500\ntitle=one\n")
+        transparent = "format=yuva420p,colorchannelmixer=aa=0.5,format=yuva420p"
+        layers = ["-vf", transparent, "-c:v", "libx265", "-x265-params", "log-level=none:alpha=1", "-tag:v", "hvc1"]
         chapters = ["-i", str(place / "chapters.txt"), "-map_chapters", "2"]
         for name, words in (
             ("packed.avi", ["-c:v", "libxvid", "-bf", "2"]),
             ("chapters.mkv", chapters),
             ("chapters.mp4", chapters),
+            ("layers.mov", layers),
         ):
             program = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *picture, *words, str(place / name)]
             subprocess.run(program, check=True)
@@ -182,7 +187,7 @@ WAYS = {
 def test_nothing_but_value_errors_comes_out_of_broken_files(way, tmp_path):
     files, read, share = WAYS[way]
     originals = files()
-    for number in range(round(share * MUTATIONS)):
+    for number in range(FIRST, FIRST + round(share * MUTATIONS)):
         rng = random.Random(f"{way} {number}")
         data = mutated(rng.choice(originals), rng)
         try:

@@ -1,5 +1,6 @@
 """What a person may give as video, mask and loudness, and what is refused."""
 
+import json
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -254,6 +255,60 @@ def test_lists_of_files_are_no_video_and_a_moving_gif_is_one(tmp_path: Path) -> 
     frames = [Image.new("L", (32, 32), 20 * number) for number in range(8)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=250)
     assert len(read_video(tmp_path / "a.gif").frames) == 8
+
+
+TOLD_AT_ONCE = {
+    "silent.wav": ({"loudness": "silent.wav"}, "silent.wav is silent in its first 2 s; give a sound that can be heard"),
+    "black.png": ({"mask": "black.png"}, "black.png leaves nothing to sound: it is empty"),
+    "white.png": ({"mask": "white.png", "mask_invert": True}, "nothing to sound: inverted, it is empty"),
+    "five.npy": ({"mask": "five.npy"}, "mask has 5 pictures, expected 1 or one for each of the 8 frames"),
+    "late.csv": ({"loudness": "late.csv"}, "late.csv reaches 500 s and the sound 2 s, which looks like milliseconds"),
+    "corners": ({"mask": "0.5,0.3,0.2,0.9"}, "0.5,0.3,0.2,0.9 of frame 0 has corners outside"),
+}
+"""Instructions, and what is said of them before a model is looked for."""
+
+
+@pytest.mark.parametrize("name", TOLD_AT_ONCE)
+def test_what_no_model_can_use_is_told_before_one_is_loaded(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encode(tmp_path / "clip.mp4")
+    write_audio(tmp_path / "silent.wav", np.zeros(16000, np.float32))
+    Image.new("L", (64, 48)).save("black.png")
+    Image.new("L", (64, 48), 255).save("white.png")
+    np.save("five.npy", np.eye(48, 64)[None].repeat(5, axis=0))
+    Path("late.csv").write_text("time_seconds,level\n0,0\n100,0.3\n500,0\n")
+    given, sentence = TOLD_AT_ONCE[name]
+    words = [word for key, value in given.items() if value is not True for word in (f"--{key}", value)]
+    words += ["--mask-invert"] if "mask_invert" in given else []
+    assert main(["generate", "clip.mp4", "--text", "a bell", *words, "--model", "none", "-o", "out.wav"]) == 2
+    assert sentence in capsys.readouterr().err
+    Path("tracks.json").write_text(json.dumps([{"text": "rain"}, {"text": "a bell", **given}]))
+    assert main(["mix", "clip.mp4", "--tracks", "tracks.json", "--model", "none", "-o", "out.wav"]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.startswith("drawaudio: track 2 of tracks.json: ")
+
+
+@pytest.mark.parametrize("seconds", ["1e9", "nan", "-1"])
+def test_seconds_that_a_video_has_not_are_told_before_a_model_is_loaded(
+    seconds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encode(tmp_path / "clip.mp4")
+    tracks = tmp_path / "tracks.json"
+    tracks.write_text('[{"text": "a bell"}]')
+    for words in (["generate", "--text", "a bell"], ["mix", "--tracks", str(tracks)]):
+        words = [words[0], str(tmp_path / "clip.mp4"), *words[1:], "--seconds", seconds, "--model", "none"]
+        assert main([*words, "-o", str(tmp_path / "out.wav")]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("drawaudio: seconds is ") and "at most the video's 2.00 s" in said
+
+
+def test_numbers_in_tracks_that_are_no_box_are_said_to_be_none() -> None:
+    with pytest.raises(
+        ValueError, match=r"mask \[0\.5, 0\.3, 1\] is no box: it has 3 numbers, expected x0, y0, x1, y1"
+    ):
+        read_mask((0.5, 0.3, 1), 4, 18, 32)
 
 
 def test_the_last_row_is_held() -> None:

@@ -221,13 +221,16 @@ def test_files_that_say_nothing_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(ValueError, match=sentence):
             read(tmp_path / name)
+    np.save(tmp_path / "logits.npy", np.where(REGION, 5.0, -5.0))
+    with pytest.raises(ValueError, match=r"^mask \S*logits\.npy: mask picture has values from -5\.0 to 5\.0"):
+        read(tmp_path / "logits.npy")
     Image.fromarray(PIXELS).save(
         tmp_path / "moving.gif", save_all=True, append_images=[Image.fromarray(255 - PIXELS)], duration=100
     )
     with pytest.raises(ValueError, match="holds 2 pictures; export one, or a folder"):
         read(tmp_path / "moving.gif")
     saved(mask_forms.labels(1, 1), tmp_path, "labels.jpg")
-    with pytest.raises(ValueError, match="values from 0 to 1 of 255 only, and was compressed with losses"):
+    with pytest.raises(ValueError, match=r"labels\.jpg: .* from 0 to 1 of 255 only, and was compressed with losses"):
         read(tmp_path / "labels.jpg")
 
 

@@ -73,6 +73,8 @@ SOURCES = {
     "odd_size.webm": "-s 63x47 -c:v libvpx-vp9 -b:v 200k",
     "odd_size.avi": "-s 63x47 -c:v mpeg4",
     "theora.ogv": "-c:v libtheora",
+    "h261.mkv": "-s 176x144 -c:v h261",
+    "magicyuv.mkv": "-c:v magicyuv -pix_fmt gbrap",
     "prores.mov": "-c:v prores_ks",
     "ap4h.mov": "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le",
     "mjpeg.mov": "-c:v mjpeg",
@@ -187,6 +189,57 @@ def test_a_picture_arrives_unharmed_or_a_container_that_holds_it_is_named(made, 
     assert held
 
 
+@pytest.mark.parametrize("ratio", ["1/1", "2/1"])
+def test_pictures_arrive_at_their_times_where_ffmpeg_cannot_tell_them_from_a_matroska(tmp_path, ratio):
+    """Of VVC it knows no reordering there: what copies such a file once more shows all pictures of a group at once."""
+    video, out = tmp_path / "vvc.mp4", tmp_path / "out.mkv"
+    inputs = ["-f", "lavfi", "-i", f"testsrc2=s=64x48:r={RATE}:d={FRAMES / RATE},setsar={ratio}"]
+    assert ffmpeg(*inputs, "-c:v", "libvvenc", "-preset", "faster", str(video))
+    expected = np.arange(FRAMES) / RATE
+    np.testing.assert_allclose(shown_times(video), expected, atol=1e-3)
+    media.mux(video, SOUND, tmp_path / "out.mp4")
+    assert picture_facts(tmp_path / "out.mp4", None) == picture_facts(video, None)
+    np.testing.assert_allclose(shown_times(tmp_path / "out.mp4"), expected, atol=1e-3)
+    if ratio == "2/1":
+        with pytest.raises(
+            ValueError, match=r"a \.mkv file cannot keep the times of this picture; .* the suffix \.mp4"
+        ):
+            media.mux(video, SOUND, out)
+        return
+    media.mux(video, SOUND, out)
+    assert picture_facts(out, None) == picture_facts(video, None)
+    np.testing.assert_allclose(shown_times(out), expected, atol=1.1e-3)
+
+
+def test_a_transparency_in_a_layer_of_hevc_is_kept_or_a_container_that_keeps_it_is_named(tmp_path):
+    """As Apple's programs write it; FFmpeg leaves the parameters of the layer out of the head of what it copies."""
+    video = tmp_path / "layers.mov"
+    inputs = [
+        "-f",
+        "lavfi",
+        "-i",
+        f"testsrc2=s=64x48:r={RATE}:d=1,format=yuva420p,colorchannelmixer=aa=0.5,format=yuva420p",
+    ]
+    words = ["-c:v", "libx265", "-x265-params", "log-level=none:alpha=1", "-tag:v", "hvc1"]
+    assert ffmpeg(*inputs, *words, str(video))
+
+    def decoded(path: Path) -> list[str]:
+        words = [FFMPEG, "-v", "error", "-i", str(path), "-map", "0:v", "-f", "framemd5", "-"]
+        rows = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+        return [row.rpartition(",")[2] for row in rows if row[0] != "#"]
+
+    before = picture_facts(video, None)
+    assert len(before.layers) == 2
+    for suffix in (".mov", ".mp4", ".ts"):
+        out = tmp_path / f"out{suffix}"
+        media.mux(video, SOUND, out)
+        assert picture_facts(out, None) == before and decoded(out) == decoded(video)
+        if suffix != ".ts":
+            assert tag(out) == "hvc1" and media.read_clips(out, seconds=1).audio_seconds_decoded > 1
+    with pytest.raises(ValueError, match=r"\.mkv file cannot keep the layers \(a transparency, .* the suffix \.mp4"):
+        media.mux(video, SOUND, tmp_path / "out.mkv")
+
+
 def rate(path: Path) -> float:
     """Pictures a second, as the file says."""
     container, stream = picture(path)
@@ -242,6 +295,22 @@ def test_joined_streams_follow_upon_each_other(made, tmp_path, second):
         np.testing.assert_allclose(shown_times(out), np.arange(2 * FRAMES) / RATE, atol=1.1e-3)
         assert picture_facts(out, None) == picture_facts(video, None)
         assert media.probe(out).video_seconds == pytest.approx(2 * FRAMES / RATE, abs=0.15)
+
+
+def test_joined_program_streams_keep_every_picture_at_its_distance(tmp_path):
+    """Small pictures share a time: FFmpeg gives the last one of a part that of the next part, 40 s later."""
+    parts = [tmp_path / "first.mpg", tmp_path / "second.mpg"]
+    for part, begin in zip(parts, (0, 40), strict=True):
+        inputs = ["-f", "lavfi", "-i", f"color=s=64x48:r={RATE}:d=2", "-f", "lavfi", "-i", "sine=d=2"]
+        words = ["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2", "-output_ts_offset", str(begin), str(part)]
+        assert ffmpeg(*inputs, *words)
+    video = tmp_path / "joined.mpg"
+    video.write_bytes(b"".join(part.read_bytes() for part in parts))
+    for suffix in (".mp4", ".mkv", ".ts"):
+        out = tmp_path / f"out{suffix}"
+        media.mux(video, SOUND, out)
+        np.testing.assert_allclose(np.diff(shown_times(out)), 1 / RATE, atol=0.015)
+        assert len(shown_times(out)) == 2 * 2 * RATE
 
 
 def test_parts_that_overlap_a_little_keep_the_order_of_their_pictures(made, tmp_path):

@@ -166,7 +166,14 @@ def run_generate(options: argparse.Namespace) -> None:
         take_path(options.output)
     delivery = Delivery.of(options)
     asked, sampling = Request.of(options), Sampling.of(options)
-    check_named(asked.mask, asked.loudness, asked.seed)
+    check_named(
+        asked.video,
+        seconds=sampling.seconds,
+        mask=asked.mask,
+        mask_invert=asked.mask_invert,
+        loudness=asked.loudness,
+        seed=asked.seed,
+    )
     pipe = load_pipeline(options)
     with one_bar(pipe, options.steps * max(asked.candidates, 1)) as step:
         result = make_sound(pipe, options, asked, sampling, delivery, step, keep_take=options.take)
@@ -319,7 +326,7 @@ def print_notices(notices: Sequence[str]) -> None:
 
 def run_mix(options: argparse.Namespace) -> None:
     """`drawaudio mix`."""
-    from drawaudio_model.generation.instructions import check_named
+    from drawaudio_model.generation.instructions import check_named, video_seconds
     from drawaudio_model.generation.mixing import CEILING_DB, mix, read_tracks
 
     tracks = read_tracks(options.tracks)
@@ -327,12 +334,18 @@ def run_mix(options: argparse.Namespace) -> None:
     if not audible:
         raise ValueError(f"all tracks of {options.tracks} are muted; let at least one sound")
     check_places(options)
+    video_seconds(options.video, seconds=options.seconds)  # what is wrong with it is no fault of a track
     for number in audible:
-        mask, loudness = (
-            value if isinstance(value, str) else None for value in (tracks[number].mask, tracks[number].loudness)
-        )
+        track = tracks[number]
         try:
-            check_named(mask, loudness, tracks[number].seed)
+            check_named(
+                options.video,
+                seconds=options.seconds,
+                mask=track.mask,
+                mask_invert=track.mask_invert,
+                loudness=track.loudness,
+                seed=track.seed,
+            )
         except ValueError as error:
             raise ValueError(f"track {number + 1} of {options.tracks}: {error}") from error
     delivery = Delivery.of(options)

@@ -47,11 +47,14 @@ def is_flush(packet: av.Packet) -> bool:
     return packet.pts is None and packet.dts is None and not packet.size
 
 
-def is_false(packet: av.Packet) -> bool:
-    """Whether a packet claims to be shown at a time that cannot be: hours from when it is decoded."""
+def is_false(packet: av.Packet, leap: int) -> bool:
+    """Whether a packet claims to be shown at a time that cannot be: more than a `leap` (s) from when it is decoded.
+
+    FFmpeg takes such a time from the next packet where a program stream was joined, and that one is of the next part.
+    """
     if packet.pts is None or packet.dts is None:
         return False
-    return abs(packet.pts - packet.dts) * packet.time_base > LONG_LEAP_SECONDS
+    return abs(packet.pts - packet.dts) * packet.time_base > leap
 
 
 def read_packets(
@@ -100,6 +103,8 @@ class PacketTimes:
     tick: Fraction
     interval: int
     """Ticks of a packet that does not state how long it lasts."""
+    leap: int = LONG_LEAP_SECONDS
+    """Seconds that a clock may leap ahead in this container."""
     decoded: list[int | None] = field(default_factory=list)
     """When it is decoded; None where that is not known, as of the first packets of a Matroska file with B-frames."""
     shown: list[int | None] = field(default_factory=list)
@@ -109,7 +114,7 @@ class PacketTimes:
     orders: list[int] = field(default_factory=list)
     """Number of each packet in the file."""
     false_times: int = 0
-    """Packets that claim to be shown more than LONG_LEAP_SECONDS from when they are decoded."""
+    """Packets that claim to be shown more than `leap` from when they are decoded."""
     first_key: int | None = None
     """Number of the first packet that needs no other one; None without any."""
     _following: int = 0
@@ -118,7 +123,7 @@ class PacketTimes:
         duration = packet.duration or 0
         if not 0 < duration * self.tick < LONGEST_PACKET_SECONDS:
             duration = self.interval
-        false = is_false(packet)
+        false = is_false(packet, self.leap)
         self.false_times += false
         shown = packet.dts if packet.pts is None or false else packet.pts
         if shown is None:
@@ -205,16 +210,16 @@ def picture_interval(stream: av.VideoStream) -> Fraction:
     return seconds if 0 < seconds < LONGEST_PACKET_SECONDS else Fraction(1, 25)
 
 
-def packet_times(stream: av.stream.Stream) -> PacketTimes:
-    """An empty table for a stream's packets."""
+def packet_times(stream: av.stream.Stream, leap: int) -> PacketTimes:
+    """An empty table for a stream's packets, in a container whose clocks may leap so many seconds ahead."""
     tick = _tick(stream)
     seconds = picture_interval(stream) if isinstance(stream, av.VideoStream) else Fraction(0)
-    return PacketTimes(tick, round(seconds / tick))
+    return PacketTimes(tick, round(seconds / tick), leap)
 
 
 def scan(container: av.container.InputContainer) -> dict[int, PacketTimes]:
     """Times of all packets of a file by stream, as far as it can be read; nothing is decoded."""
-    tables = {stream.index: packet_times(stream) for stream in container.streams}
+    tables = {stream.index: packet_times(stream, longest_leap(container)) for stream in container.streams}
     try:
         for order, packet in enumerate(read_packets(container)):
             if not is_flush(packet):
@@ -342,15 +347,15 @@ class Clock:
         steps = self._steps.get(index, [])
         while steps and steps[0][0] <= number:
             self._ticks[index] = steps.pop(0)[1]
-        if is_false(packet):
-            packet.pts = packet.dts
+        if is_false(packet, self._leap):
+            packet.pts = None  # A decoder puts the picture behind those before it.
         if ticks := self._ticks.get(index):
             packet.pts = None if packet.pts is None else packet.pts + ticks
             packet.dts = None if packet.dts is None else packet.dts + ticks
 
     def _watch(self, index: int, packet: av.Packet) -> None:
         time = packet.dts
-        if is_false(packet):
+        if is_false(packet, self._leap):
             raise ClockBreaks(f"a packet decoded at {time} is shown at {packet.pts} ticks")
         if time is None:
             return

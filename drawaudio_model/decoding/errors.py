@@ -20,6 +20,7 @@ REASONS = {
 FILE_FLAGS = {
     "wrong_length": "the header claims another length than the packets have; what can be read counts",
     "joined_clock": "the times of the packets break (parts joined, a false time); the parts were laid end to end",
+    "other_stream": "the picture or the sound goes on in another stream, as of parts that were joined; that is not read",
     "changed_rate": "the sound changes its sample rate on its way; all of it is heard at the first one",
 }
 """Flags of a whole file that is used although it is odd; all its clips carry them."""

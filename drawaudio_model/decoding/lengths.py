@@ -61,13 +61,26 @@ class _Track(Protocol):
 
 @dataclass
 class Ends:
-    """Where the streams of a file begin and end, seconds on its laid-out clock, by index."""
+    """Where the streams of a file begin and end, by index."""
 
     first: dict[int, float] = field(default_factory=dict)
     last: dict[int, float] = field(default_factory=dict)
+    """Seconds on its laid-out clock."""
+    begun: dict[int, int] = field(default_factory=dict)
+    """Number of a stream's first packet among those of the file."""
+    over: dict[int, int] = field(default_factory=dict)
+    """Of its last packet but one: the last is handed on when something else has begun, as its end is known only then."""
+    _latest: dict[int, int] = field(default_factory=dict)
+    _packets: int = 0
 
     def see(self, packet: av.Packet) -> None:
-        """Take the next packet into account."""
+        """Take the next packet of the file into account."""
+        self._packets += 1
+        if packet.size:
+            index = packet.stream_index
+            self.begun.setdefault(index, self._packets)
+            self.over[index] = self._latest.get(index, self._packets)
+            self._latest[index] = self._packets
         time = packet.pts if packet.pts is not None else packet.dts
         if time is None or packet.is_discard or is_flush(packet):
             return

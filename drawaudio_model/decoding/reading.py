@@ -22,6 +22,7 @@ from drawaudio_model.decoding.clock import (
     is_flush,
     lay_out,
     longest_leap,
+    may_jump,
     read_packets,
     scan,
 )
@@ -117,7 +118,11 @@ def probe(source: Path | bytes) -> MediaInfo:
     """
     with only_media_errors(), open_container(source) as container:
         times = _read_times(source, container)
-        found = {"joined_clock": times.breaks, "wrong_length": wrong_length(container, times.ends)}
+        found = {
+            "joined_clock": times.breaks,
+            "wrong_length": wrong_length(container, times.ends),
+            "other_stream": _goes_on_elsewhere(container, times.ends),
+        }
         return media_info(
             container,
             presented_seconds(find_stream(container, "video"), times.picture),
@@ -289,6 +294,8 @@ def _read_times(source: Path | bytes, container: av.container.InputContainer) ->
         span = table.shown_span(moves.get(index))
         if span is not None:
             ends.add(index, *span)
+        if table.orders:
+            ends.begun[index], ends.over[index] = table.orders[0], table.orders[max(len(table.orders) - 2, 0)]
     picture = indices.get("video")
     if picture is not None and spans["video"] is not None and tables[picture].begins_in_mid_group:
         begin, end = spans["video"]
@@ -328,9 +335,22 @@ def _file_flags(
     found = {
         "wrong_length": wrong_length(container, ends),
         "joined_clock": way.breaks,
+        "other_stream": _goes_on_elsewhere(container, ends),
         "changed_rate": sound is not None and sound.changed_rate,
     }
     return tuple(name for name, is_so in found.items() if is_so)
+
+
+def _goes_on_elsewhere(container: av.container.InputContainer, ends: Ends) -> bool:
+    """Whether a stream of the same kind begins in the file where the one that is read is over."""
+    if not may_jump(container):
+        return False  # Others may store one stream after the other.
+    for read in (find_stream(container, "video"), find_stream(container, "audio")):
+        if read is not None and read.index in ends.over:
+            others = [stream.index for stream in container.streams if stream.type == read.type]
+            if any(index != read.index and ends.begun.get(index, 0) > ends.over[read.index] for index in others):
+                return True
+    return False
 
 
 def _set_threads(stream: av.VideoStream, threads: int) -> None:

@@ -55,7 +55,12 @@ def rank(curve_scores: np.ndarray | None, clap_scores: np.ndarray | None, count:
 
 
 def curve_score(waveform: np.ndarray, curve: np.ndarray) -> float:
-    """Pearson correlation of a curve (P,) with that of a sound, whose last tenth of a second is filled up with silence."""
+    """Pearson correlation of a curve (P,) with that of a sound, whose last tenth of a second is filled up with silence.
+
+    NaN where one of them is constant, as every curve of a single point is.
+    """
+    if len(curve) < 2:
+        return float("nan")
     whole = librosa.util.fix_length(waveform, size=len(curve) * SAMPLE_RATE // LOUDNESS_FPS)
     return loudness_correlation(curve, loudness_signal(whole, seconds=len(curve) / LOUDNESS_FPS)).pearson
 

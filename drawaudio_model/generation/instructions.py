@@ -116,12 +116,43 @@ def frames_in(seconds: float) -> int:
     return math.ceil(round(seconds * VIDEO_FPS, 6))
 
 
-def check_named(mask: str | None, loudness: str | None, seed: int | None) -> None:
-    """Raises, before a model is loaded, for a typed mask, curve or seed that is wrong whatever the model and the video are."""
+def check_named(
+    video: Path,
+    *,
+    seconds: float | None = None,
+    mask: Any = None,
+    mask_invert: bool = False,
+    loudness: Any = None,
+    seed: int | None = None,
+) -> None:
+    """Raises, before a model is loaded, for what is wrong with typed instructions whatever the model is.
+
+    Args:
+        video: the file.
+        seconds: as much of it as is asked for.
+        mask: as the pipeline's; the text of a thing is left to the detector.
+        mask_invert: take what is not drawn.
+        loudness: as the pipeline's.
+        seed: of the sound.
+    """
     check_seed(seed)
-    parse_mask(mask)
-    if isinstance(parse_loudness(loudness), str):
-        _read_points(Path(str(loudness)))
+    mask, loudness = (
+        parse(given) if isinstance(given, str) else given
+        for parse, given in ((parse_mask, mask), (parse_loudness, loudness))
+    )
+    length = video_seconds(video, seconds=seconds)
+    if isinstance(loudness, str | Path) and _read_points(Path(loudness)) is None:
+        with named_file(str(loudness)):
+            _check_heard(Path(loudness), media.read_waveform(Path(loudness), seconds=length), length)
+    elif loudness is not None:
+        read_loudness(loudness, length)
+    if mask is not None and not is_text(mask):
+        info = media.probe(video)
+        height, width = info.height or BOX_PICTURE[0], info.width or BOX_PICTURE[1]
+        scale = min(
+            1.0, max(BOX_PICTURE) / max(height, width)
+        )  # about as the picture is read, which takes as long as it is
+        drawn_mask(mask, frames_in(length), round(height * scale) or 1, round(width * scale) or 1, invert=mask_invert)
 
 
 def check_is_video(path: Path) -> None:
@@ -220,7 +251,14 @@ def drawn_mask(mask: Mask, frames: int, height: int, width: int, *, invert: bool
     """
     given = parse_mask(mask) if isinstance(mask, str) else mask
     name = f"mask {given}" if isinstance(given, str | Path) else "the mask"
-    found = _drawn(given, frames, height, width)
+    try:
+        found = _drawn(given, frames, height, width)
+    except media.MediaError:
+        raise
+    except ValueError as error:
+        if not isinstance(given, str | Path) or str(given) in str(error):
+            raise
+        raise ValueError(f"{name}: {error}") from error
     regions, notices = found.regions, list(found.notices)
     if invert:
         regions, notices = ~regions, [sentence for sentence in notices if "invert the mask" not in sentence]
@@ -325,6 +363,10 @@ def _drawn(mask: Mask, frames: int, height: int, width: int) -> masks.DrawnMask:
     if not isinstance(mask, Sequence) or not len(mask):
         raise ValueError(
             f"mask is {mask!r}, expected boxes, a picture, a list of pictures or a path; None is the whole frame"
+        )
+    if all(isinstance(value, int | float) for value in mask) and len(mask) != 4:
+        raise ValueError(
+            f"mask {list(mask)} is no box: it has {len(mask)} numbers, expected x0, y0, x1, y1 as fractions"
         )
     items: list[Any] = [mask] if _is_corners(mask) else list(mask)
     if all(_is_corners(item) for item in items):
@@ -457,10 +499,7 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
         if drawn is not None:
             return _curve_of_points(drawn, whole, f"loudness {path}")
         signal = curve_of_audio(path, whole)
-        if not signal.any():
-            raise ValueError(
-                f"loudness {path} is silent in its first {whole:g} s; give a sound that can be heard, or a curve"
-            )
+        _check_heard(path, signal, whole)
         return signal
     try:
         values = np.asarray(loudness)
@@ -479,6 +518,14 @@ def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] != 2:
         raise ValueError(f"loudness {_FORMS}; it has the shape {values.shape}")
     return _curve_of_points(values.tolist(), whole, "the loudness curve")
+
+
+def _check_heard(path: Path, sound: np.ndarray, seconds: float) -> None:
+    """Raises ValueError for a sound, or its loudness, that is nothing but silence."""
+    if not sound.any():
+        raise ValueError(
+            f"loudness {path} is silent in its first {seconds:g} s; give a sound that can be heard, or a curve"
+        )
 
 
 def _read_points(path: Path) -> list[tuple[float, float]] | None:

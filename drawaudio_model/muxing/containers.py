@@ -19,11 +19,14 @@ from av.sidedata.sidedata import Type as SideDataType
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import NAMES_ERRORS, open_container
 from drawaudio_model.decoding.errors import only_media_errors
-from drawaudio_model.muxing.copied_picture import CannotHold, write_video
+from drawaudio_model.muxing.copied_picture import UNSPECIFIED, CannotHold, write_video
+from drawaudio_model.muxing.layered_head import upper_sets
 from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, head_of, picture_stream, picture_times
 
 HEAD_PACKETS = 16
 """Shown packets that are tried: enough for any reordering to show, few enough to take no time."""
+TIME_TOLERANCE_SECONDS = 2e-3
+"""Containers count in milliseconds, or finer."""
 _PREFERRED = (".mkv", ".mp4", ".mov", ".webm", ".ts")
 """Suffixes in the order in which they are recommended."""
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES, errno.ENOMEM)
@@ -36,19 +39,18 @@ _FRAME_SIDE_DATA = (
     SideDataType.ICC_PROFILE,
 )
 _PACKET_SIDE_DATA = ("matroska_block_additional", "palette")
-_UNSPECIFIED = 2
-"""A colour property that nothing says anything about."""
 _LIMITED_RANGE = 1
 """The range of brightness where none is specified."""
 
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """The facts that must come back the same; LOST describes each field."""
+    """The facts that must come back the same, beside the times; LOST describes each field."""
 
     codec: str
     packets: int
     alpha: tuple[bytes, ...]
+    layers: tuple[bytes, ...]
     shape: tuple[int, int, float]
     rotation: tuple[float, ...]
     colour: tuple[int, ...]
@@ -59,7 +61,9 @@ class PictureFacts:
 LOST = {
     "codec": "the codec",
     "packets": "pictures",
+    "times": "the times",
     "alpha": "the transparency",
+    "layers": "the layers (a transparency, or a second view)",
     "shape": "the shape of the pixels",
     "rotation": "the rotation",
     "colour": "the colour space",
@@ -107,16 +111,17 @@ def _lost(video: Path, suffix: str, times: PictureTimes, facts: PictureFacts) ->
         try:
             written = write_video(path, video, times, np.zeros(SAMPLE_RATE, np.int16))
             back = picture_facts(path, None)
+            lost = lost_on_the_way(path, written)
         except (CannotHold, ValueError, av.error.FFmpegError) as error:
             if getattr(error, "errno", None) in MACHINE_ERRORS:
                 why = getattr(error, "strerror", error)
                 raise OSError(f"{suffix} cannot be tried in {tempfile.gettempdir()}: {why}") from error
             return "codec"
-    if back.packets != written:
-        return "packets"
+    if lost is not None:
+        return lost
     if len(back.pictures) != len(facts.pictures):
         return "pictures"
-    facts = replace(facts, packets=written)
+    facts = replace(facts, packets=back.packets)
     return next((f.name for f in fields(facts) if getattr(facts, f.name) != getattr(back, f.name)), None)
 
 
@@ -128,9 +133,10 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
         context.thread_count = 1
         alpha: list[bytes] = []
         frames: list[av.VideoFrame] = []
-        count = 0
+        count, first_packet = 0, b""
         for packet in head_of(demuxed(container, stream), limit):
             if packet.size:
+                first_packet = first_packet or bytes(packet)
                 count += 1
                 alpha += [bytes(data) for data in packet.iter_sidedata() if data.data_type in _PACKET_SIDE_DATA]
                 frames += _decoded(stream, packet)
@@ -149,6 +155,7 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
                 ),
                 *alpha,
             ),
+            layers=upper_sets(context.extradata, first_packet) if context.name == "hevc" else (),
             shape=(context.width, context.height, round(float(stream.sample_aspect_ratio or 1), 3)),
             rotation=_rotation(data.get(SideDataType.DISPLAYMATRIX)),
             colour=() if first is None else _colour(first),
@@ -157,10 +164,21 @@ def picture_facts(video: Path, limit: int | None) -> PictureFacts:
         )
 
 
-def count_packets(video: Path) -> int:
-    """Packets of the picture that are not empty, by a pass over the file without decoding."""
-    with open_container(video) as container:
-        return sum(1 for packet in demuxed(container, picture_stream(container, video)) if packet.size)
+def lost_on_the_way(out: Path, written: PictureTimes) -> str | None:
+    """Which of "packets" and "times" of LOST a new file does not have as they were written, by a pass without decoding."""
+    with open_container(out) as container:
+        stream = picture_stream(container, out)
+        stored = [(packet.pts, packet.is_discard) for packet in demuxed(container, stream) if packet.size]
+        assert stream.time_base is not None, "FFmpeg gives every stream of a file one"
+        tick = stream.time_base
+    if len(stored) != len(written.packets):
+        return "packets"
+    distances = [
+        float(pts * tick - packet.pts * written.tick)
+        for (pts, is_discard), packet in zip(stored, written.packets, strict=True)
+        if pts is not None and not is_discard and not packet.is_discard
+    ]
+    return "times" if distances and max(distances) - min(distances) > TIME_TOLERANCE_SECONDS else None
 
 
 def frame_hash(frame: av.VideoFrame) -> str:
@@ -196,5 +214,5 @@ def _colour(frame: av.VideoFrame) -> tuple[int, ...]:
     """Range, matrix, primaries and transfer."""
     return (
         int(frame.color_range) or _LIMITED_RANGE,
-        *(int(value) or _UNSPECIFIED for value in (frame.colorspace, frame.color_primaries, frame.color_trc)),
+        *(int(value) or UNSPECIFIED for value in (frame.colorspace, frame.color_primaries, frame.color_trc)),
     )

@@ -21,6 +21,7 @@ from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import NAMES_ERRORS, find_stream, open_container
 from drawaudio_model.muxing.edit_list import end_picture
 from drawaudio_model.muxing.encoded_sound import TRACK_CODECS, add_sound, encoded
+from drawaudio_model.muxing.layered_head import upper_sets, write_head
 from drawaudio_model.muxing.packet_times import PictureTimes, demuxed, is_packed, picture_stream, unpacked_head
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ _INTERMEDIATE = ("nut", "mov")
 """Containers that PyAV writes where it refuses a codec in the one that is asked for; NUT takes nearly all."""
 _WITH_EDIT_LISTS = ("mp4", "mov", "ipod")
 _MATROSKA = ("matroska", "webm")
+UNSPECIFIED = 2
+"""A colour property that nothing says anything about."""
 _OWN_FACTS = ("major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration")
 _OWN_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
 """Names of facts about the old file, which the new one has its own of."""
@@ -41,14 +44,14 @@ class CannotHold(Exception):
     """No way leads into this container; the message is FFmpeg's."""
 
 
-def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarray) -> int:
+def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarray) -> PictureTimes:
     """Writes the packets of `video` that `times` lists and the sound, which begins with the first picture seen.
 
     `samples` are (n,) int16, or (n, 2) left and right.
 
     Returns:
-        The number of packets of the picture: all, but for those that an edit list cuts off behind its end where the
-        container has no edit lists.
+        The times that were written: all, but for those that an edit list cuts off behind its end where the container has no
+        edit lists.
 
     Raises:
         CannotHold: when the container cannot hold the codec.
@@ -67,7 +70,9 @@ def write_video(path: Path, video: Path, times: PictureTimes, samples: np.ndarra
         _keep_pixel_ratio(path, container, video)
     if container in _WITH_EDIT_LISTS and times.end_seconds is not None:
         end_picture(path, times.end_seconds)
-    return len(times.packets)
+    if container in _WITH_EDIT_LISTS:
+        _keep_layers(path, video)
+    return times
 
 
 def _write(path: Path, container: str, video: Path, times: PictureTimes, samples: np.ndarray, codec: str) -> None:
@@ -188,18 +193,48 @@ def _write_by_way(
                 _write(between, by_way, video, times, samples, "pcm_s16le")
             except CannotHold:
                 continue
-            _copied(between, path, container, ["-c:v", "copy", "-copyinkf", "-c:a", codec])
+            _copied(between, path, container, [*_said_by_container(video), "-c:v", "copy", "-copyinkf", "-c:a", codec])
             return
     raise refused
+
+
+def _keep_layers(path: Path, video: Path) -> None:
+    """Writes into the head of an MP4 or MOV file what FFmpeg leaves out of it: the parameters of HEVC's upper layers."""
+    with open_container(video) as source, open_container(path) as written:
+        head, copied = (picture_stream(file, video).codec_context.extradata for file in (source, written))
+    # Other heads, as in transport streams, stand in the packets as well.
+    if head and head[:1] == b"\1" and upper_sets(head) != upper_sets(copied):
+        write_head(path, head)
+
+
+def _said_by_container(video: Path) -> list[str]:
+    """Words for FFmpeg's program: the shape of the pixels and the colours of a picture, which PyAV leaves out on the way.
+
+    Where the codec says them itself, they are the same.
+    """
+    with open_container(video) as source:
+        stream = picture_stream(source, video)
+        context, ratio = stream.codec_context, stream.sample_aspect_ratio
+        words = ["-aspect", _shape(stream, ratio)] if ratio else []
+        colours = {"colorspace": context.colorspace, "color_primaries": context.color_primaries}
+        colours |= {"color_trc": context.color_trc}
+        told = {name: value for name, value in colours.items() if value != UNSPECIFIED}
+        told |= {"color_range": context.color_range} if context.color_range else {}
+        return [*words, *(word for name, value in told.items() for word in (f"-{name}", str(int(value))))]
+
+
+def _shape(stream: av.VideoStream, ratio: Fraction) -> str:
+    """Width to height of a picture whose pixels have this ratio."""
+    return f"{stream.width * ratio.numerator}:{stream.height * ratio.denominator}"
 
 
 def _keep_pixel_ratio(path: Path, container: str, video: Path) -> None:
     """Writes into the head of a Matroska file what PyAV does not: that the pixels are not square."""
     with open_container(video) as source, open_container(path) as written:
         ratio, picture = picture_stream(source, video).sample_aspect_ratio, find_stream(written, "video")
-        if not ratio or container not in _MATROSKA or picture is None or picture.sample_aspect_ratio == ratio:
+        if not ratio or container not in _MATROSKA or picture is None or (picture.sample_aspect_ratio or 1) == ratio:
             return
-        shape = f"{picture.width * ratio.numerator}:{picture.height * ratio.denominator}"
+        shape = _shape(picture, ratio)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
         square = path.rename(Path(folder) / path.name)
         _copied(square, path, container, ["-c", "copy", "-copyinkf", "-aspect", shape])

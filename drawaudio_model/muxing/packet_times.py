@@ -230,7 +230,7 @@ def _moves(video: Path, limit: int | None) -> dict[int, Moves]:
             sound = find_stream(container, "audio")
             indices = [stream.index] if sound is None else [stream.index, sound.index]
             return lay_out(scan(container), indices, leap)
-        table = packet_times(stream)
+        table = packet_times(stream, leap)
         packets = (packet for packet in read_packets(container, [stream]) if not is_flush(packet))
         for order, packet in enumerate(head_of(packets, limit)):
             table.add(packet, order)
