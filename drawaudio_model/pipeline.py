@@ -64,7 +64,7 @@ from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.mel import check_vocoder
 from drawaudio_model.model_card import write_model_card
-from drawaudio_model.model_folder import check_model_folder, detector_beside
+from drawaudio_model.model_folder import check_model_folder, detector_beside, forget_places
 from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
 from drawaudio_model.text import COMPONENTS as TEXT_COMPONENTS
 from drawaudio_model.text import TextConditioner, TextEmbeddings
@@ -218,13 +218,14 @@ class DrawAudioPipeline(DiffusionPipeline):
         )
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Writes the folder of `from_pretrained`, with a model card that names the licence.
+        """Writes the folder of `from_pretrained`, with a model card that names the licence and no word of where parts lay before.
 
         Args:
             save_directory: the folder.
             **kwargs: diffusers' own.
         """
         super().save_pretrained(save_directory, **kwargs)
+        forget_places(Path(save_directory))
         write_model_card(
             Path(save_directory), base_model=self.config.base_model, licence=self.config.licence, unet=self.unet
         )

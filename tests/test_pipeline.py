@@ -370,6 +370,19 @@ def test_a_loaded_pipeline_lies_channels_last_and_is_saved_as_it_was(folder: Pat
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
 
 
+def test_equal_models_have_one_name_wherever_they_were_loaded_from(folder: Path, tmp_path: Path) -> None:
+    for place in ("here", "elsewhere"):
+        shutil.copytree(folder, tmp_path / place / "model")
+        loaded = DrawAudioPipeline.from_pretrained(tmp_path / place / "model")
+        loaded.save_pretrained(tmp_path / place / "again")
+    saved = [tmp_path / place / "again" for place in ("here", "elsewhere")]
+    files = [path for path in saved[0].rglob("*") if path.suffix in (".json", ".txt", ".md")]
+    assert len(files) > 10
+    for path in files:
+        assert str(tmp_path) not in path.read_text(), path
+    assert model_sha256(saved[0]) == model_sha256(saved[1])
+
+
 def test_the_models_name_changes_with_any_weight(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     assert model_sha256(copy) == model_sha256(folder)
