@@ -10,10 +10,10 @@ kept for the next run).
 
 Each clip is the first 8 s of its sample, generated from the sample's own features: with all instructions, with a curve
 drawn by hand in place of its own, and without a curve. Beside them stand the real sound through autoencoder and vocoder,
-the mean log-mel of all real sounds (as from a model that ignores every instruction), and what follows the curve and is not the
-thing: white noise, noise of the spectrum that the noun's training sounds have, and bursts where the curve rises. None of them is a
-bound: each has some figures that a model may miss. With DRAWAUDIO_THREADS=auto the threads of a CPU's sampling steps are chosen by
-measuring, which changes the last bits (thread_choice.py).
+the mean log-mel of all real sounds (as from a model that ignores every instruction), and what follows the curve and is
+not the thing: white noise, noise of the spectrum that the noun's training sounds have, and bursts where the curve rises.
+None of them is a bound: each has some figures that a model may miss. With DRAWAUDIO_THREADS=auto the threads of a CPU's
+sampling steps are chosen by measuring, which changes the last bits (thread_choice.py).
 
 Legend: N clips, B batch, T mel frames, M mel bins, P loudness points.
 """

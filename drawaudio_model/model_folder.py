@@ -151,6 +151,16 @@ def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(entry["shape"]) for name, entry in entries.items()}
 
 
+def missing_vocoder(backbones: Path) -> str | None:
+    """What a model is saved without where there is no vocoder among the backbones, in one sentence; None where there is one."""
+    if (backbones / "vocoder").exists():
+        return None
+    return (
+        f"{backbones} has no vocoder, so the model makes its sounds with Griffin-Lim, slower and further from the real ones; "
+        "materialize vocoder (dagster asset materialize -m pipelines --select vocoder) and train again for a better sound"
+    )
+
+
 def detector_beside(folder: Path) -> Path:
     """Folder of the detector that belongs to a pipeline folder, for masks by text."""
     return folder.parent / "backbones" / "object_detector"
