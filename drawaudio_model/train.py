@@ -140,7 +140,8 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
             if config.unet_channels is None and config.trainable in PARTS:
                 save_adapters(pipeline, beside_model(arguments.output, "adapters"), part=config.trainable)
             report.picture("learning_curves", plot_learning_curves(state))
-            report.finish(summary(config, shards, state, arguments.output))
+            facts = summary(config, shards, state, arguments.output)
+            report.finish(facts | {"processes": accelerator.num_processes})
     accelerator.end_training()
 
 
