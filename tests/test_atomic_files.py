@@ -158,8 +158,10 @@ def test_many_writers_of_one_file_never_tear_it(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(9) as pool:
         reader = pool.submit(read)
-        list(pool.map(lambda content: write_atomically(path, content), contents * 3))
-        done.set()
+        try:
+            list(pool.map(lambda content: write_atomically(path, content), contents * 3))
+        finally:
+            done.set()
         assert reader.result() > 0
     assert path.read_bytes() in contents
     assert list(tmp_path.iterdir()) == [path]
@@ -184,26 +186,28 @@ def test_what_killed_writers_left_is_gone_after_the_next_write_and_what_others_w
 ) -> None:
     path, other = tmp_path / "facts.json", tmp_path / "other.json"
     command = [sys.executable, "-c", DIES_WRITING]
-    alive = subprocess.Popen(
-        [*command, str(path), kind, "waits"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert alive.stdout is not None and alive.stdin is not None
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([*command, str(path), kind, "waits"], **pipes) for _ in range(4)]
     try:
-        theirs = Path(alive.stdout.readline().strip())
-        for target in (path, path, other):  # the second one finds what the first has left
-            done = subprocess.run([*command, str(target), kind], capture_output=True, text=True, check=False)
-            assert done.returncode == -signal.SIGKILL
-        assert len(os.listdir(tmp_path)) == 3, "each target's last writer left something, and one writes still"
+        made = [Path(writer.stdout.readline().strip()) for writer in writers]
+        folders = [place.parent if kind == "file" else place for place in made]
+        assert len(set(folders)) == 4
+        for writer in writers[1:]:
+            writer.kill()
+            writer.wait()
+        done = subprocess.run([*command, str(other), kind], capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL
+        (others,) = set(os.listdir(tmp_path)) - {folder.name for folder in folders}
+        assert len(os.listdir(tmp_path)) == 5, "each that was killed left something, and one writes still"
         write_atomically(path, b"whole")
-        folder = theirs.parent if kind == "file" else theirs
-        left = {name for name in os.listdir(tmp_path) if not name.startswith(".other.json.")}
-        assert left == {"facts.json", folder.name}, "only the living writer's is kept"
-        assert (theirs if kind == "file" else theirs / "half").read_text() == "half"
+        assert set(os.listdir(tmp_path)) == {"facts.json", folders[0].name, others}, "only the living writer's is kept"
+        assert (made[0] if kind == "file" else made[0] / "half").read_text() == "half"
         write_atomically(other, b"whole")
-        assert sorted(os.listdir(tmp_path)) == sorted([folder.name, "facts.json", "other.json"])
+        assert set(os.listdir(tmp_path)) == {"facts.json", folders[0].name, "other.json"}
     finally:
-        alive.kill()
-        alive.wait()
+        for writer in writers:
+            writer.kill()
+            writer.wait()
     write_atomically(path, b"again")
     assert sorted(os.listdir(tmp_path)) == ["facts.json", "other.json"]
 

@@ -176,7 +176,7 @@ def test_right_at_once_is_the_thing_the_level_and_the_onsets_of_one_clip(scenes:
         for member in classifier.members:
             member.head.weight.zero_()
             member.head.bias.copy_(torch.tensor([1.0, 0.0]))
-    real = struck()
+    real = struck(decay=1600)
     curve = loudness_signal(real, seconds=CLIP_SECONDS)
     scene = scenes[KEYS[1]]
     scene = replace(scene, sample=replace(scene.sample, loudness=np.append(curve, np.zeros(20, np.float32))))

@@ -216,8 +216,9 @@ def test_the_figures_of_a_model_that_obeys_are_those_of_obedience(evaluated: Pat
     for row in ("generated", "autoencoder"):
         assert found[row]["loudness_pearson"] > 0.95 and found[row]["loudness_error_db"] < 3, row
         assert found[row]["onset_f1"] == 1 and found[row]["lag_seconds"] == 0, row
-        assert found[row]["right_at_once"] == 1, row
-    assert found["noise"]["right_at_once"] < 1 and found["uncurved"]["right_at_once"] == 0
+        # One of the three is made 3.6 dB beside its curve.
+        assert found[row]["right_at_once"] > 0.6, row
+    assert found["noise"]["right_at_once"] < 0.6 and found["uncurved"]["right_at_once"] == 0
     assert found["mean"]["loudness_pearson"] < 0.8 and found["mean"]["onset_f1"] < 0.8
     clips = json.loads((evaluated / "clips.json").read_text())["generated"]
     before_8_s = {key: sum(hit < CLIP_SECONDS for hit in hits) for key, hits in HITS.items()}

@@ -1,4 +1,4 @@
-"""The asset that trains, with several processes: it trains once on the whole batch, and none of them outlives its orchestrator."""
+"""The asset that trains, in several processes: they train one model, and none of them outlives its orchestrator."""
 
 import json
 import os

@@ -25,13 +25,14 @@ from tests.test_evaluate import sample
 HITS = (0.6, 1.7, 2.35, 4.0, 5.25, 7.1)
 
 
-def struck(seconds: tuple[float, ...] = HITS, samples: int = CLIP_SECONDS * SAMPLE_RATE) -> np.ndarray:
-    """Bursts of noise that die away within a fifth of a second."""
-    waveform, rng = np.zeros(samples), np.random.default_rng(0)
+def struck(seconds: tuple[float, ...] = HITS, *, decay: int = 800) -> np.ndarray:
+    """Bursts of noise that die away, to a third within `decay` samples."""
+    waveform, rng = np.zeros(CLIP_SECONDS * SAMPLE_RATE), np.random.default_rng(0)
     for number, second in enumerate(seconds):
         start = round(second * SAMPLE_RATE)
-        burst = 0.1 * (1 + number % 3) * np.exp(-np.arange(4000) / 800) * rng.standard_normal(4000)
-        waveform[start : start + 4000] += burst
+        length = min(5 * decay, len(waveform) - start)
+        burst = 0.1 * (1 + number % 3) * np.exp(-np.arange(length) / decay) * rng.standard_normal(length)
+        waveform[start : start + length] += burst
     return waveform.astype(np.float32)
 
 

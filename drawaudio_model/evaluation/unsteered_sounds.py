@@ -7,7 +7,6 @@ model that obeys: `obeys` and `is_on_time`.
 Legend: P loudness points, K frequencies from 0 to 8 kHz.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE, WINDOW_LENGTH
 from drawaudio_model.media import decode_flac
 from drawaudio_model.mel import normalize_waveform
 from drawaudio_model.shard import EXCLUDE_FILE, ShardReader, finished_shards, is_excluded, read_exclude_list
-from drawaudio_model.training_sample import TrainingSample
+from drawaudio_model.training_sample import TrainingSample, decode_facts
 
 RIGHT_CORRELATION, RIGHT_LEVEL_DB, RIGHT_ONSET_F1 = 0.75, 3.0, 0.5
 """What a clip has to reach at the same time to be counted as right."""
@@ -123,7 +122,7 @@ def _training_sounds(shards: Path, found: Mapping[str, list[np.ndarray]]) -> Ite
             if not wanted or searched >= _MOST_CLIPS:
                 break
             searched += 1
-            nouns = [noun for noun in nouns_of(json.loads(reader.member(key, "json"))) if noun in wanted]
+            nouns = [noun for noun in nouns_of(decode_facts(reader.member(key, "json"))) if noun in wanted]
             if not nouns or "flac" not in reader.members(key) or is_excluded(key, excluded):
                 continue
             waveform = normalize_waveform(decode_flac(reader.member(key, "flac")))
