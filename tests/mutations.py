@@ -150,6 +150,13 @@ MUTATIONS = (
         f"{SIGNAL_TESTS} tests/test_adapters.py -k decod",
     ),
     Mutation(
+        "drawaudio_model/generation/latents.py",
+        "pipe.vae.encode(window).latent_dist.mean.float() * pipe.vae.config.scaling_factor",
+        "pipe.vae.encode(window).latent_dist.mean.float()",
+        "a sound to go on from is encoded without the autoencoder's scaling factor",
+        "tests/test_regenerate.py tests/test_pipeline_signal.py",
+    ),
+    Mutation(
         PREPARING,
         "hold_last(prepared.curve, last * LOUDNESS_FPS)[",
         "np.pad(prepared.curve, (0, last * LOUDNESS_FPS - len(prepared.curve)))[",
@@ -772,6 +779,13 @@ MUTATIONS = (
     ),
     Mutation(
         TRAINING_LOOP,
+        "with self.average.in_use():",
+        "with nullcontext():",
+        "validation alone has un-averaged weights",
+        STEP_TESTS,
+    ),
+    Mutation(
+        TRAINING_LOOP,
         "first = (micro * accelerator.num_processes + accelerator.process_index) * self.width",
         "first = 0",
         "all micro-batches of a step have the same noise",
@@ -887,14 +901,14 @@ MUTATIONS = (
         SAMPLE_SOUNDS,
         "for start in range(0, len(samples), batch):",
         "for start in range(0, len(samples) - batch, batch):",
-        "the upper bound lacks the last clips",
+        "the row of the autoencoder lacks the last clips",
         ORACLE_TESTS,
     ),
     Mutation(
         SAMPLE_SOUNDS,
         "pipe.decode(means.to(pipe.device) * pipe.vae.config.scaling_factor)",
         "pipe.decode(means.to(pipe.device))",
-        "the upper bound decodes latents that were not scaled",
+        "the row of the autoencoder decodes latents that were not scaled",
         ORACLE_TESTS,
     ),
     Mutation(

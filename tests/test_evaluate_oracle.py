@@ -65,7 +65,7 @@ def known_sample(key: str) -> TrainingSample:
     waveform = decode_flac(encode_flac(real_sound(key)))
     normal = normalize_waveform(waveform)
     levels = np.sqrt(np.square(normal.reshape(125, -1)).mean(axis=1))
-    mean = level_latent(levels, told_bytes(upper_bound_of=key))
+    mean = level_latent(levels, told_bytes(autoencoder_of=key))
     facts = {"source": "test", "source_id": key.split("_")[0], "start_s": 0, "label": "drum", "split": "test"}
     facts |= {"caption": f"drum {number}", "caption_source": "test", "noun_phrases": ["drum"], "scores": {}}
     return TrainingSample(
