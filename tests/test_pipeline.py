@@ -272,10 +272,16 @@ def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray
         pipe.conditions(pipe.text(["a"]), pipe.text([""]), loudness=torch.zeros(1, 79))
 
 
-def test_offloading_layer_by_layer_is_refused_before_anything_is_moved(pipe: DrawAudioPipeline) -> None:
-    with pytest.raises(ValueError, match=r"enable_sequential_cpu_offload is not possible .* for less memory"):
-        pipe.enable_sequential_cpu_offload(device="cpu")
-    assert not any(weight.is_meta for weight in pipe.unet.parameters())
+@pytest.mark.parametrize("how", ["enable_sequential_cpu_offload", "enable_model_cpu_offload"])
+@pytest.mark.parametrize("device", [None, "cpu", "cuda"])
+def test_offloading_is_refused_in_one_sentence_before_anything_is_moved(
+    pipe: DrawAudioPipeline, how: str, device: str | None
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{how} is not possible .* for less memory$") as told:
+        getattr(pipe, how)(**({} if device is None else {"device": device}))
+    assert str(told.value).count(". ") == 0
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    assert not any(hasattr(module, "_hf_hook") for part in parts for module in part.modules())
 
 
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
