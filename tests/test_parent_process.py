@@ -32,6 +32,13 @@ STARTS = {
         "    env = os.environ | {ENDS_WITH: str(os.getpid())}\n"
         "    print(subprocess.Popen([sys.executable, '-c', words], env=env).pid, flush=True)\n"
     ),
+    "a command behind a launcher": (
+        "import subprocess, sys\n"
+        "    from drawaudio_model.parent_process import ENDS_WITH\n"
+        "    words = 'import time; from drawaudio_model.parent_process import end_with_starter as e; e(); time.sleep(600)'\n"
+        "    env = os.environ | {ENDS_WITH: str(os.getppid())}\n"
+        "    print(subprocess.Popen([sys.executable, '-c', words], env=env).pid, flush=True)\n"
+    ),
 }
 
 
