@@ -38,7 +38,8 @@ def end_with_starter() -> None:
     if not number.isdecimal():
         return
 
-    parent = os.getppid()
+    # An orphan of a launcher that was killed before this line has process 1 for its parent.
+    parent = os.getppid() if os.getppid() != 1 or number == "1" else None
 
     def watch() -> None:
         while _runs(int(number)) and os.getppid() == parent:

@@ -35,9 +35,9 @@ STARTS = {
     "a command behind a launcher": (
         "import subprocess, sys\n"
         "    from drawaudio_model.parent_process import ENDS_WITH\n"
-        "    words = 'import time; from drawaudio_model.parent_process import end_with_starter as e; e(); time.sleep(600)'\n"
-        "    env = os.environ | {ENDS_WITH: str(os.getppid())}\n"
-        "    print(subprocess.Popen([sys.executable, '-c', words], env=env).pid, flush=True)\n"
+        "    words = 'import os, time; from drawaudio_model.parent_process import end_with_starter as e; e(); '\n"
+        "    words += 'print(os.getpid(), flush=True); time.sleep(600)'\n"
+        "    subprocess.Popen([sys.executable, '-c', words], env=os.environ | {ENDS_WITH: str(os.getppid())})\n"
     ),
 }
 
