@@ -152,7 +152,7 @@ def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 
 def missing_vocoder(backbones: Path) -> str | None:
-    """What a model is saved without where there is no vocoder among the backbones, in one sentence; None where there is one."""
+    """The sentence that a model is saved without a vocoder of the backbones; None where they have one."""
     if (backbones / "vocoder").exists():
         return None
     return (

@@ -20,7 +20,7 @@ from drawaudio_model.shard import EXCLUDE_FILE, ShardReader, finished_shards, is
 from drawaudio_model.training_sample import TrainingSample, decode_facts
 
 RIGHT_CORRELATION, RIGHT_LEVEL_DB, RIGHT_ONSET_F1 = 0.75, 3.0, 0.5
-"""What a clip has to reach at the same time to be counted as right."""
+"""Limits that a clip has to keep at the same time to be counted as right."""
 SOUNDS_OF_NOUN = 20
 """At most so many training sounds make a noun's spectrum."""
 _MOST_CLIPS = 20_000
