@@ -130,7 +130,10 @@ def test_without_training_sounds_the_rows_of_their_spectra_are_left_out(
     output = Path(shutil.copytree(evaluated, tmp_path / "evaluation"))
     assert run(tmp_path, output, "--seed", "5", "--page-clips", "0") == 0
     assert set(json.loads((output / "metrics.json").read_text())["rows"]) == set(ROWS) - NOUN_ROWS
-    assert "has no training sound of the clips' nouns" in (output / "log.jsonl").read_text()
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert any("has no training sound of the clips' nouns" in row.get("message", "") for row in log)
+    start = [row for row in log if row["event"] == "start" and row["task"] == "measure"][-1]
+    assert start["total"] == [row for row in log if row["event"] == "finish"][-1]["step"], "the bar ends at its end"
 
 
 def test_a_sound_made_for_other_instructions_is_not_kept(root: Path, evaluated: Path, tmp_path: Path) -> None:

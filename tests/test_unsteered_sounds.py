@@ -105,6 +105,8 @@ def test_a_clip_has_the_spectrum_of_its_own_nouns_training_sounds(tmp_path: Path
     found = noun_spectra(tmp_path, [named(key, nouns, None) for key, nouns in asked.items()])
     assert loudest_hertz(found["one"]) == pytest.approx(500, abs=16)
     assert loudest_hertz(found["two"]) == pytest.approx(3000, abs=16)
+    for hertz in (6000, 7000):  # of the test split's clip, and of one that was taken back
+        assert found["one"][round(hertz / 8000 * 512)] < 1e-3 * found["one"].max()
     np.testing.assert_allclose(found["both"], (found["one"] + found["two"]) / 2)
     np.testing.assert_allclose(found["none"], found["both"])
     assert noun_spectra(tmp_path, [named("none", ["a whale"], None)]) == {}
