@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+_WRITERS = 16
+"""So many writers of one file at the same time have a folder that a later one finds again."""
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that after a crash it is either the old one or the whole new one; of two writers the last one's.
 
@@ -28,18 +32,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: when it cannot be written; the message names `path`, not the file beside it, which is gone.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own: two writers of one file must not write into one another's half.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        put_in_place(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if error.filename not in (None, str(temporary)):
-            raise
-        raise type(error)(error.errno, error.strerror, str(path)) from error
+    with replaced_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
@@ -50,14 +44,95 @@ def replaced_file(path: Path) -> Iterator[Path]:
         OSError: when it cannot be written; the message names `path`, not the file beside it.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-            temporary = Path(folder) / path.name
-            yield temporary
-            put_in_place(temporary, path)
+        with folder_beside(path) as folder:
+            yield folder / path.name
+            put_in_place(folder / path.name, path)
     except OSError as error:
-        if ".writing-" not in f"{error.filename}{error.filename2}":
+        if str(path.with_name(f".{path.name}.")) not in f"{error.filename}{error.filename2}":
             raise
         raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` that no other writer has while the block runs, and that is gone behind it.
+
+    A process that is killed leaves its folder: whoever writes `path` next on this machine removes those that nobody holds. Where
+    the file system cannot lock, nobody can tell, and they stay.
+    """
+    folder, handle = _free_folder(path)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if handle is not None:
+            _let_go(handle)
+
+
+def _free_folder(path: Path) -> tuple[Path, int | None]:
+    """A folder beside `path` and the handle of its lock; folders of writers that were killed are gone."""
+    # Another machine's locks may not be seen here, so its folders have other names.
+    machine = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+    folders = [path.with_name(f".{path.name}.{machine}-{number}.writing") for number in range(_WRITERS)]
+    free: tuple[Path, int] | None = None
+    with suppress(_CannotLock):
+        for folder in folders:
+            if free is not None and not os.path.lexists(folder):
+                continue
+            handle = _held(folder)
+            if handle is None:
+                continue  # somebody writes there
+            _empty(folder)
+            if free is None:
+                free = folder, handle
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+                _let_go(handle)
+        if free is not None:
+            return free
+    folder = path.with_name(f".{path.name}.{secrets.token_hex(4)}.writing")
+    folder.mkdir()
+    return folder, None
+
+
+class _CannotLock(Exception):
+    """The file system has no locks of folders."""
+
+
+def _held(folder: Path) -> int | None:
+    """The handle of a folder's lock, the folder made where there is none; None where another writer holds it."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return None  # another user's
+        try:
+            handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue  # its writer has just removed it
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError as error:
+            os.close(handle)
+            raise _CannotLock from error
+        with suppress(FileNotFoundError):
+            # Between the opening and the lock its writer may have removed it.
+            if os.path.samestat(os.fstat(handle), folder.stat()):
+                return handle
+        os.close(handle)
+
+
+def _let_go(handle: int) -> None:
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_UN)  # said, for a process forked meanwhile holds the handle as well
+    os.close(handle)
+
+
+def _empty(folder: Path) -> None:
+    for leftover in folder.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
 
 
 @contextmanager
@@ -101,13 +176,10 @@ def _own_folder(partial: Path, final: Path) -> Iterator[None]:
         os.close(handle)
         raise ValueError(f"{final} is being written by another process; wait for it or stop it") from None
     try:
-        for leftover in partial.iterdir():
-            shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
+        _empty(partial)
         yield
     finally:
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_UN)  # said, for a process forked meanwhile holds the handle as well
-        os.close(handle)
+        _let_go(handle)
 
 
 def _lock(handle: int) -> None:

@@ -15,7 +15,6 @@ width, L text tokens, Dt and Dg widths of T5 and GPT-2.
 import ast
 import functools
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,10 +37,9 @@ from drawaudio_model.clip_format import (
 )
 from drawaudio_model.shard import (
     EXCLUDE_FILE,
-    MOST_OPEN,
-    OpenTar,
     ShardManifest,
     ShardReader,
+    Tar,
     finished_shards,
     is_excluded,
     read_exclude_list,
@@ -209,7 +207,7 @@ class TrainingShards:
         self._identity = [hashes, *([sorted(skipped)] if skipped else [])]
         self._shard_numbers = np.concatenate(shard_numbers)
         self._offsets, self._sizes = np.concatenate(offsets), np.concatenate(sizes)
-        self._tars: dict[tuple[int, int], OpenTar] = {}
+        self._tars = [Tar(self.folder / f"{shard}.tar") for shard in self.shards]
         self._shapes = {name: _fixed_shape(name, array) for name, array in self._load(0).items()}
         self.crop_starts = crop_starts_seconds(self._shapes["latent"][1])
 
@@ -249,17 +247,14 @@ class TrainingShards:
 
     def close(self) -> None:
         """Close this process's open tars; `read` opens them again."""
-        self._tars = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For a process that is spawned: it opens the tars itself."""
-        return vars(self) | {"_tars": {}}
+        for tar in self._tars:
+            tar.close()
 
     def _load(self, number: int) -> dict[str, np.ndarray]:
         offsets, sizes = self._offsets[number], self._sizes[number]
         start = int(offsets[0])
         length = int(offsets[-1] + sizes[-1]) - start
-        content = self._tar(int(self._shard_numbers[number])).read(length, start)
+        content = self._tars[self._shard_numbers[number]].read(length, start)
         if len(content) != length:
             shard = self.shards[self._shard_numbers[number]]
             raise ValueError(f"{self.folder / shard}.tar ends inside sample {self.keys[number]}; materialize it again")
@@ -268,15 +263,6 @@ class TrainingShards:
             if member != "clap.npy":
                 arrays[member.removesuffix(".npy")] = _parse_npy(content, offset, size)
         return arrays
-
-    def _tar(self, shard_number: int) -> OpenTar:
-        """A tar of this process's own: handles are not inherited, so workers may be forked or spawned."""
-        place = (os.getpid(), shard_number)
-        if place not in self._tars:
-            if len(self._tars) >= MOST_OPEN:
-                del self._tars[next(iter(self._tars))]  # the one that was opened first
-            self._tars[place] = OpenTar(self.folder / f"{self.shards[shard_number]}.tar")
-        return self._tars[place]
 
     def _beyond(self, limits: ScoreLimits, shard: str, keys: Sequence[str], sounds: set[str]) -> dict[str, str]:
         """Key -> score of the clips beyond the limits; `sounds` are those of all shards so far."""

@@ -10,9 +10,10 @@ kept for the next run).
 
 Each clip is the first 8 s of its sample, generated from the sample's own features: with all instructions, with a curve
 drawn by hand in place of its own, and without a curve. Beside them stand the real sound through autoencoder and vocoder,
-the mean log-mel of all real sounds (as from a model that ignores every instruction), and noise under the curve (which
-follows the curve and nothing else). With DRAWAUDIO_THREADS=auto the threads of a CPU's sampling steps are chosen by
-measuring, which changes the last bits (thread_choice.py).
+the mean log-mel of all real sounds (as from a model that ignores every instruction), and what follows the curve and is
+not the thing: white noise, noise of the spectrum that the noun's training sounds have, and bursts where the curve rises.
+None of them is a bound: each has some figures that a model may miss. With DRAWAUDIO_THREADS=auto the threads of a CPU's
+sampling steps are chosen by measuring, which changes the last bits (thread_choice.py).
 
 Legend: N clips, B batch, T mel frames, M mel bins, P loudness points.
 """
@@ -60,6 +61,7 @@ from drawaudio_model.evaluation.sample_sounds import (
     sample_fingerprint,
     through_autoencoder,
 )
+from drawaudio_model.evaluation.unsteered_sounds import bursts_of_curve, is_on_time, noun_spectra, obeys
 from drawaudio_model.guidance import OWN_GUIDANCE, Guidance
 from drawaudio_model.loudness import noise_of_curve
 from drawaudio_model.model_folder import model_sha256
@@ -77,11 +79,17 @@ ROWS = {
     "mean": "mean of all real sounds",
     "noise": "noise under the clip's curve",
     "noise_drawn": "noise under the drawn curve",
+    "noun": "noise of the noun's spectrum under the clip's curve",
+    "noun_drawn": "noise of the noun's spectrum under the drawn curve",
+    "bursts": "bursts where the clip's curve rises",
+    "bursts_drawn": "bursts where the drawn curve rises",
 }
 """Row -> its name in the table. Noise gets every loudness figure right and is not the sound of the thing."""
+NOUN_ROWS = frozenset({"noun", "noun_drawn"})
+"""Rows that need the train split with its sounds."""
 HEARD_ROWS = ("generated", "drawn", "autoencoder")
 """Rows of which the page has the sounds."""
-DRAWN_ROWS = frozenset({"drawn", "noise_drawn"})
+DRAWN_ROWS = frozenset({"drawn", "noise_drawn", "noun_drawn", "bursts_drawn"})
 """Rows whose curve was drawn by hand, without regard to the picture: no onset of the real sound is expected there."""
 GENERATED_FOLDERS = {"generated": "clips", "drawn": "clips_drawn", "uncurved": "clips_uncurved"}
 """Row that the model generates -> folder of its sounds."""
@@ -93,8 +101,11 @@ PER_CLIP = {
     "silence_db": "level where the curve is silent (dB)",
     "onset_f1": "onset F1 (0.1 s)",
     "lag_seconds": "lag of the loudness (s)",
+    "right_at_once": "curve, level and onsets right at once",
 }
 """Metrics that have a value for each clip."""
+MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_at_once"})
+"""Metrics of which the mean is reported; of the others it is the median."""
 FRECHET = "Frechet distance (the model's own CAVP audio tower)"
 """Not comparable with any published FD: another extractor."""
 
@@ -181,8 +192,10 @@ def evaluate(
         if part[1] > 1:
             report.finish({"clips": len(generated), "part": f"{part[0] + 1} of {part[1]}"})
             return {}
-    # The bounds, the real sounds' onsets and features, two passes over each row, and the page.
-    steps_of_measuring = len(samples) * (3 + 2 * len(ROWS)) + len(samples[: settings.page_clips])
+    # The rows beside the model's, the real sounds' onsets and features, two passes over each row, and the page.
+    spectra = noun_spectra(shards, samples)
+    measured_rows = [row for row in ROWS if spectra or row not in NOUN_ROWS]
+    steps_of_measuring = len(samples) * (3 + 2 * len(measured_rows)) + len(samples[: settings.page_clips])
     own_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in samples}
     drawn_curves = {sample.key: sample.loudness[:LOUDNESS_POINTS] for sample in generation.with_drawn}
     with Reporter("measure", total=steps_of_measuring, log=output / "log.jsonl") as report:
@@ -196,7 +209,14 @@ def evaluate(
             "mean": dict.fromkeys(real, mean_sound(pipe, list(real.values()))),
             "noise": {key: noise_of_curve(curve) for key, curve in own_curves.items()},
             "noise_drawn": {key: noise_of_curve(curve) for key, curve in drawn_curves.items()},
+            "bursts": {key: bursts_of_curve(curve) for key, curve in own_curves.items()},
+            "bursts_drawn": {key: bursts_of_curve(curve) for key, curve in drawn_curves.items()},
         }
+        if spectra:
+            for row, curves in (("noun", own_curves), ("noun_drawn", drawn_curves)):
+                sounds[row] = {key: noise_of_curve(curve, spectrum=spectra[key]) for key, curve in curves.items()}
+        else:
+            report.note(f"{shards} has no training sound of the clips' nouns; the rows of their spectra are left out")
         report.note("loudness, onsets and features")
         onsets = real_onsets(real, report)
         clips = {
@@ -397,11 +417,14 @@ def measure_clips(
             "silence_db": metrics.silence_db(wanted, curve),
             "lag_seconds": metrics.lag_seconds(wanted, curve),
             "onset_f1": float("nan"),
+            "right_at_once": float("nan"),
         }
         if expected is not None:
             onsets = metrics.match_onsets(expected[key], made)
             counts = {"onset_f1": onsets.f1, "onset_hits": onsets.hits, "onsets_real": onsets.reference_count}
             measured[key] |= counts | {"onsets_generated": onsets.generated_count}
+            follows = obeys(correlation.pearson, measured[key]["level_error_db"])
+            measured[key]["right_at_once"] = float(follows and is_on_time(onsets.f1))
     return measured
 
 
@@ -416,11 +439,11 @@ def share_in_training_range(sounds: Iterable[np.ndarray], pipe: DrawAudioPipelin
 
 
 def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, dict[str, Any]]:
-    """Metric -> median over clips (mean for onset F1) with its interval and count; undefined values are left out."""
+    """Metric -> median over clips (mean for MEAN_OVER_CLIPS) with its interval and count; undefined values are left out."""
     table = {}
     for metric, name in PER_CLIP.items():
         own = [row[metric] for row in values.values()]
-        if metric == "onset_f1":
+        if metric in MEAN_OVER_CLIPS:
             statistic, interval = "mean", metrics.mean_interval(own, seed=seed)
         else:
             statistic, interval = "median", metrics.bootstrap_interval(own, statistic=np.median, seed=seed)

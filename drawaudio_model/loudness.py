@@ -160,16 +160,26 @@ def from_points(points: Sequence[tuple[float, float]], seconds: float) -> np.nda
     return np.interp(point_times(seconds), times, levels).astype(np.float32)
 
 
-def noise_of_curve(signal: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def noise_of_curve(signal: np.ndarray, *, seed: int = 0, spectrum: np.ndarray | None = None) -> np.ndarray:
     """(samples,) float32 noise whose loudness signal is about `signal` (10 * seconds,): a curve made audible.
 
     Its peaks lie about 12 dB above its level, so a loud curve's exceed full scale: they are left as they are.
+
+    Args:
+        signal: (10 * seconds,) levels.
+        seed: of the noise.
+        spectrum: (K,) power of the noise at K frequencies from 0 to 8 kHz, of any scale; None: white.
     """
     levels = np.asarray(signal, np.float64)
     if levels.ndim != 1 or not len(levels) or not np.isfinite(levels).all():
         raise ValueError(f"loudness signal has shape {levels.shape}, expected (10 * seconds,) finite levels")
     samples = len(levels) * SAMPLE_RATE // LOUDNESS_FPS
     noise = np.random.default_rng(seed).standard_normal(samples)
+    if spectrum is not None:
+        lines = np.fft.rfft(noise)
+        powers = np.interp(np.linspace(0, 1, len(lines)), np.linspace(0, 1, len(spectrum)), spectrum)
+        noise = np.fft.irfft(lines * np.sqrt(powers), samples)
+        noise /= np.sqrt(np.square(noise).mean())
     times = (np.arange(samples) + 0.5) / SAMPLE_RATE
     return (noise * np.interp(times, point_times(len(levels) / LOUDNESS_FPS), levels)).astype(np.float32)
 

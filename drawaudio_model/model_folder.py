@@ -108,6 +108,28 @@ def model_sha256(folder: Path) -> str:
     return fingerprint({path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(files)})
 
 
+PLACES = ("_name_or_path", "name_or_path")
+"""Where diffusers and transformers write down the folder that a part was loaded from."""
+
+
+def forget_places(folder: Path) -> None:
+    """Removes from the configs in a folder where their parts were loaded from.
+
+    It says nothing of the model, but much of the disk, and two equal models would have two names (`model_sha256`).
+    """
+    for path in sorted(Path(folder).rglob("*.json")):
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if any(f'"{name}"' in text for name in PLACES) and (kept := _without_places(content)) != content:
+            path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _without_places(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _without_places(value) for name, value in content.items() if name not in PLACES}
+    return [_without_places(value) for value in content] if isinstance(content, list) else content
+
+
 def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Weight -> shape of a safetensors file, from its header.
 
@@ -127,6 +149,16 @@ def weight_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     if header is None or size != 8 + length + end:
         raise ValueError(f"{file} is no whole safetensors file ({size} bytes); copy or download it again")
     return {name: tuple(entry["shape"]) for name, entry in entries.items()}
+
+
+def missing_vocoder(backbones: Path) -> str | None:
+    """The sentence that a model is saved without a vocoder of the backbones; None where they have one."""
+    if (backbones / "vocoder").exists():
+        return None
+    return (
+        f"{backbones} has no vocoder, so the model makes its sounds with Griffin-Lim, slower and further from the real ones; "
+        "materialize vocoder (dagster asset materialize -m pipelines --select vocoder) and train again for a better sound"
+    )
 
 
 def detector_beside(folder: Path) -> Path:

@@ -32,14 +32,17 @@ def end_with_starter() -> None:
     """Ends this process, and with it what works for it, once the process that `ENDS_WITH` names is gone; nothing without it.
 
     Whoever starts a command that takes hours sets it: a starter that is killed cannot stop the command, which would go on for
-    nobody and write where the next one writes.
+    nobody and write where the next one writes. Where a launcher stands between the two, this process ends with the launcher, too.
     """
     number = os.environ.get(ENDS_WITH, "")
     if not number.isdecimal():
         return
 
+    # An orphan of a launcher that was killed before this line has process 1 for its parent.
+    parent = os.getppid() if os.getppid() != 1 or number == "1" else None
+
     def watch() -> None:
-        while _runs(int(number)):
+        while _runs(int(number)) and os.getppid() == parent:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         os._exit(1)
 

@@ -64,7 +64,7 @@ from drawaudio_model.loudness_control import LoudnessControl
 from drawaudio_model.mask_attention import MaskAttention
 from drawaudio_model.mel import check_vocoder
 from drawaudio_model.model_card import write_model_card
-from drawaudio_model.model_folder import check_model_folder, detector_beside
+from drawaudio_model.model_folder import check_model_folder, detector_beside, forget_places
 from drawaudio_model.patch_autoencoder import PatchAutoencoder, compression
 from drawaudio_model.text import COMPONENTS as TEXT_COMPONENTS
 from drawaudio_model.text import TextConditioner, TextEmbeddings
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from drawaudio_model.detector import ObjectDetector
 
 STEPS = SAMPLING_STEPS
+_LESS_MEMORY = "load it with torch_dtype=torch.float16, or set branches_together=False, for less memory"
 
 
 class DrawAudioPipeline(DiffusionPipeline):
@@ -117,7 +118,6 @@ class DrawAudioPipeline(DiffusionPipeline):
     """
 
     _optional_components: ClassVar[list[str]] = ["feature_extractor", "domain"]
-    model_cpu_offload_seq = "text_encoder->text_encoder_2->projection_model->language_model->cavp->unet->vae->vocoder"
 
     def __init__(
         self,
@@ -214,17 +214,30 @@ class DrawAudioPipeline(DiffusionPipeline):
         """
         raise ValueError(
             "enable_sequential_cpu_offload is not possible with DrawAudioPipeline, whose networks share and fold weights beside "
-            "their layers' calls; load it with torch_dtype=torch.float16, or set branches_together=False, for less memory"
+            f"their layers' calls; {_LESS_MEMORY}"
+        )
+
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: torch.device | str | None = None) -> None:
+        """Not for these networks: CLAP and CAVP are asked by methods that bring no offloaded weights back, and what they are
+        given would lie where their weights are not.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "enable_model_cpu_offload is not possible with DrawAudioPipeline, whose CLAP and CAVP are asked beside their forward "
+            f"calls; {_LESS_MEMORY}"
         )
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Writes the folder of `from_pretrained`, with a model card that names the licence.
+        """Writes the folder of `from_pretrained`, with a model card that names the licence and no word of where parts lay before.
 
         Args:
             save_directory: the folder.
             **kwargs: diffusers' own.
         """
         super().save_pretrained(save_directory, **kwargs)
+        forget_places(Path(save_directory))
         write_model_card(
             Path(save_directory), base_model=self.config.base_model, licence=self.config.licence, unet=self.unet
         )

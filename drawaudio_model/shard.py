@@ -403,18 +403,50 @@ class ShardWriter:
 
 MOST_OPEN = 64
 """Tars that are open at once in one process; usually 1,024 files may be, and a dataset has as many shards as it likes."""
-_OPEN: "deque[weakref.ref[ShardReader]]" = deque()
-"""Readers in the order in which they opened their tars."""
+_OPEN: "deque[weakref.ref[Tar]]" = deque()
+"""Tars in the order in which they were opened, of all readers together."""
 
 
-class OpenTar:
-    """A tar that is read at any place, by several threads; it closes when nobody has it any more."""
+class Tar:
+    """A tar that is read at any place, by several threads, forked and spawned processes.
+
+    It is opened by the first reading and closed when MOST_OPEN others were opened since; the next reading opens it again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: _OpenTar | None = None
+
+    def read(self, size: int, offset: int) -> bytes:
+        """The bytes from `offset` on, fewer than `size` at the tar's end."""
+        return (self._opened or self._open()).read(size, offset)
+
+    def close(self) -> None:
+        """Close it until the next reading."""
+        self._opened = None  # it closes when no other thread reads from it any more
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that is spawned: it opens the tar itself."""
+        return {"_path": self._path, "_opened": None}
+
+    def _open(self) -> "_OpenTar":
+        self._opened = opened = _OpenTar(self._path)
+        _OPEN.append(weakref.ref(self))
+        while len(_OPEN) > MOST_OPEN:
+            oldest = _OPEN.popleft()()
+            if oldest is not None and oldest is not self:
+                oldest.close()
+        return opened
+
+
+class _OpenTar:
+    """A handle that closes when nobody has it any more."""
 
     def __init__(self, path: Path) -> None:
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def read(self, size: int, offset: int) -> bytes:
-        """The bytes from `offset` on, fewer than `size` at the tar's end."""
+        # Of a place of its own: processes that were forked share a handle, and with it the place of a plain read.
         return os.pread(self._handle, size, offset)
 
     def __del__(self) -> None:
@@ -442,8 +474,7 @@ class ShardReader:
         if found != manifest.bytes:
             raise ValueError(f"{path} has {found} bytes, its manifest says {manifest.bytes}; materialize it again")
         self._places = read_places(self.folder, manifest)
-        self._path = path
-        self._tar: OpenTar | None = None
+        self._tar = Tar(path)
 
     @property
     def keys(self) -> list[str]:
@@ -462,7 +493,7 @@ class ShardReader:
             ValueError: when its bytes are not what the index says.
         """
         offset, size, crc32 = self._places[key][extension]
-        content = (self._tar or self._open()).read(size, offset)
+        content = self._tar.read(size, offset)
         if len(content) != size or crc32 not in (None, zlib.crc32(content)):
             raise ValueError(
                 f"{key}.{extension} in {self.folder / self.shard}.tar is damaged: its checksum is not what its index says; "
@@ -485,16 +516,7 @@ class ShardReader:
 
     def close(self) -> None:
         """Close the tar; reading a member opens it again."""
-        self._tar = None  # it closes when no other thread reads from it any more
-
-    def _open(self) -> "OpenTar":
-        self._tar = tar = OpenTar(self._path)
-        _OPEN.append(weakref.ref(self))
-        while len(_OPEN) > MOST_OPEN:
-            oldest = _OPEN.popleft()()
-            if oldest is not None and oldest is not self:
-                oldest.close()
-        return tar
+        self._tar.close()
 
 
 def _write_index(path: Path, rows: list[tuple[str, str, int, int, int]]) -> None:

@@ -28,7 +28,7 @@ from drawaudio_model.atomic_files import replaced_folder
 from drawaudio_model.command_line import run_program
 from drawaudio_model.config import TrainConfig, changed, differences, named_run
 from drawaudio_model.dataset import DrawnInstructions, TrainingShards
-from drawaudio_model.model_folder import read_json
+from drawaudio_model.model_folder import missing_vocoder, read_json
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.second_process import process_count
@@ -107,6 +107,8 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
         validation_folder = arguments.val_shards or arguments.shards
         validation = TrainingShards(validation_folder, "val") if count_clips(validation_folder, "val") else None
         report.note(f"{len(shards)} training and {len(validation or ())} validation samples, run {config.run}")
+        if (without := missing_vocoder(arguments.backbones)) is not None:
+            report.note(without)
         denoiser = build_denoiser(config, arguments.backbones, shards)
         domain = TrainingDomain.of_training(shards, arguments.backbones)
         samples = None
@@ -138,7 +140,8 @@ def train(arguments: argparse.Namespace, config: TrainConfig) -> None:
             if config.unet_channels is None and config.trainable in PARTS:
                 save_adapters(pipeline, beside_model(arguments.output, "adapters"), part=config.trainable)
             report.picture("learning_curves", plot_learning_curves(state))
-            report.finish(summary(config, shards, state, arguments.output))
+            facts = summary(config, shards, state, arguments.output)
+            report.finish(facts | {"processes": accelerator.num_processes})
     accelerator.end_training()
 
 

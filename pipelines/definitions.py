@@ -1,5 +1,6 @@
 """All assets, their resources and how they run: the only place that builds `Definitions`."""
 
+import os
 import warnings
 
 import dagster as dg
@@ -29,7 +30,7 @@ from pipelines.assets import (  # noqa: E402
     training_shards,
 )
 from pipelines.profiles import data_root  # noqa: E402
-from pipelines.resources import DataRoot, Trainer  # noqa: E402
+from pipelines.resources import PROCESSES, DataRoot, Trainer  # noqa: E402
 from pipelines.steps_at_once import step_executor  # noqa: E402
 
 # Assets import torch when they compute; the processes that they start inherit it.
@@ -57,6 +58,9 @@ defs = dg.Definitions(
             control_report,
         ]
     ),
-    resources={"data_root": DataRoot(path=str(data_root())), "trainer": Trainer()},
+    resources={
+        "data_root": DataRoot(path=str(data_root())),
+        "trainer": Trainer(processes=os.environ.get(PROCESSES) or "1"),
+    },
     executor=step_executor(),
 )

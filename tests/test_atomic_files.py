@@ -1,5 +1,6 @@
 """Whatever interrupts a writer: the old file or folder stays until the new one is complete, and is never half of both."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -113,11 +115,11 @@ def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path: Path) -> No
     path = tmp_path / ("a" * 250)
     with pytest.raises(OSError, match="File name too long") as told:
         write_atomically(path, b"x")
-    assert str(path) in str(told.value) and ".partial" not in str(told.value)
+    assert str(path) in str(told.value) and ".writing" not in str(told.value)
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError, match="taken") as told:
         write_atomically(tmp_path / "taken", b"x")
-    assert ".partial" not in str(told.value)
+    assert ".writing" not in str(told.value)
     assert [found.name for found in tmp_path.iterdir()] == ["taken"]
 
 
@@ -141,11 +143,90 @@ def test_two_writers_of_one_file_leave_what_one_of_them_wrote(tmp_path: Path, mo
 
 def test_many_writers_of_one_file_never_tear_it(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
-    contents = [bytes([65 + i]) * 20_000 for i in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda content: write_atomically(path, content), contents * 5))
+    # Larger than a pipe's or a page's worth, so that writing takes many calls and the writers overlap.
+    contents = [bytes([65 + i]) * 4_000_000 for i in range(8)]
+    write_atomically(path, contents[0])
+    done = Event()
+
+    def read() -> int:
+        """Reads until all have written; the number of whole contents that were seen."""
+        seen = 0
+        while not done.is_set():
+            assert path.read_bytes() in contents, "a reader saw a torn file"
+            seen += 1
+        return seen
+
+    with ThreadPoolExecutor(9) as pool:
+        reader = pool.submit(read)
+        try:
+            list(pool.map(lambda content: write_atomically(path, content), contents * 3))
+        finally:
+            done.set()
+        assert reader.result() > 0
     assert path.read_bytes() in contents
     assert list(tmp_path.iterdir()) == [path]
+
+
+DIES_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from drawaudio_model.atomic_files import folder_beside, replaced_file
+with (replaced_file if sys.argv[2] == "file" else folder_beside)(Path(sys.argv[1])) as made:
+    (made if sys.argv[2] == "file" else made / "half").write_text("half")
+    print(made, flush=True)
+    if len(sys.argv) > 3:
+        sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_killed_writers_left_is_gone_after_the_next_write_and_what_others_write_is_not(
+    tmp_path: Path, kind: str
+) -> None:
+    path, other = tmp_path / "facts.json", tmp_path / "other.json"
+    command = [sys.executable, "-c", DIES_WRITING]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([*command, str(path), kind, "waits"], **pipes) for _ in range(4)]
+    try:
+        made = [Path(writer.stdout.readline().strip()) for writer in writers]
+        folders = [place.parent if kind == "file" else place for place in made]
+        assert len(set(folders)) == 4
+        for writer in writers[1:]:
+            writer.kill()
+            writer.wait()
+        done = subprocess.run([*command, str(other), kind], capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL
+        (others,) = set(os.listdir(tmp_path)) - {folder.name for folder in folders}
+        assert len(os.listdir(tmp_path)) == 5, "each that was killed left something, and one writes still"
+        write_atomically(path, b"whole")
+        assert set(os.listdir(tmp_path)) == {"facts.json", folders[0].name, others}, "only the living writer's is kept"
+        assert (made[0] if kind == "file" else made[0] / "half").read_text() == "half"
+        write_atomically(other, b"whole")
+        assert set(os.listdir(tmp_path)) == {"facts.json", folders[0].name, "other.json"}
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    write_atomically(path, b"again")
+    assert sorted(os.listdir(tmp_path)) == ["facts.json", "other.json"]
+
+
+def test_where_folders_cannot_be_locked_files_are_written_and_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "facts.json"
+    done = subprocess.run([sys.executable, "-c", DIES_WRITING, str(path), "file"], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = os.listdir(tmp_path)
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(atomic_files.fcntl, "flock", refused)
+    write_atomically(path, b"whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([left, "facts.json"]) and path.read_bytes() == b"whole"
+    assert len(os.listdir(tmp_path / left)) == 1
 
 
 def test_a_second_writer_of_a_folder_is_refused_and_spoils_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +10,22 @@ import pytest
 import torch
 
 from drawaudio_model.boxes import Box
-from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES, VIDEO_FRAMES
-from drawaudio_model.control import BOUNDS, METRICS, Judge, Table, main, summarise
+from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POINTS, SOURCE_VIDEO_FRAMES, VIDEO_FRAMES
+from drawaudio_model.control import METRICS, UNGENERATED, Judge, Table, main, summarise
 from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
 from drawaudio_model.evaluation.control_rows import ROWS, Scene, other_caption, read_scenes, read_truths, row_conditions
 from drawaudio_model.evaluation.sample_sounds import read_samples
 from drawaudio_model.evaluation.sound_classifier import SoundClassifier
+from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.masks import apply_mask, rasterize
 from drawaudio_model.media import decode_jpeg, encode_jpeg
+from drawaudio_model.metrics import onset_times
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.shard import ShardReader, ShardWriter
 from drawaudio_model.training_sample import encode_sample
 from tests.test_evaluate import KEYS, sample
 from tests.test_sound_classifier import write_raw_clips
+from tests.test_unsteered_sounds import struck
 from tests.tiny_pipeline import tiny_pipeline
 
 BY_NAME = {row.name: row for row in ROWS}
@@ -166,6 +170,30 @@ def test_a_silent_sound_is_no_thing_and_follows_nothing(scenes: dict[str, Scene]
     assert (figures["loudness_pearson"], figures["loudness_error_db"], figures["onset_f1"]) == (0, 40, 0)
 
 
+def test_right_at_once_is_the_thing_the_level_and_the_onsets_of_one_clip(scenes: dict[str, Scene]) -> None:
+    classifier = SoundClassifier(("horn", "drum"))
+    with torch.no_grad():
+        for member in classifier.members:
+            member.head.weight.zero_()
+            member.head.bias.copy_(torch.tensor([1.0, 0.0]))
+    real = struck(decay=1600)
+    curve = loudness_signal(real, seconds=CLIP_SECONDS)
+    scene = scenes[KEYS[1]]
+    scene = replace(scene, sample=replace(scene.sample, loudness=np.append(curve, np.zeros(20, np.float32))))
+    judge = Judge({scene.key: real}, {scene.key: onset_times(real)}, classifier)
+
+    def figures(row: str, sound: np.ndarray) -> tuple[float, float]:
+        found = judge.measure(BY_NAME[row], {scene.key: sound}, {scene.key: scene})[scene.key]
+        return found["right_in_all"], found["right_at_once"]
+
+    assert figures("all", real) == (1, 1)
+    assert figures("all", noise_of_curve(curve)) == (1, 0), "noise has no onset of the clip's"
+    assert figures("all", 0.4 * real) == (0, 0), "8 dB too quiet"
+    assert figures("other_mask_signal", real) == (0, 0), "a drum was asked for"
+    asked = scene.drawn_curve
+    assert np.isnan(figures("drawn_signal", noise_of_curve(asked))[1]), "no real sound has a drawn curve"
+
+
 def test_a_mask_swaps_the_sound_only_where_both_things_obey() -> None:
     right = {"true_mask": (1, 1, 0, 0, 1), "other_mask": (1, 0, 1, 0)}
     clips = {
@@ -223,19 +251,27 @@ def test_five_of_five_are_not_surely_more_than_one_of_five() -> None:
 
 def test_goals_are_reached_at_their_limit_and_missed_when_undefined() -> None:
     usual = {"loudness_pearson": 0.95, "loudness_error_db": 2.0, "level_error_db": 1.5, "onset_f1": 0.85}
-    usual |= {"right_kind": 0.95, "right_kind_of_two": 0.95, "silence_db": -30.0, "right_in_all": 0.8}
+    usual |= {
+        "right_kind": 0.95,
+        "right_kind_of_two": 0.95,
+        "silence_db": -30.0,
+        "right_in_all": 0.8,
+        "right_at_once": 0.8,
+    }
 
     def row(worst: float = 0.75, **values: float) -> dict[str, object]:
         return {"metrics": {name: {"value": value, "worst_tenth": worst} for name, value in (usual | values).items()}}
 
-    rows = {name: row() for name in BY_NAME} | {"text_mask": row(onset_f1=0.5), "noise_drawn": row(right_in_all=0.25)}
+    rows = {name: row() for name in BY_NAME} | {"text_mask": row(onset_f1=0.5)}
+    rows |= {name: row(right_in_all=0.25, right_at_once=0.25) for name in UNGENERATED}
     compared = [{"instruction": "signal", "improves": True}, {"instruction": "signal", "improves": False}]
     checked = goals(rows, 0.75, {"held_out_stems": 0.95, "decoded_sounds": 0.95}, compared)
-    assert [goal["reached"] for goal in checked] == [True] * 24 + [False]
+    assert [goal["reached"] for goal in checked] == [True] * 26 + [False]
     rows["mask"] = row(right_kind_of_two=float("nan"))
     rows["all"] = row(loudness_error_db=2.01)
     rows["drawn_signal"] = row(worst=0.74, level_error_db=2.01, silence_db=-29.9)
-    rows["noise_drawn"] = row(right_in_all=0.35)
+    rows["noun_drawn"] = row(right_in_all=0.35)
+    rows["bursts"] = row(right_at_once=0.35)
     wrong = {"held_out_stems": 0.94, "decoded_sounds": 0.94}
     missed = {goal["name"] for goal in goals(rows, 0.74, wrong, []) if not goal["reached"]}
     assert missed == {
@@ -247,7 +283,8 @@ def test_goals_are_reached_at_their_limit_and_missed_when_undefined() -> None:
         "drawn curve: correlation, worst tenth",
         "drawn curve: level error (dB)",
         "drawn curve: level where zero is drawn (dB)",
-        "the same, more than noise under the curve",
+        "the same, more than noise, the thing's spectrum or bursts under the curve",
+        "the same, more than noise, the thing's spectrum or bursts under the drawn curve",
     }
 
 
@@ -269,7 +306,7 @@ def report(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_has_every_row_with_intervals_and_counts(report: Path) -> None:
     result = json.loads((report / "control.json").read_text())
     beside = {"additive.signal", "additive.all", "additive.shuffled_signal"}
-    assert set(result["rows"]) == {*BY_NAME, *beside, *BOUNDS}
+    assert set(result["rows"]) == {*BY_NAME, *beside, *UNGENERATED}
     assert result["seed"] == 3 and result["clips"] == 3 and result["clips_with_two_things"] == 2
     for name, row in result["rows"].items():
         assert set(row["metrics"]) == set(METRICS)
@@ -281,6 +318,10 @@ def test_the_report_has_every_row_with_intervals_and_counts(report: Path) -> Non
     real = result["rows"]["real"]["metrics"]
     assert real["onset_f1"]["value"] == 1 and real["envelope_l1"]["value"] == 0
     assert result["rows"]["inverted_signal"]["metrics"]["onset_f1"]["value"] is None
+    for name in ("noise", "noun", "bursts"):
+        own, drawn = (result["rows"][row]["metrics"] for row in (name, f"{name}_drawn"))
+        assert own["onset_f1"]["count"] == own["right_at_once"]["count"] == 3, name
+        assert drawn["right_in_all"]["count"] == 3 and drawn["right_at_once"]["count"] == 0, name
     # Noise has the curve and its level, and no onset of the clip's.
     noise = result["rows"]["noise_drawn"]["metrics"]
     assert noise["loudness_pearson"]["value"] > 0.9 and noise["level_error_db"]["value"] < 2

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from drawaudio_model import shard
 from drawaudio_model.atomic_files import encode_array
 from drawaudio_model.clip_format import LOUDNESS_POINTS, VIDEO_FRAMES
 from drawaudio_model.dataset import (
@@ -26,6 +27,7 @@ from drawaudio_model.dataset import (
     training_batches,
     training_sample,
 )
+from drawaudio_model.shard import ShardReader
 from tests.counting_shards import counting_sample, write_shards
 
 
@@ -311,3 +313,30 @@ def test_more_shards_than_files_may_be_open_are_read(tmp_path: Path) -> None:
     assert done.stdout == "220\n"
     again = pickle.loads(pickle.dumps(TrainingShards(tmp_path)))
     assert again.read(5).keys() == TrainingShards(tmp_path).read(5).keys()
+
+
+def open_tars(folder: Path) -> int:
+    """Handles that this process has on tars of a folder."""
+    links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(link.startswith(str(folder)) and link.endswith(".tar") for link in links)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no list of open files")
+def test_the_loader_and_other_readers_together_hold_no_more_tars_than_one_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(tmp_path, [1] * 8)
+    monkeypatch.setattr(shard, "MOST_OPEN", 3)
+    before = open_tars(tmp_path)
+    shards = TrainingShards(tmp_path)
+    readers = [ShardReader(tmp_path, name) for name in shards.shards]
+    for number, reader in enumerate(readers):
+        shards.read(number)
+        reader.member(reader.keys[0], "json")
+        assert open_tars(tmp_path) <= before + 3
+    assert open_tars(tmp_path) == before + 3
+    again = pickle.loads(pickle.dumps(shards))
+    assert again.read(0)["loudness"].tolist() == shards.read(0)["loudness"].tolist()
+    for one in (shards, again, *readers):
+        one.close()
+    assert open_tars(tmp_path) == before

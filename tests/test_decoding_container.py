@@ -1,8 +1,10 @@
 """Which streams of a file are read, and what is said of those that cannot be."""
 
 import io
+import socket
 import subprocess
 import sys
+import time
 
 import av
 import imageio_ffmpeg
@@ -78,6 +80,42 @@ def test_a_list_of_other_files_is_no_media_and_says_so(text, tmp_path):
     with pytest.raises(MediaError) as caught:
         media.read_clips(path)
     assert caught.value.reason == "undecodable" and "names other files" in str(caught.value)
+
+
+SESSION = "o=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n"
+NAMED = "http://127.0.0.1:{port}/a"
+"""An address that a list names; a server there hears whoever asks."""
+LISTS = {
+    "session.sdp": "v=0\n" + SESSION,
+    "session.mp4": "v=0\r\n" + SESSION.replace("\n", "\r\n"),
+    "no version.mp4": SESSION,  # FFmpeg takes it for a session all the same
+    "late.mp4": f"s={'x' * 1200}\n{SESSION}",
+    "hls.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{NAMED}.ts\n#EXT-X-ENDLIST\n",
+    "concat.ffconcat": f"ffconcat version 1.0\nfile {NAMED}.ts\n",
+    "concat.mp4": f"\n  ffconcat version 1.0\nfile {NAMED}.ts\n",
+    "dash.mpd": f'<?xml version="1.0"?>\n<!-- made here -->\n<MPD><BaseURL>{NAMED}.mp4</BaseURL></MPD>',
+    "list.pls": f"[playlist]\nFile1={NAMED}.mp4\n",
+    "list.asx": f"<asx><entry><ref href='{NAMED}.mp4'/></entry></asx>",
+    "address.mp4": f"{NAMED}.mp4\n",
+    "camera.rtsp": "rtsp://127.0.0.1:{port}/camera\n",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_what_names_a_stream_on_a_network_is_refused_at_once_and_nobody_is_asked(name, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        path = tmp_path / name
+        path.write_text(LISTS[name].format(port=server.getsockname()[1]), newline="")
+        for source in (path, path.read_bytes()):
+            begun = time.monotonic()
+            with pytest.raises(MediaError) as caught:
+                media.probe(source)
+            assert caught.value.reason == "undecodable"
+            assert name in ("no version.mp4", "late.mp4") or "names other files, or a stream" in str(caught.value)
+            assert time.monotonic() - begun < 5, "FFmpeg waits 10 s for packets that never come"
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 def test_whatever_a_file_raises_is_a_media_error_with_its_words(monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from drawaudio_model.clip_format import CLIP_SAMPLES, SOURCE_SAMPLES, SOURCE_VIDEO_FRAMES
-from drawaudio_model.evaluate import DRAWN_ROWS, PER_CLIP, ROWS, main
+from drawaudio_model.evaluate import DRAWN_ROWS, MEAN_OVER_CLIPS, NOUN_ROWS, PER_CLIP, ROWS, main
 from drawaudio_model.evaluation.sample_sounds import clip_seed, read_samples
 from drawaudio_model.levels.limiter import CEILING_DB, true_peak
 from drawaudio_model.media import decode_flac, encode_flac, encode_jpeg
@@ -54,6 +54,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, key in enumerate(KEYS):
             shard.add(key, encode_sample(sample(number)))
         shard.commit()
+    with ShardWriter(root / "training_shards", "train-000000", inputs={}) as shard:
+        shard.add("other_000000", encode_sample(replace(sample(1), key="other_000000")))
+        shard.commit()
     with ShardWriter(root / "clip_media", "test-000000", inputs={}) as shard:
         for key in KEYS:
             ramp = np.broadcast_to(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], (47, 64, 3))
@@ -75,7 +78,7 @@ def evaluated(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_every_figure_has_its_count_for_the_model_and_both_bounds(evaluated: Path) -> None:
+def test_every_figure_has_its_count_for_the_model_and_the_rows_beside_it(evaluated: Path) -> None:
     result = json.loads((evaluated / "metrics.json").read_text())
     assert result["clips"] == 3 and result["seed"] == 5 and result["steps"] == 1
     assert set(result["rows"]) == set(ROWS)
@@ -83,7 +86,7 @@ def test_every_figure_has_its_count_for_the_model_and_both_bounds(evaluated: Pat
         assert set(row["metrics"]) == {*PER_CLIP, "frechet_distance"}
         for metric, entry in row["metrics"].items():
             # The samples' curves are noise without a silence; a drawn curve expects no onset of the real sound's.
-            undefined = metric == "silence_db" or (metric == "onset_f1" and name in DRAWN_ROWS)
+            undefined = metric == "silence_db" or (metric in MEAN_OVER_CLIPS and name in DRAWN_ROWS)
             assert undefined or (entry["count"] >= 3 and np.isfinite(entry["value"])), (name, metric)
     assert "CAVP" in result["rows"]["generated"]["metrics"]["frechet_distance"]["name"]
     clips = json.loads((evaluated / "clips.json").read_text())
@@ -116,6 +119,21 @@ def test_a_second_run_keeps_what_is_there_and_another_seed_starts_anew(
         assert (path.stat().st_mtime_ns == written) == (path != clip)
     assert json.loads((evaluated / "metrics.json").read_text())["rows"] == before
     assert "audio" in (evaluated / "index.html").read_text()
+
+
+def test_without_training_sounds_the_rows_of_their_spectra_are_left_out(
+    root: Path, evaluated: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model").symlink_to(root / "model")
+    shards = shutil.copytree(root / "training_shards", tmp_path / "training_shards")
+    (shards / "manifests" / "train-000000.json").unlink()
+    output = Path(shutil.copytree(evaluated, tmp_path / "evaluation"))
+    assert run(tmp_path, output, "--seed", "5", "--page-clips", "0") == 0
+    assert set(json.loads((output / "metrics.json").read_text())["rows"]) == set(ROWS) - NOUN_ROWS
+    log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    assert any("has no training sound of the clips' nouns" in row.get("message", "") for row in log)
+    start = [row for row in log if row["event"] == "start" and row["task"] == "measure"][-1]
+    assert start["total"] == [row for row in log if row["event"] == "finish"][-1]["step"], "the bar ends at its end"
 
 
 def test_a_sound_made_for_other_instructions_is_not_kept(root: Path, evaluated: Path, tmp_path: Path) -> None:

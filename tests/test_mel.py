@@ -157,7 +157,7 @@ def test_the_vocoder_refuses_other_mels():
 def hifigan(**settings):
     """AudioLDM2's vocoder at a small width, with its published strides (product 160)."""
     torch.manual_seed(0)
-    return SpeechT5HifiGan(
+    vocoder = SpeechT5HifiGan(
         SpeechT5HifiGanConfig(
             model_in_dim=64,
             upsample_initial_channel=32,
@@ -169,6 +169,11 @@ def hifigan(**settings):
             **settings,
         )
     ).eval()
+    with torch.no_grad():
+        for weight in vocoder.parameters():
+            if weight.ndim > 1:  # as they start, its sounds peak at 1e-9: any tolerance would let everything pass
+                weight.mul_(20)
+    return vocoder
 
 
 @torch.no_grad()
@@ -176,8 +181,8 @@ def test_a_vocoders_surplus_samples_are_cut():
     mels = torch.randn(2, 40, 64)
     vocoder = hifigan(sampling_rate=16000)
     whole = vocoder(mels)
-    assert whole.shape[-1] > 40 * HOP_LENGTH
-    torch.testing.assert_close(mel.vocode(vocoder, mels), whole[:, : 40 * HOP_LENGTH])
+    assert whole.shape[-1] > 40 * HOP_LENGTH and 0.01 < whole.abs().max() < 10
+    torch.testing.assert_close(mel.vocode(vocoder, mels), whole[:, : 40 * HOP_LENGTH], rtol=0, atol=1e-6)
     assert mel.vocode(mel.GriffinLimVocoder(iterations=2), mels).shape == (2, 40 * HOP_LENGTH)
 
 

@@ -255,5 +255,5 @@ def test_an_onset_must_stand_out_by_three_tenths_of_the_strongest(height: float,
         middle = float(np.sqrt(low * high))
         low, high = (middle, high) if heard(middle)[0] < height else (low, middle)
     reached, found = heard(low)
-    assert reached == pytest.approx(height, abs=0.02)
+    assert reached == pytest.approx(height, abs=0.002)
     assert found == pytest.approx([1.0, 3.5, 6.0] if counts else [1.0, 6.0], abs=0.03)

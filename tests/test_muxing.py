@@ -591,7 +591,7 @@ def test_a_finished_sound_is_kept_beside_an_output_that_fails(made, tmp_path, mo
     for output in (tmp_path / "gone" / "out.mp4", tmp_path / "gone" / "out.wav"):
         with pytest.raises(ValueError, match="the sound itself is kept in ") as caught:
             write_sound(output, sound, video=made("h264.mp4"))
-        assert str(output) in str(caught.value) and ".writing-" not in str(caught.value)
+        assert str(output) in str(caught.value) and ".writing" not in str(caught.value)
     assert sorted(path.name for path in elsewhere.iterdir()) == ["out-2.wav", "out.wav"]
 
 
@@ -622,7 +622,7 @@ def test_no_sentence_shows_a_temporary_path(made, tmp_path, source, name):
     words = [sys.executable, "-c", FULL_DISK, str(made(source)), str(tmp_path / name)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
     sentence = done.stderr.strip().splitlines()[-1]
-    assert str(tmp_path / name) in sentence and ".writing-" not in sentence and "file:" not in sentence
+    assert str(tmp_path / name) in sentence and ".writing" not in sentence and "file:" not in sentence
     assert "cannot be written" in sentence or "File too large" in sentence
     assert ("could not be kept" in sentence) == long and (tmp_path / "out.wav").exists() == (not long)
 

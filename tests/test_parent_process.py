@@ -32,6 +32,13 @@ STARTS = {
         "    env = os.environ | {ENDS_WITH: str(os.getpid())}\n"
         "    print(subprocess.Popen([sys.executable, '-c', words], env=env).pid, flush=True)\n"
     ),
+    "a command behind a launcher": (
+        "import subprocess, sys\n"
+        "    from drawaudio_model.parent_process import ENDS_WITH\n"
+        "    words = 'import os, time; from drawaudio_model.parent_process import end_with_starter as e; e(); '\n"
+        "    words += 'print(os.getpid(), flush=True); time.sleep(600)'\n"
+        "    subprocess.Popen([sys.executable, '-c', words], env=os.environ | {ENDS_WITH: str(os.getppid())})\n"
+    ),
 }
 
 

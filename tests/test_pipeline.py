@@ -272,10 +272,16 @@ def test_wrong_combinations_are_named(pipe: DrawAudioPipeline, video: np.ndarray
         pipe.conditions(pipe.text(["a"]), pipe.text([""]), loudness=torch.zeros(1, 79))
 
 
-def test_offloading_layer_by_layer_is_refused_before_anything_is_moved(pipe: DrawAudioPipeline) -> None:
-    with pytest.raises(ValueError, match=r"enable_sequential_cpu_offload is not possible .* for less memory"):
-        pipe.enable_sequential_cpu_offload(device="cpu")
-    assert not any(weight.is_meta for weight in pipe.unet.parameters())
+@pytest.mark.parametrize("how", ["enable_sequential_cpu_offload", "enable_model_cpu_offload"])
+@pytest.mark.parametrize("device", [None, "cpu", "cuda"])
+def test_offloading_is_refused_in_one_sentence_before_anything_is_moved(
+    pipe: DrawAudioPipeline, how: str, device: str | None
+) -> None:
+    with pytest.raises(ValueError, match=rf"^{how} is not possible .* for less memory$") as told:
+        getattr(pipe, how)(**({} if device is None else {"device": device}))
+    assert str(told.value).count(". ") == 0
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    assert not any(hasattr(module, "_hf_hook") for part in parts for module in part.modules())
 
 
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
@@ -368,6 +374,19 @@ def test_a_loaded_pipeline_lies_channels_last_and_is_saved_as_it_was(folder: Pat
         name = f"{part}/diffusion_pytorch_model.safetensors"
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in convolutions)
+
+
+def test_equal_models_have_one_name_wherever_they_were_loaded_from(folder: Path, tmp_path: Path) -> None:
+    for place in ("here", "elsewhere"):
+        shutil.copytree(folder, tmp_path / place / "model")
+        loaded = DrawAudioPipeline.from_pretrained(tmp_path / place / "model")
+        loaded.save_pretrained(tmp_path / place / "again")
+    saved = [tmp_path / place / "again" for place in ("here", "elsewhere")]
+    files = [path for path in saved[0].rglob("*") if path.suffix in (".json", ".txt", ".md")]
+    assert len(files) > 10
+    for path in files:
+        assert str(tmp_path) not in path.read_text(), path
+    assert model_sha256(saved[0]) == model_sha256(saved[1])
 
 
 def test_the_models_name_changes_with_any_weight(folder: Path, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from drawaudio_model.config import TrainConfig
 from drawaudio_model.dataset import TrainingBatch, TrainingShards, fixed_batches, split_step
 from drawaudio_model.denoiser import Denoiser
 from drawaudio_model.generation.sampling import sampling_solver
+from drawaudio_model.griffin_lim import GriffinLimVocoder
+from drawaudio_model.model_folder import model_sha256
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.progress import Reporter
 from drawaudio_model.shard import ShardWriter
@@ -326,6 +328,19 @@ def test_a_run_leaves_a_pipeline_with_averaged_weights_logs_and_curves(world: Pa
     log = [json.loads(line) for line in (training / "log.jsonl").read_text().splitlines()]
     finish = next(row for row in log if row["event"] == "finish")
     assert finish["metadata"]["samples_seen"] == 32
+    assert type(pipeline.vocoder) is GriffinLimVocoder
+    notes = [row["message"] for row in log if row["event"] == "note" and "Griffin-Lim" in row["message"]]
+    assert len(notes) == 1 and notes[0].startswith(f"{world / 'backbones'} has no vocoder")
+
+
+def test_the_same_training_in_another_folder_leaves_a_model_of_the_same_name(
+    world: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    """Its frozen parts were loaded from backbones that lie elsewhere."""
+    moved = shutil.copytree(world, tmp_path / "moved")
+    assert main(arguments(moved, tmp_path / "model", "--steps", "8")) == 0
+    assert not [path for path in (tmp_path / "model").rglob("*.json") if str(tmp_path) in path.read_text()]
+    assert model_sha256(tmp_path / "model") == model_sha256(undisturbed / "model")
 
 
 def test_a_run_from_audioldm2_leaves_its_adapters_and_its_licence(world: Path, tmp_path: Path) -> None:

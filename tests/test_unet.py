@@ -223,7 +223,10 @@ def test_gradient_checkpointing_gives_the_same_gradients_with_masks(with_video):
     assert plain.keys() == checkpointed.keys()
     torch.testing.assert_close(output, expected)
     for name, gradient in plain.items():
-        torch.testing.assert_close(checkpointed[name], gradient, msg=lambda text, name=name: f"{name}: {text}")
+        near = 1e-4 * float(gradient.abs().max())  # the smallest gradients are of 1e-6
+        torch.testing.assert_close(
+            checkpointed[name], gradient, rtol=0, atol=near, msg=lambda text, name=name: f"{name}: {text}"
+        )
 
 
 def test_gradient_checkpointing_keeps_fewer_tensors():

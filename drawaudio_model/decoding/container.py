@@ -29,10 +29,14 @@ _PHOTO_FORMATS = ("_pipe", "tty", "fits")
 _PHOTO_BRANDS = ("avif", "heic", "heix", "mif1")
 NAMES_ERRORS = "surrogateescape"
 """Names in a file that are no UTF-8 are no fault of it: their bytes are kept, and written so again."""
-_LISTS = re.compile(rb"(\xef\xbb\xbf)?\s*(ffconcat|#EXTM3U|<\?xml[^>]*>\s*<(MPD|smil))", re.IGNORECASE)
-"""How files begin that only name other files."""
-_LIST_FORMATS = {"concat", "hls", "dash", "imf", "sdp"}
-_LIST_TEXT = "the file is a list that names other files; give those files instead"
+_LISTS = re.compile(
+    rb"(\xef\xbb\xbf)?\s*"
+    rb"(ffconcat|#EXTM3U|\[playlist\]|v=0\s|[a-z]{3,5}://|(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(MPD|smil|asx)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""How files begin that only name other files, or a stream on a network (SDP begins with v=0)."""
+_LIST_FORMATS = {"concat", "hls", "dash", "imf", "sdp", "sap"}
+_LIST_TEXT = "the file only names other files, or a stream on a network; give those files instead"
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,14 @@ def open_container(source: Path | bytes) -> Iterator[av.container.InputContainer
 
 
 def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.container.InputContainer:
+    if _LISTS.match(_head(source)):
+        raise MediaError("undecodable", _LIST_TEXT)
+    # A file that names others all the same must not open them: FFmpeg would wait for a network, or read what nobody gave.
+    allowed = {"protocol_whitelist": "none" if isinstance(source, bytes) else "file"}
     try:
         # "file:" because a name like "12:30.mp4" would be read as a protocol.
         name = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
-        container = av.open(name, "r", options=options, metadata_errors=NAMES_ERRORS)
+        container = av.open(name, "r", options=allowed | (options or {}), metadata_errors=NAMES_ERRORS)
     except MemoryError:
         raise
     except (av.error.FFmpegError, UnicodeError) as error:
@@ -92,8 +100,6 @@ def _open(source: Path | bytes, options: dict[str, str] | None = None) -> av.con
             ) from None
         if ends_early(source) and not _head(source).startswith(b"fLaC"):
             raise MediaError("truncated", "the file ends inside its own structure; record or load it again") from None
-        if _LISTS.match(_head(source)):
-            raise MediaError("undecodable", _LIST_TEXT) from None
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError("undecodable", f"the container cannot be opened: {reason}") from error
     if container.format.name in _LIST_FORMATS:

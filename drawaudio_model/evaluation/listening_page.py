@@ -10,7 +10,6 @@ Legend: V video frames, H/W pixels, T mel frames, M mel bins, P loudness points.
 import html
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from drawaudio_model import media as media_files
 from drawaudio_model import metrics
-from drawaudio_model.atomic_files import write_atomically
+from drawaudio_model.atomic_files import folder_beside, write_atomically
 from drawaudio_model.boxes import Box, boxes_from_json
 from drawaudio_model.clip_format import CLIP_SECONDS, VIDEO_FPS, VIDEO_FRAMES
 from drawaudio_model.clip_frames import frame_members, read_frames
@@ -188,8 +187,8 @@ def outline_boxes(frames: np.ndarray, boxes: list[Any], fps: int) -> np.ndarray:
 def write_video(path: Path, frames: np.ndarray, fps: int, waveform: np.ndarray) -> None:
     """An mp4 (H.264, AAC) of the frames with the waveform; an odd row or column of pixels is cut off."""
     height, width = (side // 2 * 2 for side in frames.shape[1:3])
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as temporary:
-        silent = Path(temporary) / "silent.mp4"
+    with folder_beside(path) as temporary:
+        silent = temporary / "silent.mp4"
         with av.open(str(silent), "w") as sink:
             stream = sink.add_stream("libx264", rate=fps, width=width, height=height, pix_fmt="yuv420p")
             stream.options = {"crf": "23", "preset": "veryfast"}

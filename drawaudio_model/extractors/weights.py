@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from drawaudio_model.atomic_files import file_sha256, fingerprint, put_in_place
+from drawaudio_model.atomic_files import file_sha256, fingerprint, folder_beside, put_in_place
 
 _CHUNK = 1 << 20
 
@@ -49,8 +48,8 @@ def find(weights: Weights, folder: Path, *, fetch: bool = False) -> Path:
     if not fetch:
         raise MissingWeights(f"{path} is missing; put there what {weights.place} publishes")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as temporary:
-        partial = Path(temporary) / weights.name
+    with folder_beside(path) as temporary:
+        partial = temporary / weights.name
         try:
             if weights.revision:
                 _fetch_repository(weights, partial)

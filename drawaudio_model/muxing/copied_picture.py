@@ -7,7 +7,6 @@ take under the tag that AVI gave them, and pixels that are not square in Matrosk
 """
 
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +16,7 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from drawaudio_model.atomic_files import folder_beside
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.decoding.container import NAMES_ERRORS, find_stream, open_container
 from drawaudio_model.muxing.edit_list import end_picture
@@ -186,9 +186,9 @@ def _write_by_way(
     refused: CannotHold,
 ) -> None:
     """Writes what PyAV refuses: into a container that it does not refuse, which FFmpeg's program then copies."""
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
+    with folder_beside(path) as folder:
         for by_way in _INTERMEDIATE:
-            between = Path(folder) / f"picture.{by_way}"
+            between = folder / f"picture.{by_way}"
             try:
                 _write(between, by_way, video, times, samples, "pcm_s16le")
             except CannotHold:
@@ -235,8 +235,8 @@ def _keep_pixel_ratio(path: Path, container: str, video: Path) -> None:
         if not ratio or container not in _MATROSKA or picture is None or (picture.sample_aspect_ratio or 1) == ratio:
             return
         shape = _shape(picture, ratio)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=path.parent) as folder:
-        square = path.rename(Path(folder) / path.name)
+    with folder_beside(path) as folder:
+        square = path.rename(folder / path.name)
         _copied(square, path, container, ["-c", "copy", "-copyinkf", "-aspect", shape])
 
 

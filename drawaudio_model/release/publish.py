@@ -121,7 +121,7 @@ def upload(folder: Path, name: str, *, public: bool = False) -> None:
             repo_id=name,
             repo_type="dataset",
             folder_path=folder,
-            ignore_patterns=["**/.staging/**", "**/*.partial"],
+            ignore_patterns=["*.staging/*", "*.partial", "*.writing/*"],
             commit_message="Shards without sound, index and card",
         )
     except (HfHubHTTPError, httpx.HTTPError) as error:

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import re
-import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from drawaudio_model.atomic_files import folder_beside
 from drawaudio_model.clip_format import MEL_MAX_HZ
 from drawaudio_model.defaults import DRAFT_STEPS, SAMPLING_STEPS
 from drawaudio_model.studio import openapi
@@ -78,25 +78,26 @@ class Service:
             raise ValueError(
                 f"the file's name is {request.query_params.get('name', '')[:60]!r}, expected one such as clip.mp4"
             )
-        partial = self.folder / "files" / f".{secrets.token_hex(6)}.partial"
         digest, size = hashlib.sha256(), 0
         try:
-            with partial.open("wb") as file:
+            with (
+                folder_beside(self.folder / "files" / "upload") as own,
+                (received := own / "content").open("wb") as file,
+            ):
                 async for part in request.stream():
                     digest.update(part)
                     size += len(part)
                     await run_in_threadpool(file.write, part)
-            if not size:
-                raise ValueError("the file is empty; send its bytes as the body of the request")
-            identity = digest.hexdigest()[: 2 * _ID_BYTES]
-            for before in self._named("files", identity):
-                if before.suffix != suffix:
-                    before.unlink()  # the same content under a name that says something else
-            partial.replace(self.folder / "files" / f"{identity}{suffix}")
+                if not size:
+                    raise ValueError("the file is empty; send its bytes as the body of the request")
+                file.flush()
+                identity = digest.hexdigest()[: 2 * _ID_BYTES]
+                for before in self._named("files", identity):
+                    if before.suffix != suffix:
+                        before.unlink()  # the same content under a name that says something else
+                received.replace(self.folder / "files" / f"{identity}{suffix}")
         except ClientDisconnect:
             raise ValueError("the upload was broken off; send the file again") from None
-        finally:
-            partial.unlink(missing_ok=True)
         return JSONResponse({"id": identity, "bytes": size, "sha256": digest.hexdigest()}, 201)
 
     async def remove(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ Legend: B batch, C latent channels, F latent frames, K latent mel bins, V video 
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -58,6 +58,15 @@ class MovingAverage:
         """Exchanges weights and average; a second call undoes it."""
         for name, parameter in self.parameters.items():
             parameter.data, self.average[name] = self.average[name], parameter.data
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside, the networks have the average's weights."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -229,20 +238,19 @@ class Training:
         edges = np.linspace(0, NOISE_SCHEDULE["num_train_timesteps"], config.validation_bands + 1).astype(int)
         sums = np.zeros(config.validation_bands)
         count = min(config.validation_samples, len(self.validation))
-        self.average.swap()
-        self.denoiser.eval()
-        for first, batch in fixed_batches(self.validation, count, config.micro_batch_size, config.seed):
-            places = range(first, first + len(batch.keys))
-            for band, (low, high) in enumerate(pairwise(edges)):
-                timesteps, noise = diffusion_noise(config.seed, band, places, self.shards.latent_shape)
-                timesteps = low + timesteps * (high - low) // NOISE_SCHEDULE["num_train_timesteps"]
-                moved = (batch.to(device), self.null_text, timesteps.to(device), noise.to(device))
-                with self.accelerator.autocast():
-                    losses = noise_loss(self.denoiser, self.schedule, *moved, self.scaling_factor)
-                sums[band] += float(losses.sum())
-        sounds = fit_sounds(self.samples.generate(), self.report.note) if self.samples is not None else {}
-        self.denoiser.train()
-        self.average.swap()
+        with self.average.in_use():
+            self.denoiser.eval()
+            for first, batch in fixed_batches(self.validation, count, config.micro_batch_size, config.seed):
+                places = range(first, first + len(batch.keys))
+                for band, (low, high) in enumerate(pairwise(edges)):
+                    timesteps, noise = diffusion_noise(config.seed, band, places, self.shards.latent_shape)
+                    timesteps = low + timesteps * (high - low) // NOISE_SCHEDULE["num_train_timesteps"]
+                    moved = (batch.to(device), self.null_text, timesteps.to(device), noise.to(device))
+                    with self.accelerator.autocast():
+                        losses = noise_loss(self.denoiser, self.schedule, *moved, self.scaling_factor)
+                    sums[band] += float(losses.sum())
+            sounds = fit_sounds(self.samples.generate(), self.report.note) if self.samples is not None else {}
+            self.denoiser.train()
         names = [f"{low}-{high - 1}" for low, high in pairwise(edges)]
         logs.validation(self.step, dict(zip(names, (sums / count).tolist(), strict=True)))
         logs.sounds(self.step, sounds)

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from drawaudio_model.atomic_files import file_sha256, fingerprint
+from drawaudio_model.model_folder import missing_vocoder
 from drawaudio_model.shard import count_clips
 from pipelines import pictures
 from pipelines.assets.backbones import audio_autoencoder, cavp_backbone, text_encoders, vocoder
@@ -35,6 +36,9 @@ def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer:
     root = Path(data_root.path)
     samples = count_samples(root, "train")
     profile = current_profile()
+    without_vocoder = missing_vocoder(root / "backbones")
+    if without_vocoder is not None:
+        context.log.warning(without_vocoder)
     trainer.run(
         context,
         "train",
@@ -42,7 +46,8 @@ def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer:
             *("--shards", root / "training_shards", "--backbones", root / "backbones"),
             *(("--drawn", root / "drawn_instructions") if profile.drawn_variants else ()),
             *("--output", root / "model", "--state", root / "training"),
-            *("--run", profile.run, "--seed", profile.seed),
+            # Not --run, which torchrun takes for an option of its own.
+            *("--named-run", profile.run, "--seed", profile.seed),
             *(("--dataset", profile.name) if profile.lists else ()),
         ],
         watch=TrainingWatch(root / "training"),
@@ -50,6 +55,7 @@ def train_model(context: dg.AssetExecutionContext, data_root: DataRoot, trainer:
     return dg.MaterializeResult(
         metadata={
             "train_samples": samples,
+            **({} if without_vocoder is None else {"vocoder": without_vocoder}),
             **_curves(root / "training"),
             **_sounds(root / "training"),
             "folder": dg.MetadataValue.path(root / "model"),
