@@ -154,7 +154,7 @@ MUTATIONS = (
         "pipe.vae.encode(window).latent_dist.mean.float() * pipe.vae.config.scaling_factor",
         "pipe.vae.encode(window).latent_dist.mean.float()",
         "a sound to go on from is encoded without the autoencoder's scaling factor",
-        "tests/test_regenerate.py tests/test_pipeline_signal.py",
+        "tests/test_pipeline_signal.py -k encoded",
     ),
     Mutation(
         PREPARING,

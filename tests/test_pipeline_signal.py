@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler
 from drawaudio_model.clip_format import CLIP_SECONDS, SAMPLE_RATE, VIDEO_FPS, VIDEO_FRAMES
 from drawaudio_model.generation.sampling import sampling_solver, starting_noise
 from drawaudio_model.generation.windows import window_starts_seconds
+from drawaudio_model.mel import log_mel
 from drawaudio_model.pipeline import DrawAudioPipeline
 from drawaudio_model.training.objective import NOISE_SCHEDULE
 from tests.oracle import SCALING_FACTOR, latent_sound, level_latent, oracle_pipeline, told_bytes
@@ -49,6 +50,18 @@ def test_a_latent_is_decoded_as_the_autoencoder_had_it_before_scaling() -> None:
     long = oracle.decode(SCALING_FACTOR * torch.from_numpy(latent)[None])[0]
     assert len(long) == 2 * CLIP_SECONDS * SAMPLE_RATE
     np.testing.assert_allclose(long, latent_sound(latent), atol=1e-4)
+
+
+def test_a_sound_is_encoded_to_the_size_that_the_denoiser_was_taught(pipe: DrawAudioPipeline) -> None:
+    rng = np.random.default_rng(0)
+    sounds = (0.1 * rng.standard_normal((2, CLIP_SECONDS * SAMPLE_RATE))).astype(np.float32)
+    found = pipe.encode(sounds)
+    with torch.no_grad():
+        mean = pipe.vae.encode(log_mel(sounds)[:, None]).latent_dist.mean
+    assert pipe.vae.config.scaling_factor == 0.7
+    size = float(mean.abs().max())
+    assert size > 0.01
+    torch.testing.assert_close(found, 0.7 * mean, rtol=0, atol=1e-4 * size)
 
 
 def test_behind_its_end_a_curve_is_held(pipe: DrawAudioPipeline) -> None:
