@@ -386,7 +386,7 @@ def test_verify_finds_a_changed_byte(tmp_path: Path, capsys: pytest.CaptureFixtu
         ),
         (["generate", "VIDEO", "--model", "MODEL", "--device", "abacus", "-o", "out.wav"], "'abacus' cannot be used"),
         (["generate", "VIDEO", "--model", "none", "--seconds", "9", "-o", "out.wav"], "at most the video's 2.00 s"),
-        (["generate", "VIDEO", "--model", "MODEL", "--candidates", "0", "-o", "out.wav"], "num_candidates is 0"),
+        (["generate", "VIDEO", "--model", "MODEL", "--candidates", "0", "-o", "out.wav"], "--candidates is 0"),
         (["generate", "VIDEO", "--model", "MODEL", "--guidance-interval", "1", "0", "-o", "o.wav"], "with 0 <= from"),
         (
             ["generate", "VIDEO", "--model", "MODEL", "--adapters", "none", "-o", "out.wav"],

@@ -213,6 +213,13 @@ def test_a_sound_to_begin_with(model: Path, video: Path, bell: Path, tmp_path: P
     [
         (["generate", "VIDEO", "--take", "-o", "o.mp3"], "a take is kept beside a .wav or .flac, not o.mp3"),
         (["generate", "VIDEO", "--strength", "0.5", "-o", "o.wav"], "--strength is 0.5 without --start-from"),
+        (["generate", "VIDEO", "--steps", "0", "-o", "o.wav"], "--steps is 0, expected at least 1, such as 25"),
+        (["generate", "VIDEO", "--candidates", "0", "-o", "o.wav"], "--candidates is 0, expected at least 1"),
+        (
+            ["generate", "VIDEO", "--start-from", "BELL", "--strength", "nan", "-o", "o.wav"],
+            "--strength is nan, expected 0 (the given sound) to 1",
+        ),
+        (["generate", "VIDEO", "--start-from", "SILENT", "-o", "o.wav"], "is silent in its first"),
         (["generate", "VIDEO", "--bits", "24", "-o", "o.mp3"], "--bits given for o.mp3, expected .wav or .flac"),
         (["generate", "VIDEO", "--timecode", "01:00:00:00", "-o", "o.flac"], "given for o.flac, expected .wav"),
         (["generate", "VIDEO", "--timecode", "01:00:00:25", "-o", "o.wav"], "names no frame at 25 frames a second"),
@@ -249,7 +256,9 @@ def test_bad_input_is_one_sentence_and_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    places = {"VIDEO": str(video), "MODEL": str(model), "BELL": str(bell)}
+    silent = bell.with_name("silent.wav")
+    soundfile.write(silent, np.zeros(16_000), 16_000)
+    places = {"VIDEO": str(video), "MODEL": str(model), "BELL": str(bell), "SILENT": str(silent)}
     assert main([places.get(argument, argument) for argument in arguments]) == 2
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith("drawaudio: ") and sentence in message

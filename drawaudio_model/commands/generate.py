@@ -70,6 +70,10 @@ class Sampling:
     steps: int
     guidance: Guidance
 
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"--steps is {self.steps}, expected at least 1, such as {SAMPLING_STEPS}")
+
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Sampling":
         """The settings on the command line."""
@@ -172,6 +176,7 @@ def run_generate(options: argparse.Namespace) -> None:
         mask=asked.mask,
         mask_invert=asked.mask_invert,
         loudness=asked.loudness,
+        start_from=asked.start_from,
         seed=asked.seed,
     )
     pipe = load_pipeline(options)
@@ -201,6 +206,10 @@ class Request:
             raise ValueError("--mask-invert was given without --mask; give the mask that is to be inverted")
         if self.strength is not None and self.start_from is None:
             raise ValueError(f"--strength is {self.strength} without --start-from; give the sound to begin with")
+        if self.strength is not None and not 0 <= self.strength <= 1:
+            raise ValueError(f"--strength is {self.strength}, expected 0 (the given sound) to 1 (none of it)")
+        if self.candidates < 1:
+            raise ValueError(f"--candidates is {self.candidates}, expected at least 1")
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Request":

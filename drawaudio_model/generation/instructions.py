@@ -123,6 +123,7 @@ def check_named(
     mask: Any = None,
     mask_invert: bool = False,
     loudness: Any = None,
+    start_from: Path | None = None,
     seed: int | None = None,
 ) -> None:
     """Raises, before a model is loaded, for what is wrong with typed instructions whatever the model is.
@@ -133,6 +134,7 @@ def check_named(
         mask: as the pipeline's; the text of a thing is left to the detector.
         mask_invert: take what is not drawn.
         loudness: as the pipeline's.
+        start_from: the file of the sound to begin with.
         seed: of the sound.
     """
     check_seed(seed)
@@ -146,12 +148,13 @@ def check_named(
             _check_heard(Path(loudness), media.read_waveform(Path(loudness), seconds=length), length)
     elif loudness is not None:
         read_loudness(loudness, length)
+    if start_from is not None:
+        _heard_start(start_from, math.ceil(length))
     if mask is not None and not is_text(mask):
         info = media.probe(video)
         height, width = info.height or BOX_PICTURE[0], info.width or BOX_PICTURE[1]
-        scale = min(
-            1.0, max(BOX_PICTURE) / max(height, width)
-        )  # about as the picture is read, which takes as long as it is
+        # About as the picture is read: in full size, looking at it would take longer than that.
+        scale = min(1.0, max(BOX_PICTURE) / max(height, width))
         drawn_mask(mask, frames_in(length), round(height * scale) or 1, round(width * scale) or 1, invert=mask_invert)
 
 
@@ -586,6 +589,13 @@ def read_start(sound: Sound, seconds: int) -> np.ndarray:
     Raises:
         ValueError: for another array, or a sound that is silent.
     """
+    from drawaudio_model.mel import normalize_waveform
+
+    return normalize_waveform(_heard_start(sound, seconds))
+
+
+def _heard_start(sound: Sound, seconds: int) -> np.ndarray:
+    """(n,) float32 of a sound to begin with, as it is; raises as `read_start`."""
     if isinstance(sound, str | Path):
         if not os.path.isfile(sound):
             raise ValueError(f"start_from {sound} does not exist; give an audio file")
@@ -597,9 +607,7 @@ def read_start(sound: Sound, seconds: int) -> np.ndarray:
         waveform = np.pad(sound[:length].astype(np.float32), (0, max(length - len(sound), 0)))
     if not waveform.any():
         raise ValueError(f"{name} is silent in its first {seconds} s; give a sound that can be heard, or leave it out")
-    from drawaudio_model.mel import normalize_waveform
-
-    return normalize_waveform(waveform)
+    return waveform
 
 
 def hold_last(array: np.ndarray, length: int) -> np.ndarray:
