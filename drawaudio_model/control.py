@@ -62,6 +62,7 @@ from drawaudio_model.evaluation.sample_sounds import (
 )
 from drawaudio_model.evaluation.unsteered_sounds import (
     SOUNDS_OF_NOUN,
+    bursts_at,
     bursts_of_curve,
     is_on_time,
     mean_spectrum,
@@ -77,7 +78,9 @@ from drawaudio_model.progress import Reporter
 from drawaudio_model.text_files import read_json
 from drawaudio_model.training_sample import TrainingSample
 
-MEAN_OVER_CLIPS = frozenset({"onset_f1", "right_kind", "right_kind_of_two", "right_in_all", "right_at_once"})
+MEAN_OVER_CLIPS = frozenset(
+    {"onset_f1", "event_f1", "right_kind", "right_kind_of_two", "right_in_all", "right_at_once"}
+)
 """Metrics of which the mean is reported; of the others it is the median, since one clip may be off by any amount."""
 METRICS = {
     "loudness_pearson": "loudness correlation (Pearson)",
@@ -87,6 +90,7 @@ METRICS = {
     "envelope_l1": "E-L1",
     "silence_db": "level in commanded silence (dB)",
     "onset_f1": "onset F1 (0.1 s)",
+    "event_f1": "onset F1 against the picture's events (0.1 s)",
     "lag_seconds": "lag (s)",
     "right_kind": "right thing sounds",
     "right_kind_of_two": "right thing of two sounds",
@@ -107,6 +111,7 @@ UNGENERATED = {
     "noun_drawn": Row("noun_drawn", "noise of the thing's spectrum under the drawn curve", signal="drawn"),
     "bursts": Row("bursts", "bursts where the clip's own curve rises", signal="own"),
     "bursts_drawn": Row("bursts_drawn", "bursts where the drawn curve rises", signal="drawn"),
+    "events": Row("events", "bursts at the picture's events"),
     "mean_drawn": Row("mean_drawn", "mean of all real sounds under the drawn curve", signal="drawn"),
     "other_drawn": Row("other_drawn", "another clip's real sound under the drawn curve", signal="drawn"),
 }
@@ -167,7 +172,7 @@ class Judge:
         measured: np.ndarray,
         made: np.ndarray,
     ) -> dict[str, Any]:
-        commanded, reference = scene.curve(row), scene.reference_key(row)
+        commanded, reference, events = scene.curve(row), scene.reference_key(row), scene.expected_events(row)
         correlation = metrics.loudness_correlation(commanded, measured)
         level_error = metrics.level_error_db(commanded, measured)
         right = verdict.kind == scene.expected_kind(row)
@@ -181,6 +186,7 @@ class Judge:
             "envelope_l1": float("nan") if reference is None else metrics.envelope_l1(self.real[reference], sound),
             "silence_db": metrics.silence_db(commanded, measured),
             "onset_f1": onsets,
+            "event_f1": metrics.match_onsets(events, made).f1 if events else float("nan"),
             "lag_seconds": metrics.lag_seconds(commanded, measured),
             "right_kind": float(right),
             "right_kind_of_two": float(right) if scene.other_kind is not None else float("nan"),
@@ -465,6 +471,9 @@ def ungenerated_sounds(
         "noun_drawn": {key: noise_of_curve(curve, spectrum=colours[key]) for key, curve in drawn.items()},
         "bursts": {key: bursts_of_curve(curve) for key, curve in own.items()},
         "bursts_drawn": {key: bursts_of_curve(curve) for key, curve in drawn.items()},
+        "events": {
+            key: bursts_at(scene.events, [0.1] * len(scene.events), CLIP_SECONDS) for key, scene in scenes.items()
+        },
         "mean_drawn": {key: follow_curve(mean, curve, max_boost_db=MAX_BOOST_DB) for key, curve in drawn.items()},
         "other_drawn": {
             key: follow_curve(others[key], curve, max_boost_db=MAX_BOOST_DB) for key, curve in drawn.items()

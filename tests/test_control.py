@@ -16,6 +16,7 @@ from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_sw
 from drawaudio_model.evaluation.control_rows import ROWS, Scene, other_caption, read_scenes, read_truths, row_conditions
 from drawaudio_model.evaluation.sample_sounds import read_samples
 from drawaudio_model.evaluation.sound_classifier import SoundClassifier
+from drawaudio_model.evaluation.unsteered_sounds import bursts_at
 from drawaudio_model.loudness import loudness_signal, noise_of_curve
 from drawaudio_model.masks import apply_mask, rasterize
 from drawaudio_model.media import decode_jpeg, encode_jpeg
@@ -194,6 +195,27 @@ def test_right_at_once_is_the_thing_the_level_and_the_onsets_of_one_clip(scenes:
     assert np.isnan(figures("drawn_signal", noise_of_curve(asked))[1]), "no real sound has a drawn curve"
 
 
+def test_sounds_are_measured_against_the_picture_of_the_thing_that_is_asked_for(scenes: dict[str, Scene]) -> None:
+    scene = replace(scenes[KEYS[1]], events=(1.0, 3.0, 6.0), other_events=(2.0, 4.5))
+    judge = Judge({scene.key: struck(decay=1600)}, {scene.key: np.array([])}, SoundClassifier(("horn", "drum")))
+
+    def figure(row: str, events: tuple[float, ...], of: Scene = scene) -> float:
+        sound = bursts_at(events, [0.1] * len(events), CLIP_SECONDS)
+        return judge.measure(BY_NAME[row], {of.key: sound}, {of.key: of})[of.key]["event_f1"]
+
+    assert figure("none", scene.events) == 1, "also where no curve is given"
+    assert figure("none", scene.other_events) == 0
+    assert figure("other_text", scene.other_events) == 1 and figure("other_text", scene.events) == 0
+    assert figure("none", (1.0, 3.5)) == pytest.approx(2 / 5)
+    assert figure("none", (1.5, 3.5, 6.5)) == 0, "half a second late"
+    assert np.isnan(figure("none", (1.0,), replace(scene, events=()))), "a thing without events says nothing"
+
+
+def test_the_picture_tells_its_events_within_the_clip(scenes: dict[str, Scene]) -> None:
+    assert [scene.events for scene in scenes.values()] == [(1.0, 3.0)] * 3
+    assert [scene.other_events for scene in scenes.values()] == [(), (2.0,), (2.0,)]
+
+
 def test_a_mask_swaps_the_sound_only_where_both_things_obey() -> None:
     right = {"true_mask": (1, 1, 0, 0, 1), "other_mask": (1, 0, 1, 0)}
     clips = {
@@ -318,6 +340,7 @@ def test_the_report_has_every_row_with_intervals_and_counts(report: Path) -> Non
     real = result["rows"]["real"]["metrics"]
     assert real["onset_f1"]["value"] == 1 and real["envelope_l1"]["value"] == 0
     assert result["rows"]["inverted_signal"]["metrics"]["onset_f1"]["value"] is None
+    assert result["rows"]["events"]["metrics"]["event_f1"]["value"] == 1
     for name in ("noise", "noun", "bursts"):
         own, drawn = (result["rows"][row]["metrics"] for row in (name, f"{name}_drawn"))
         assert own["onset_f1"]["count"] == own["right_at_once"]["count"] == 3, name

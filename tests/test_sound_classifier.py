@@ -46,7 +46,16 @@ def write_raw_clips(folder: Path, split: str, numbers: range) -> list[str]:
             boxes = [((0.1, 0.1, 0.4, 0.8),) * 40, ((0.6, 0.2, 0.9, 0.9),) * 40]
             colours = ("red", "orange")
             things = [
-                TrueObject(kind, f"{colour} {kind}", colour, active=True, stem=place, boxes=boxes[place])
+                TrueObject(
+                    kind,
+                    f"{colour} {kind}",
+                    colour,
+                    active=True,
+                    stem=place,
+                    boxes=boxes[place],
+                    onsets_seconds=((1.0, 3.0, 9.0), (2.0,))[place],
+                    onset_levels=(1.0,) * (3, 1)[place],
+                )
                 for place, (kind, colour) in enumerate(zip(kinds, colours, strict=False))
             ]
             things.append(TrueObject("car", "car", "grey", active=False, stem=None, boxes=boxes[0]))

@@ -121,6 +121,10 @@ class Scene:
     """A wording of its kind that no training clip has."""
     drawn_curve: np.ndarray = field(kw_only=True)
     """(P,) a curve drawn by hand."""
+    events: tuple[float, ...] = ()
+    """Seconds at which the thing is seen to make a sound, in the clip's first CLIP_SECONDS."""
+    other_events: tuple[float, ...] = ()
+    """The same of the other thing."""
 
     @property
     def key(self) -> str:
@@ -139,6 +143,10 @@ class Scene:
     def expected_kind(self, row: Row) -> str | None:
         """The kind that shall sound."""
         return self.other_kind if row.asks_for_the_other else self.kind
+
+    def expected_events(self, row: Row) -> tuple[float, ...]:
+        """Seconds at which the thing that shall sound is seen to make a sound."""
+        return self.other_events if row.asks_for_the_other else self.events
 
     def reference_key(self, row: Row) -> str | None:
         """Key of the clip whose real sound has the row's curve; None where no real sound has it."""
@@ -198,6 +206,8 @@ def read_scenes(
                 drawn_cavp_masked=drawn,
                 held_out_text=wordings[kind][(seen[kind] + 5 * repetition) % len(wordings[kind])],
                 drawn_curve=draw_signal(rng, CLIP_SECONDS, loudest=loudest_level(pipe)),
+                events=_events(target),
+                other_events=_events(others[0]) if others else (),
             )
         )
         seen[kind] += 1
@@ -207,6 +217,10 @@ def read_scenes(
 def loudest_level(pipe: DrawAudioPipeline) -> float:
     """The largest level that the pipeline has learnt; where it does not know, that of a full sine at a peak of 0.5."""
     return LOUDEST if pipe.domain is None else pipe.domain.config.loudest_level
+
+
+def _events(thing: TrueObject) -> tuple[float, ...]:
+    return tuple(second for second in thing.onsets_seconds if second < CLIP_SECONDS)
 
 
 def _true_mask(pictures: np.ndarray, thing: TrueObject) -> np.ndarray:

@@ -56,15 +56,32 @@ def curve_onsets(curve: np.ndarray) -> np.ndarray:
 def bursts_of_curve(curve: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """(samples,) float32 short bursts of noise at a curve's onsets, as loud as the curve there, of the curve's level in all."""
     levels = np.asarray(curve, np.float64)
-    sound = np.zeros(len(levels) * SAMPLE_RATE // LOUDNESS_FPS)
-    rng = np.random.default_rng(seed)
-    decay = np.exp(-np.arange(round(_BURST_SECONDS * SAMPLE_RATE)) / (_DECAY_SECONDS * SAMPLE_RATE))
-    for second in curve_onsets(levels):
-        start, point = round(second * SAMPLE_RATE), int(second * LOUDNESS_FPS)
-        burst = (levels[point] * decay * rng.standard_normal(len(decay)))[: len(sound) - start]
-        sound[start : start + len(burst)] += burst
+    starts = curve_onsets(levels)
+    seconds = len(levels) / LOUDNESS_FPS
+    sound = bursts_at(starts, levels[(starts * LOUDNESS_FPS).astype(int)], seconds, seed=seed)
     level = np.sqrt(np.square(sound).mean())
     return (sound * (np.sqrt(np.square(levels).mean()) / level if level else 0.0)).astype(np.float32)
+
+
+def bursts_at(
+    starts: Sequence[float] | np.ndarray, levels: Sequence[float] | np.ndarray, seconds: float, *, seed: int = 0
+) -> np.ndarray:
+    """(samples,) float32 short bursts of noise at some times, silence between them.
+
+    Args:
+        starts: seconds of each; what lies behind the end is left out.
+        levels: RMS at the beginning of each.
+        seconds: length of the sound.
+        seed: of the noise.
+    """
+    sound = np.zeros(round(seconds * SAMPLE_RATE))
+    rng = np.random.default_rng(seed)
+    decay = np.exp(-np.arange(round(_BURST_SECONDS * SAMPLE_RATE)) / (_DECAY_SECONDS * SAMPLE_RATE))
+    for second, level in zip(starts, levels, strict=True):
+        start = round(second * SAMPLE_RATE)
+        burst = (level * decay * rng.standard_normal(len(decay)))[: max(len(sound) - start, 0)]
+        sound[start : start + len(burst)] += burst
+    return sound.astype(np.float32)
 
 
 def mean_spectrum(waveforms: Iterable[np.ndarray]) -> np.ndarray:
