@@ -102,11 +102,14 @@ class _CannotLock(Exception):
 def _held(folder: Path) -> int | None:
     """The handle of a folder's lock, the folder made where there is none; None where another writer holds it."""
     while True:
-        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir()  # not exist_ok, which asks whether a folder is there that its writer may just have removed
+        if not os.path.lexists(folder):
+            continue
         if not os.access(folder, os.W_OK | os.X_OK):
             return None  # another user's
         try:
-            handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except FileNotFoundError:
             continue  # its writer has just removed it
         try:

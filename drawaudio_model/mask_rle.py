@@ -49,6 +49,12 @@ def decode(content: Any) -> np.ndarray:
     return np.stack(regions)
 
 
+def shape(content: Any) -> tuple[int, int, int]:
+    """(V, H, W) of what `decode` takes; raises as it does."""
+    frames, height, width = decode(content).shape
+    return frames, height, width
+
+
 def run_lengths(region: np.ndarray) -> list[int]:
     """Lengths of the runs of a mask (H, W) bool, down its columns; the first is of False, and may be 0."""
     flat = region.T.reshape(-1)

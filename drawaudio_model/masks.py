@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 PREVIEW_SUFFIXES = IMAGE_SUFFIXES[:5]
 """Of pictures that are written: those that any browser shows."""
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
+"""Of videos that may be a mask."""
 ASPECT_TOLERANCE = 0.02
 """Difference of a mask's and a video's width to height that rounding may leave."""
 
@@ -207,6 +210,35 @@ def read_drawn(path: Path, height: int, width: int, *, frames: int) -> DrawnMask
         regions = rasterize(boxes, height, width, frames=count, whole_frame_if_empty=False)
         return DrawnMask(hold_to(regions, frames), "what lies in a box is drawn", [])
     return from_pictures(open_pictures(path, width), height, width, frames=frames)
+
+
+def check_drawn(found: DrawnMask, name: str, *, inverted: bool = False) -> None:
+    """Raises ValueError for a mask that leaves nothing to sound.
+
+    Args:
+        found: the mask.
+        name: of it, for the sentence.
+        inverted: whether `found` is what its file leaves out.
+    """
+    if found.regions.any():
+        return
+    was = "inverted, it is empty: all of it was drawn" if inverted else "it is empty"
+    raise ValueError(
+        f"{name} leaves nothing to sound: {was} ({found.reading}); draw in white or in any colour on black, or leave "
+        "the mask out for the whole picture (`drawaudio mask --explain` shows how a mask is read)"
+    )
+
+
+def video_pictures(path: Path, seconds: float) -> list[MaskPicture]:
+    """The pictures of a video that is a mask, at 4 fps, for so many seconds; a shorter one holds its last.
+
+    Raises:
+        MediaError: when it cannot be decoded.
+    """
+    from drawaudio_model import media
+
+    frames = media.read_frames(path, seconds=seconds, alpha=media.has_transparency(path))
+    return [replace(picture_of(frame), lossy=True) for frame in frames]
 
 
 def open_pictures(path: Path, width: int | None = None) -> list[MaskPicture]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from drawaudio_model import mask_rle
+from drawaudio_model.cli import main
 from drawaudio_model.generation.instructions import read_mask
 
 
@@ -72,6 +73,13 @@ def test_a_drawn_mask_may_be_one(form: str, tmp_path) -> None:
     (tmp_path / "mask.json").write_text(json.dumps(content))
     found = read_mask(tmp_path / "mask.json", 4, 90, 160)
     np.testing.assert_array_equal(found, whole if form != "one object" else np.repeat(whole[:1], 4, axis=0))
+
+
+def test_what_is_read_is_explained(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mask.json").write_bytes(mask_rle.encode(regions()[5:6]))
+    assert main(["mask", "--explain", str(tmp_path / "mask.json"), "--preview", str(tmp_path / "shown.png")]) == 0
+    told = capsys.readouterr().out
+    assert "every second run is drawn" in told and "1 frame of 160 x 90 pixels" in told
 
 
 def test_a_mask_in_a_file_that_is_none_is_named(tmp_path) -> None:

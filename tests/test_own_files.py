@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from pipelines.assets import captions, cavp_features, noun_phrases, object_masks
 from pipelines.clip_rows import ClipRow, write_clip_list
 from pipelines.resources import DataRoot
 from pipelines.shard_work import make_shard
+from tests.test_media import encode
 from tests.tiny_shards import tiny_sample
 
 SHARD = "train-000000"
@@ -153,6 +155,18 @@ def write_mask(folder: Path, key: str, form: str) -> None:
         (folder / key).mkdir()
         for number in range(SOURCE_VIDEO_FRAMES):
             picture.save(folder / key / f"{number}.png")
+    elif form == "video":
+        encode(
+            folder / f"{key}.mkv",
+            container="matroska",
+            video="ffv1",
+            audio=None,
+            pixels="bgr0",
+            frames=40,
+            fps=Fraction(4),
+            size=(WIDTH, HEIGHT),
+            picture=np.asarray(picture.convert("RGB")),
+        )
     elif form == "array":
         np.save(folder / f"{key}.npy", np.repeat(region()[None], SOURCE_VIDEO_FRAMES, axis=0))
     else:
@@ -161,7 +175,7 @@ def write_mask(folder: Path, key: str, form: str) -> None:
         (folder / f"{key}.rle.json").write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("form", ["picture", "pictures", "array", "coco", "rle"])
+@pytest.mark.parametrize("form", ["picture", "pictures", "video", "array", "coco", "rle"])
 def test_masks_of_files_arrive_pixel_by_pixel_in_shards_and_features(root: Path, form: str) -> None:
     import own_plugin
 

@@ -17,13 +17,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from drawaudio_model import loudness as curves
-from drawaudio_model import masks, media
+from drawaudio_model import mask_rle, masks, media
 from drawaudio_model.boxes import decode_boxes
 from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE, VIDEO_FPS
 from drawaudio_model.decoding.errors import named_file
 from drawaudio_model.guidance import Guidance
 from drawaudio_model.mask_pictures import DAMAGES, begins_as_picture
-from drawaudio_model.text_files import decode
+from drawaudio_model.text_files import decode, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,6 @@ Loudness = str | Path | np.ndarray | Sequence[tuple[float, float]] | Sequence[fl
 Sound = str | Path | np.ndarray
 
 CURVE_SUFFIXES = (".csv", ".json")
-VIDEO_MASK_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi")
 BOX_PICTURE = (360, 640)
 """Height and width in pixels of the picture on which boxes are explained where there is no video."""
 SHORTEST_SECONDS = 0.01
@@ -265,15 +264,11 @@ def drawn_mask(mask: Mask, frames: int, height: int, width: int, *, invert: bool
     regions, notices = found.regions, list(found.notices)
     if invert:
         regions, notices = ~regions, [sentence for sentence in notices if "invert the mask" not in sentence]
-    if not regions.any():
-        was = "inverted, it is empty: all of it was drawn" if invert else "it is empty"
-        raise ValueError(
-            f"{name} leaves nothing to sound: {was} ({found.reading}); draw in white or in any colour on black, or leave "
-            "the mask out for the whole picture (`drawaudio mask --explain` shows how a mask is read)"
-        )
+    found = masks.DrawnMask(regions, found.reading, notices)
+    masks.check_drawn(found, name, inverted=invert)
     if regions.all():
         notices.append(f"{name} is the whole picture, as if there were none ({found.reading})")
-    return masks.DrawnMask(regions, found.reading, notices)
+    return found
 
 
 def shape_of_mask(given: str) -> tuple[int, int, int]:
@@ -290,8 +285,10 @@ def shape_of_mask(given: str) -> tuple[int, int, int]:
             f"mask {given} does not exist; give a picture, a folder of pictures, a video, a .npy or a .json"
         )
     if path.suffix.lower() == ".json":
+        if mask_rle.is_rle(content := read_json(path, f"mask {path}")):
+            return mask_rle.shape(content)
         return len(decode_boxes(decode(path.read_bytes(), f"mask {path}", "JSON"))), *BOX_PICTURE
-    is_video = path.suffix.lower() in VIDEO_MASK_SUFFIXES
+    is_video = path.suffix.lower() in masks.VIDEO_SUFFIXES
     pictures = mask_of_video(path) if is_video else masks.open_pictures(path)
     return len(pictures), *pictures[0].values.shape[:2]
 
@@ -386,7 +383,7 @@ def _drawn_in_file(path: Path, frames: int, height: int, width: int) -> masks.Dr
             f"mask {path} does not exist; give a picture, a folder of pictures, a .json of boxes, or boxes "
             "(`drawaudio mask` makes boxes from a text)"
         )
-    if path.suffix.lower() in VIDEO_MASK_SUFFIXES:
+    if path.suffix.lower() in masks.VIDEO_SUFFIXES:
         return masks.from_pictures(mask_of_video(path), height, width, frames=frames)
     return masks.read_drawn(path, height, width, frames=frames)
 
@@ -395,8 +392,7 @@ def mask_of_video(path: Path) -> list[masks.MaskPicture]:
     """The pictures of a video that is a mask, at 4 fps."""
     seconds = video_seconds(path)
     with named_file(str(path)):
-        frames = media.read_frames(path, seconds=seconds, alpha=media.has_transparency(path))
-    return [replace(masks.picture_of(frame), lossy=True) for frame in frames]
+        return masks.video_pictures(path, seconds)
 
 
 def _is_corners(item: object) -> bool:
@@ -408,7 +404,7 @@ def is_text(mask: Mask | None) -> TypeGuard[str]:
     # os.path.exists, unlike Path.exists, takes a text that is too long for a name as one of no file.
     if not isinstance(mask, str) or not mask.strip() or os.path.exists(mask):
         return False
-    suffixes = (*masks.IMAGE_SUFFIXES, *CURVE_SUFFIXES, *VIDEO_MASK_SUFFIXES, ".npy")
+    suffixes = (*masks.IMAGE_SUFFIXES, *CURVE_SUFFIXES, *masks.VIDEO_SUFFIXES, ".npy")
     return isinstance(parse_mask(mask), str) and Path(mask).suffix.lower() not in suffixes
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from drawaudio_model import mask_rle
+from drawaudio_model import mask_rle, masks
 from drawaudio_model.boxes import Box
-from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
+from drawaudio_model.clip_format import SOURCE_SECONDS, SOURCE_VIDEO_FRAMES
 from drawaudio_model.clip_frames import read_frames
 from drawaudio_model.masks import rasterize, resize_mask
 from drawaudio_model.one_sentence import one_sentence
@@ -101,13 +101,17 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
 
 def _own_mask(key: str, path: Path, frames: np.ndarray) -> Members | Rejection:
     """The members of a mask from a file, or why it is none."""
-    from drawaudio_model.generation.instructions import read_mask
-
+    height, width = frames.shape[1:3]
     try:
-        regions = read_mask(path, SOURCE_VIDEO_FRAMES, *frames.shape[1:3])
+        if path.suffix.lower() in masks.VIDEO_SUFFIXES:
+            pictures = masks.video_pictures(path, SOURCE_SECONDS)
+            found = masks.from_pictures(pictures, height, width, frames=SOURCE_VIDEO_FRAMES)
+        else:
+            found = masks.read_drawn(path, height, width, frames=SOURCE_VIDEO_FRAMES)
+        masks.check_drawn(found, "the mask")
     except (ValueError, OSError) as error:
         return Rejection(key, "bad_mask", f"masks/{path.name}: {one_sentence(error)}")
-    return _members(boxes_around(regions), regions, FROM_FILE)
+    return _members(boxes_around(found.regions), found.regions, FROM_FILE)
 
 
 def _members(boxes: list[Box], regions: np.ndarray, source: str) -> Members:
