@@ -326,9 +326,9 @@ MUTATIONS = (
         "tests/test_mask_pictures.py -k inverted",
     ),
     Mutation(
-        "drawaudio_model/generation/instructions.py",
-        "if not regions.any():",
-        "if not regions.size:",
+        MASKS,
+        "if found.regions.any():",
+        "if found.regions.size:",
         "an empty mask changes nothing without a word",
         "tests/test_mask_pictures.py -k empty",
     ),
@@ -984,10 +984,31 @@ MUTATIONS = (
     # The control benchmark
     Mutation(
         CONTROL,
-        "commanded, reference = scene.curve(row), scene.reference_key(row)",
-        "commanded, reference = scene.sample.loudness[:80], scene.reference_key(row)",
+        "commanded, reference, events = scene.curve(row),",
+        "commanded, reference, events = scene.sample.loudness[:80],",
         "another clip's curve is commanded and the clip's own is measured against",
         CONTROL_TESTS,
+    ),
+    Mutation(
+        CONTROL_ROWS,
+        "return self.other_events if row.asks_for_the_other else self.events",
+        "return self.events",
+        "the other thing's sound is held against what the first is seen to do",
+        "tests/test_control.py -k picture_of_the_thing",
+    ),
+    Mutation(
+        "pipelines/assets/object_masks.py",
+        "if MASKS_MEMBER in reader.members(key):",
+        "if False:",
+        "a pixel mask from a file becomes the box around it",
+        "tests/test_own_files.py -k arrive",
+    ),
+    Mutation(
+        "drawaudio_model/mask_rle.py",
+        "return flat.reshape(width, height).T",
+        "return flat.reshape(height, width)",
+        "COCO's runs are read along the rows",
+        "tests/test_mask_rle.py",
     ),
     Mutation(
         CONTROL,
