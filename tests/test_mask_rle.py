@@ -82,7 +82,9 @@ def test_what_is_read_is_explained(tmp_path, capsys: pytest.CaptureFixture[str])
     assert "every second run is drawn" in told and "1 frame of 160 x 90 pixels" in told
 
 
-def test_a_mask_in_a_file_that_is_none_is_named(tmp_path) -> None:
+def test_a_mask_in_a_file_that_is_none_is_named(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mask.json").write_text('{"size": [2, 3], "counts": [1]}')
+    assert main(["mask", "--explain", str(tmp_path / "mask.json")]) == 2
+    assert f"mask {tmp_path / 'mask.json'}: frame 0 has runs of 1 pixels" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"mask.json: frame 0 has runs of 1 pixels"):
         read_mask(tmp_path / "mask.json", 4, 90, 160)

@@ -286,7 +286,10 @@ def shape_of_mask(given: str) -> tuple[int, int, int]:
         )
     if path.suffix.lower() == ".json":
         if mask_rle.is_rle(content := read_json(path, f"mask {path}")):
-            return mask_rle.shape(content)
+            try:
+                return mask_rle.shape(content)
+            except ValueError as error:
+                raise ValueError(f"mask {path}: {error}") from None
         return len(decode_boxes(decode(path.read_bytes(), f"mask {path}", "JSON"))), *BOX_PICTURE
     is_video = path.suffix.lower() in masks.VIDEO_SUFFIXES
     pictures = mask_of_video(path) if is_video else masks.open_pictures(path)
