@@ -27,7 +27,7 @@ from drawaudio_model.boxes import boxes_to_json as boxes_to_json
 from drawaudio_model.boxes import select_boxes as select_boxes
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 from drawaudio_model.mask_pictures import DAMAGES, MaskPicture, drawn, open_picture, picture_of
-from drawaudio_model.text_files import decode, read_json
+from drawaudio_model.text_files import decode, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -198,12 +198,12 @@ def read_drawn(path: Path, height: int, width: int, *, frames: int) -> DrawnMask
         ValueError: for another kind of file, or a number of pictures that does not fit.
     """
     if path.suffix.lower() == ".json" and not path.is_dir():
-        if mask_rle.is_rle(content := read_json(path, f"mask {path}")):
+        text = decode(path.read_bytes(), f"mask {path}", "JSON")
+        if mask_rle.is_rle(content := parse_json(text, f"mask {path}")):
             try:
                 return _from_runs(mask_rle.decode(content), height, width, frames=frames)
             except ValueError as error:
                 raise ValueError(f"mask {path}: {error}") from None
-        text = decode(path.read_bytes(), f"mask {path}", "JSON")
         count = len(decode_boxes(text))
         check_count(count, frames, "frames of boxes", "drawaudio mask VIDEO --text THING -o mask.json")
         boxes = boxes_from_json(text, frames=None)

@@ -113,11 +113,13 @@ PLACES = ("_name_or_path", "name_or_path")
 
 
 def forget_places(folder: Path) -> None:
-    """Removes from the configs in a folder where their parts were loaded from.
+    """Removes from a model folder's own configs where its parts were loaded from; what else lies there is left alone.
 
     It says nothing of the model, but much of the disk, and two equal models would have two names (`model_sha256`).
     """
-    for path in sorted(Path(folder).rglob("*.json")):
+    index = Path(folder) / "model_index.json"
+    parts = [Path(folder) / name for name in read_json(index)]
+    for path in [index, *(path for part in parts if part.is_dir() for path in sorted(part.glob("*.json")))]:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
         if any(f'"{name}"' in text for name in PLACES) and (kept := _without_places(content)) != content:

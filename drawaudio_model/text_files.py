@@ -52,7 +52,11 @@ def read_json(path: Path, name: str) -> Any:
     Raises:
         ValueError: when it is no JSON, or an object in it has a name twice.
     """
-    text = decode(path.read_bytes(), name, "JSON")
+    return parse_json(decode(path.read_bytes(), name, "JSON"), name)
+
+
+def parse_json(text: str, name: str) -> Any:
+    """The content of a text of JSON, as `read_json`."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except ValueError as error:  # also for a number of thousands of digits

@@ -15,11 +15,10 @@ from drawaudio_model.boxes import Box
 from drawaudio_model.cli import main
 from drawaudio_model.clip_format import SAMPLE_RATE
 from drawaudio_model.evaluation.listening_page import write_video
+from drawaudio_model.generation.found_boxes import find_boxes, nearest_phrases
 from drawaudio_model.generation.instructions import (
-    find_boxes,
     hold_last,
     is_text,
-    nearest_phrases,
     parse_loudness,
     parse_mask,
     read_loudness,

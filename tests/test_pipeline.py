@@ -14,7 +14,7 @@ from drawaudio_model.boxes import Box
 from drawaudio_model.clip_format import CLIP_SAMPLES, LOUDNESS_POINTS, SAMPLE_RATE, VIDEO_FRAMES
 from drawaudio_model.detector import ObjectDetector, load_world_model
 from drawaudio_model.generation.candidates import clap_score, curve_score
-from drawaudio_model.generation.instructions import find_boxes
+from drawaudio_model.generation.found_boxes import find_boxes
 from drawaudio_model.generation.preparing import picture_features
 from drawaudio_model.generation.takes import Sampling
 from drawaudio_model.loudness_control import LoudnessControl

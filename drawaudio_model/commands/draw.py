@@ -117,7 +117,8 @@ def _measured(source: Path, seconds: float | None) -> "np.ndarray":
 def run_mask(options: argparse.Namespace) -> None:
     """`drawaudio mask`."""
     from drawaudio_model.boxes import boxes_to_json
-    from drawaudio_model.generation.instructions import find_boxes, read_video
+    from drawaudio_model.generation.found_boxes import find_boxes
+    from drawaudio_model.generation.instructions import read_video
     from drawaudio_model.masks import PREVIEW_SUFFIXES
 
     if options.explain is None and None in (options.video, options.text, options.output):

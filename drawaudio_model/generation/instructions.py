@@ -6,15 +6,13 @@ Legend: V video frames at 4 fps, H/W pixels, P loudness points (10 a second).
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, Union, overload
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from drawaudio_model import loudness as curves
 from drawaudio_model import mask_rle, masks, media
@@ -23,12 +21,10 @@ from drawaudio_model.clip_format import LOUDNESS_FPS, SAMPLE_RATE, VIDEO_FPS
 from drawaudio_model.decoding.errors import named_file
 from drawaudio_model.guidance import Guidance
 from drawaudio_model.mask_pictures import DAMAGES, begins_as_picture
-from drawaudio_model.text_files import decode, read_json
+from drawaudio_model.text_files import decode, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from drawaudio_model.detector import ObjectDetector
 
 Video = str | Path | np.ndarray
 Corners = tuple[float, float, float, float]
@@ -44,8 +40,6 @@ BOX_PICTURE = (360, 640)
 """Height and width in pixels of the picture on which boxes are explained where there is no video."""
 SHORTEST_SECONDS = 0.01
 """Of a sound: one step of a log-mel."""
-FRAMES_AT_ONCE = 40
-"""Frames that the detector is given together; each is looked at alone."""
 
 
 class Picture(NamedTuple):
@@ -285,12 +279,13 @@ def shape_of_mask(given: str) -> tuple[int, int, int]:
             f"mask {given} does not exist; give a picture, a folder of pictures, a video, a .npy or a .json"
         )
     if path.suffix.lower() == ".json":
-        if mask_rle.is_rle(content := read_json(path, f"mask {path}")):
+        text = decode(path.read_bytes(), f"mask {path}", "JSON")
+        if mask_rle.is_rle(content := parse_json(text, f"mask {path}")):
             try:
                 return mask_rle.shape(content)
             except ValueError as error:
                 raise ValueError(f"mask {path}: {error}") from None
-        return len(decode_boxes(decode(path.read_bytes(), f"mask {path}", "JSON"))), *BOX_PICTURE
+        return len(decode_boxes(text)), *BOX_PICTURE
     is_video = path.suffix.lower() in masks.VIDEO_SUFFIXES
     pictures = mask_of_video(path) if is_video else masks.open_pictures(path)
     return len(pictures), *pictures[0].values.shape[:2]
@@ -409,75 +404,6 @@ def is_text(mask: Mask | None) -> TypeGuard[str]:
         return False
     suffixes = (*masks.IMAGE_SUFFIXES, *CURVE_SUFFIXES, *masks.VIDEO_SUFFIXES, ".npy")
     return isinstance(parse_mask(mask), str) and Path(mask).suffix.lower() not in suffixes
-
-
-def detector_in(folder: Path | None, text: str) -> "ObjectDetector":
-    """The detector of a folder, to look for `text`.
-
-    Raises:
-        ValueError: when there is no such folder.
-    """
-    from drawaudio_model.detector import ObjectDetector
-
-    if folder is None or not folder.is_dir():
-        where = "" if folder is None else f" and there is no folder {folder}"
-        raise ValueError(
-            f"mask {text!r} is no file, and to look for it as a thing the pipeline has no detector{where}; assign "
-            "pipe.detector = ObjectDetector.from_pretrained(folder), or give boxes or a picture"
-        )
-    return ObjectDetector.from_pretrained(folder)
-
-
-def find_boxes(
-    detector: "ObjectDetector",
-    frames: np.ndarray,
-    text: str,
-    *,
-    confidence: float = 0.25,
-    progress: bool = False,
-    tell: Callable[[int], None] | None = None,
-) -> list[masks.Box]:
-    """The boxes of a thing in the frames (V, H, W, 3), with a bar on a terminal where `progress` is asked for.
-
-    `tell` is told how many frames are done.
-
-    Raises:
-        ValueError: when the detector does not know the thing, or finds it nowhere.
-    """
-    # One without a vocabulary knows everything.
-    if detector.vocabulary is not None and not detector.knows(text):
-        nearest = ", ".join(repr(phrase) for phrase in nearest_phrases(text, detector.vocabulary))
-        raise ValueError(
-            f"the detector does not know {text!r}; the nearest of the {len(detector.vocabulary)} things that it knows are "
-            f"{nearest}; name one of them or draw a mask"
-        )
-    boxes = []
-    for start in tqdm(
-        range(0, len(frames), FRAMES_AT_ONCE), desc=text, leave=False, disable=None if progress else True
-    ):
-        part = detector.detect([frames[start : start + FRAMES_AT_ONCE]], [[text]], confidence=confidence)[0]
-        boxes += [replace(box, frame=start + box.frame) for box in part]
-        if tell is not None:
-            tell(min(start + FRAMES_AT_ONCE, len(frames)))
-    if not boxes:
-        raise ValueError(
-            f"no {text!r} was found in the {len(frames)} frames with confidence {confidence:g}; lower it or draw a mask"
-        )
-    return boxes
-
-
-def nearest_phrases(text: str, vocabulary: Collection[str], *, count: int = 5) -> list[str]:
-    """The `count` phrases of a vocabulary that are spelt most like a text, the nearest first.
-
-    A phrase that shares words with the text comes before one that shares only letters.
-    """
-    words = set(text.lower().split())
-
-    def likeness(phrase: str) -> float:
-        own = set(phrase.lower().split())
-        return 2 * len(own & words) / len(own | words) + SequenceMatcher(None, text.lower(), phrase.lower()).ratio()
-
-    return sorted(vocabulary, key=lambda phrase: (-likeness(phrase), phrase))[:count]
 
 
 def read_loudness(loudness: Loudness, seconds: float) -> np.ndarray:

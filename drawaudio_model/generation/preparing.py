@@ -13,14 +13,13 @@ from torch import Tensor
 
 from drawaudio_model.clip_format import CLIP_SECONDS, LOUDNESS_FPS, VIDEO_FPS
 from drawaudio_model.denoiser import Conditions
+from drawaudio_model.generation.found_boxes import detector_in, find_boxes
 from drawaudio_model.generation.freed_memory import return_freed_memory
 from drawaudio_model.generation.instructions import (
     Instructions,
     Loudness,
     Mask,
-    detector_in,
     drawn_mask,
-    find_boxes,
     frames_in,
     hold_last,
     is_text,

@@ -163,7 +163,8 @@ class Worker:
 
     def detect(self, order: DetectOrder) -> Found:
         """The keyframes of a mask that shows where a thing is; one for each frame in which its boxes change."""
-        from drawaudio_model.generation.instructions import detector_in, find_boxes, read_video
+        from drawaudio_model.generation.found_boxes import detector_in, find_boxes
+        from drawaudio_model.generation.instructions import read_video
         from drawaudio_model.model_folder import detector_beside
 
         job, words = order["job"], order["words"]

@@ -11,7 +11,7 @@ In the tables `key` is a clip's key, or the id of a video, of which all clips ha
 
 import json
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,33 +97,41 @@ class OwnAnnotations:
             found[key] = path
         return found
 
-    def mark(self, kind: str, rows: Iterable[ClipRow]) -> str:
-        """Fingerprint of the annotations of a kind (captions, phrases, masks) that some clips have."""
-        given = getattr(self, kind)
-        own = {row.key: found for row in rows if (found := of_clip(given, row)) is not None}
-        if kind == "masks":
-            return fingerprint({key: _mark_of_file(path) for key, path in own.items()})
-        return fingerprint({key: str(found) for key, found in own.items()})
+    def caption_of(self, row: ClipRow) -> OwnCaption | None:
+        """The caption of a clip, else that of its video."""
+        return self.captions.get(row.key) or self.captions.get(row.source_id)
+
+    def phrases_of(self, row: ClipRow) -> list[str] | None:
+        """The phrases of a clip, else those of its video."""
+        return self.phrases.get(row.key, self.phrases.get(row.source_id))
+
+    def mask_of(self, row: ClipRow) -> Path | None:
+        """The file or folder of a clip's mask; a video's would be of another time."""
+        return self.masks.get(row.key)
+
+    def mark(self, find: Callable[[ClipRow], OwnCaption | list[str] | Path | None], rows: Iterable[ClipRow]) -> str:
+        """Fingerprint of what one of the three functions above finds for some clips."""
+        found = {row.key: own for row in rows if (own := find(row)) is not None}
+        return fingerprint(
+            {key: _mark_of_file(own) if isinstance(own, Path) else str(own) for key, own in found.items()}
+        )
 
     def coverage(self, rows: Collection[ClipRow]) -> dict[str, str]:
         """How many clips each kind has something for, and how much of it is for none of them; in words, by kind."""
         words = {}
-        for kind in ("captions", "phrases", "masks"):
-            given = getattr(self, kind)
+        keys = {row.key for row in rows}
+        videos = keys | {row.source_id for row in rows}
+        kinds: list[tuple[str, Collection[str], Callable[[ClipRow], object], set[str]]] = [
+            ("captions", self.captions, self.caption_of, videos),
+            ("phrases", self.phrases, self.phrases_of, videos),
+            ("masks", self.masks, self.mask_of, keys),
+        ]
+        for kind, given, find, names in kinds:
             if given:
-                names = {row.key for row in rows} | ({row.source_id for row in rows} if kind != "masks" else set())
-                strange = sorted(given.keys() - names)
+                strange = sorted({*given} - names)
                 other = f"; of no clip of the list: {len(strange)}, such as {strange[0]}" if strange else ""
-                words[kind] = f"{sum(of_clip(given, row) is not None for row in rows)} of {len(rows)} clips{other}"
+                words[kind] = f"{sum(find(row) is not None for row in rows)} of {len(rows)} clips{other}"
         return words
-
-
-def of_clip(given: Mapping[str, Any], row: ClipRow) -> Any:
-    """The annotation of a clip's key, else of its video; None where there is neither. Masks are never a video's."""
-    found = given.get(row.key)
-    if found is None and not isinstance(next(iter(given.values()), None), Path):
-        found = given.get(row.source_id)
-    return found
 
 
 def _mark_of_file(path: Path) -> str:

@@ -13,7 +13,7 @@ from drawaudio_model.clip_frames import read_frame
 from drawaudio_model.shard import Rejection, ShardReader
 from pipelines.annotation.annotators import Captioner, pick_captioner
 from pipelines.annotation.label_sentences import label_sentence
-from pipelines.annotation.own_files import OwnAnnotations, of_clip
+from pipelines.annotation.own_files import OwnAnnotations
 from pipelines.annotation.settings import AnnotationSettings, own_annotations
 from pipelines.assets.clip_media import clip_media, read_waveform
 from pipelines.clip_rows import read_clip_list
@@ -45,8 +45,7 @@ def captions(context: dg.AssetExecutionContext, data_root: DataRoot) -> None:
     root = Path(data_root.path)
     rows = read_clip_list(root)
     captioner, own = None, own_annotations(AnnotationSettings.from_environment())
-    given = {} if own is None else own.captions
-    if any(row.caption is None and row.label and of_clip(given, row) is None for row in rows.values()):
+    if any(row.caption is None and row.label and not (own and own.caption_of(row)) for row in rows.values()):
         captioner = find_captioner(context)
     for kind, words in ({} if own is None else own.coverage(rows.values())).items():
         context.log.info(f"{kind} from {own.folder if own else ''}: {words}")
@@ -78,7 +77,6 @@ def recipe(root: Path, captioner: Captioner | None = None, own: OwnAnnotations |
         own: captions that are there already.
     """
     rows = read_clip_list(root)
-    from_files = {} if own is None else own.captions
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members | Rejection]]:
         chosen: list[str] = []
@@ -90,7 +88,7 @@ def recipe(root: Path, captioner: Captioner | None = None, own: OwnAnnotations |
                 )
                 continue
             given, label = (rows[key].caption or "").strip(), rows[key].label
-            if (mine := of_clip(from_files, rows[key])) is not None:
+            if own is not None and (mine := own.caption_of(rows[key])) is not None:
                 yield key, _members(Caption(mine.text, mine.source))
             elif given:
                 yield key, _members(Caption(given, rows[key].source))
@@ -118,7 +116,7 @@ def recipe(root: Path, captioner: Captioner | None = None, own: OwnAnnotations |
         clips = [row for row in rows.values() if row.shard == base_shard(shard)]
         listed = {row.key: (row.caption, row.label) for row in clips}
         used = None if captioner is None else captioner.identity
-        files = {} if own is None or not from_files else {"files": own.mark("captions", clips)}
+        files = {"files": own.mark(own.caption_of, clips)} if own is not None and own.captions else {}
         return {"captions": fingerprint(listed), "models": fingerprint(used), **files}
 
     return ShardRecipe(

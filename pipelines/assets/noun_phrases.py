@@ -10,7 +10,7 @@ import dagster as dg
 from drawaudio_model.caption import read_caption
 from drawaudio_model.shard import ShardReader
 from pipelines.annotation.annotators import pick_phrase_finder
-from pipelines.annotation.own_files import FROM_FILE, of_clip
+from pipelines.annotation.own_files import FROM_FILE
 from pipelines.annotation.settings import AnnotationSettings, own_annotations
 from pipelines.assets.captions import captions
 from pipelines.clip_rows import read_clip_list
@@ -48,7 +48,7 @@ def recipe(root: Path) -> ShardRecipe:
     rows = read_clip_list(root) if own is not None and own.has_phrases else {}
 
     def given(key: str) -> list[str] | None:
-        return of_clip(own.phrases, rows[key]) if own is not None and key in rows else None
+        return own.phrases_of(rows[key]) if own is not None and key in rows else None
 
     def work(keys: list[str], upstream: dict[str, ShardReader]) -> Iterator[tuple[str, Members]]:
         texts = {key: read_caption(upstream["captions"], key).text for key in keys if given(key) is None}
@@ -61,7 +61,7 @@ def recipe(root: Path) -> ShardRecipe:
 
     def shard_settings(shard: str) -> dict[str, str]:
         clips = [row for row in rows.values() if row.shard == base_shard(shard)]
-        return {"files": own.mark("phrases", clips)} if own is not None and rows else {}
+        return {"files": own.mark(own.phrases_of, clips)} if own is not None and rows else {}
 
     inputs = {"chunker": finder.identity}
     return ShardRecipe("noun_phrases", ("captions",), work, settings=inputs, shard_settings=shard_settings, group=256)

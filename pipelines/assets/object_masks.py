@@ -93,7 +93,7 @@ def recipe(data_root: DataRoot) -> ShardRecipe:
     def shard_settings(shard: str) -> dict[str, str]:
         if own is None:
             return {}
-        return {"files": own.mark("masks", read_clip_list(Path(data_root.path), shard).values())}
+        return {"files": own.mark(own.mask_of, read_clip_list(Path(data_root.path), shard).values())}
 
     upstream = ("noun_phrases", "clip_media")
     return ShardRecipe("object_masks", upstream, work, settings=settings, shard_settings=shard_settings, group=clips)
