@@ -380,7 +380,12 @@ def test_equal_models_have_one_name_wherever_they_were_loaded_from(folder: Path,
     for place in ("here", "elsewhere"):
         shutil.copytree(folder, tmp_path / place / "model")
         loaded = DrawAudioPipeline.from_pretrained(tmp_path / place / "model")
+        other = tmp_path / place / "again" / "experiments" / "other.json"
+        other.parent.mkdir(parents=True)
+        other.write_text('{"_name_or_path": "somebody else\'s"}')
         loaded.save_pretrained(tmp_path / place / "again")
+        assert other.read_text() == '{"_name_or_path": "somebody else\'s"}', "it is no part of the model"
+        shutil.rmtree(other.parent)
     saved = [tmp_path / place / "again" for place in ("here", "elsewhere")]
     files = [path for path in saved[0].rglob("*") if path.suffix in (".json", ".txt", ".md")]
     assert len(files) > 10
