@@ -1,11 +1,31 @@
 """What several test files share: one run of the whole path."""
 
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from drawaudio_model.library_imports import libraries_imported
+from tests.warm_python import FOLDER, warm_python
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where the warm Python of all processes of this run lies; it starts when the first test asks for it."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(tempfile.mkdtemp(prefix="drawaudio-tests-"))
+        (folder / "owner").write_text(str(os.getpid()))
+        os.environ[FOLDER] = str(folder)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """It ends by itself, a moment after this process."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(FOLDER), ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -46,6 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
     order = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: order.get(item.path.stem, len(longest)))
+
+
+@pytest.fixture
+def warm_children() -> Iterator[None]:
+    """Second processes that the test's code starts begin with their libraries loaded."""
+    multiprocessing.set_executable(warm_python())
+    yield
+    multiprocessing.set_executable(sys.executable)
 
 
 @pytest.fixture(scope="session")

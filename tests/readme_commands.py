@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.warm_python import warm_commands, warm_python
+
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"(?:<!-- tested: (?P<mark>[^>]*?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
@@ -37,10 +39,13 @@ def run_block(block: Block, folder: Path, environment: dict[str, str], phrase: s
     text = text.replace("source .venv/bin/activate\n", "")
     text = re.sub(r"\S+\.mp4 > clip\.mp4", f"{clip}.mp4 > clip.mp4", text)
     text = text.replace("--text bell -o mask.json", f'--text "{phrase}" --confidence 0 -o mask.json')
-    binaries = Path(sys.executable).parent
+    binaries = warm_commands()
     text = re.sub(r"^make (?=demo|dev)", f"make -C '{ROOT}' BIN='{binaries}' -o .venv/.installed ", text, flags=re.M)
-    variables = environment | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", text] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", text]
+    variables = environment | {
+        "PATH": f"{binaries}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [warm_python(), "-c", text] if block.language == "python" else ["bash", "-euo", "pipefail", "-c", text]
     done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{text}\n{(done.stdout + done.stderr)[-6000:]}"
     return done.stdout + done.stderr

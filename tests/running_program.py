@@ -14,9 +14,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from tests.warm_python import warm_python
+
 ROOT = Path(__file__).parent.parent
 
 
+_WITH_PYTHON = """
+import sys
+sys.executable = sys.argv.pop(1)
+from drawaudio_model.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
 Found = TypeVar("Found", bound="RunningProgram")
 
 
@@ -79,16 +87,19 @@ def program(
     told: Callable[[subprocess.Popen], Found | None],
     page: str,
     variables: dict[str, str] | None = None,
+    *,
+    warm: bool = True,
 ) -> Iterator[Found]:
     """`drawaudio` with these words, typed in a folder, until the block ends; it must have raised nothing.
 
     Args:
+        warm: the processes that it starts begin with their libraries loaded (`tests/warm_python.py`).
         told: the server that its first lines tell of; None where they tell of none.
         page: what is there when it has started.
         variables: of the environment, beside this one's.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "drawaudio_model.cli", *words],
+        [sys.executable, "-c", _WITH_PYTHON, warm_python() if warm else sys.executable, *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)} | (variables or {}),
         stdout=subprocess.PIPE,

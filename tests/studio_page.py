@@ -71,9 +71,9 @@ class Running(RunningProgram):
         return wait(ended, seconds)
 
 
-def studio(folder: Path, *arguments: str | Path) -> AbstractContextManager[Running]:
-    """`drawaudio studio --no-browser` with these arguments, typed in a folder."""
-    return program(folder, ["studio", "--no-browser", *map(str, arguments)], told, "/")
+def studio(folder: Path, *arguments: str | Path, warm: bool = True) -> AbstractContextManager[Running]:
+    """`drawaudio studio --no-browser` with these arguments, typed in a folder; `warm` as `program` has it."""
+    return program(folder, ["studio", "--no-browser", *map(str, arguments)], told, "/", warm=warm)
 
 
 def told(process: subprocess.Popen) -> Running | None:

@@ -77,9 +77,9 @@ def is_up(url: str, server: subprocess.Popen, seconds: float) -> bool:
 
 
 def stop(server: subprocess.Popen) -> None:
-    """Ask the group of processes that the test started to end; after twenty seconds end it."""
+    """End the group of processes that the test started as Ctrl-C does; after twenty seconds, kill it."""
     if server.poll() is None:
-        os.killpg(server.pid, signal.SIGTERM)
+        os.killpg(server.pid, signal.SIGINT)
         try:
             server.wait(20)
         except subprocess.TimeoutExpired:

@@ -162,6 +162,7 @@ def test_parts_together_make_what_one_process_makes(root: Path, evaluated: Path,
     assert run(root, tmp_path, "--seed", "5", "--part", "3/2") == 2
 
 
+@pytest.mark.usefixtures("warm_children")
 def test_two_processes_share_the_batches_and_make_what_one_makes(root: Path, tmp_path: Path) -> None:
     made = {}
     for processes in ("1", "2"):

@@ -12,8 +12,9 @@ import dagster as dg
 import pytest
 
 from pipelines.steps_at_once import SETTING, step_executor, steps_at_once
-from tests.test_tiny_path import DAGSTER, ROOT, environment
+from tests.test_tiny_path import ROOT, environment
 
+DAGSTER = Path(sys.executable).parent / "dagster"
 WORLD = """
 import os, time
 from pathlib import Path

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -62,12 +63,21 @@ def worker_of(running: Running) -> psutil.Process:
     return next(child for child in children if "drawaudio_model.studio.worker" in child.cmdline())
 
 
-def test_the_server_itself_loads_no_torch(running: Running) -> None:
+@pytest.fixture(scope="module")
+def cold(home: Path) -> Iterator[Running]:
+    """A studio whose worker is the process that it started, and no copy of a warm one."""
+    write_clip(home / "cold.mp4")
+    with studio(home, "cold.mp4", "--model", "model", warm=False) as found:
+        found.wait_for_media()
+        yield found
+
+
+def test_the_server_itself_loads_no_torch(cold: Running) -> None:
     """What is slow and large is in the worker, whose end is no end of the server."""
-    assert "libtorch" not in Path(f"/proc/{running.process.pid}/maps").read_text()
-    worker = wait(
-        lambda: [c for c in psutil.Process(running.process.pid).children() if "worker" in str(c.cmdline())], 30
-    )[0]
+    assert "libtorch" not in Path(f"/proc/{cold.process.pid}/maps").read_text()
+    worker = wait(lambda: [c for c in psutil.Process(cold.process.pid).children() if "worker" in str(c.cmdline())], 30)[
+        0
+    ]
     wait(lambda: "libtorch" in Path(f"/proc/{worker.pid}/maps").read_text(), 60)
 
 
@@ -408,15 +418,15 @@ def test_a_worker_that_is_killed_costs_its_job_and_a_sentence(running: Running, 
     assert generate(running, "track1")["state"] == "done"
 
 
-def test_a_worker_that_does_not_stop_is_ended(running: Running) -> None:
-    save(running, track("track1", text="a bell rings"), steps=1000)
-    job = running.json("POST", "/api/jobs", {"track": "track1"})
-    wait(lambda: find(running, job["id"]).get("step", 0) >= 1, 60)
-    stuck = worker_of(running)
+def test_a_worker_that_does_not_stop_is_ended(cold: Running) -> None:
+    save(cold, track("track1", text="a bell rings"), steps=1000)
+    job = cold.json("POST", "/api/jobs", {"track": "track1"})
+    wait(lambda: find(cold, job["id"]).get("step", 0) >= 1, 60)
+    stuck = worker_of(cold)
     stuck.suspend()
     began = time.monotonic()
-    running.ask("DELETE", f"/api/jobs/{job['id']}")
-    assert running.wait_for_job(job["id"], 15)["state"] == "cancelled"
+    cold.ask("DELETE", f"/api/jobs/{job['id']}")
+    assert cold.wait_for_job(job["id"], 15)["state"] == "cancelled"
     assert 4 < time.monotonic() - began < 9
     wait(lambda: not stuck.is_running() or stuck.status() == psutil.STATUS_ZOMBIE, 5)
 

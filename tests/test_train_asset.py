@@ -26,6 +26,7 @@ from pipelines.assets.train_model import train_model
 from pipelines.resources import ENDS_WITH, PROCESSES, DataRoot, Trainer, thread_environment
 from tests.readme_commands import ROOT
 from tests.test_train import WIDTHS, arguments, world
+from tests.warm_python import warm_python
 
 __all__ = ["world"]
 
@@ -65,6 +66,7 @@ def materialize(root: Path, processes: str) -> dg.ExecuteInProcessResult:
 def test_two_processes_train_one_model_as_one_does(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRAWAUDIO_PROFILE", "tiny")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(sys, "executable", warm_python())
     averages = []
     for processes in ("1", "2"):
         root = shutil.copytree(data, tmp_path / processes)

@@ -23,6 +23,7 @@ from drawaudio_model.clip_format import CLIP_SAMPLES
 from drawaudio_model.media import decode_flac
 from drawaudio_model.train import main
 from tests.test_train import arguments, world
+from tests.warm_python import warm_python
 
 __all__ = ["world"]
 
@@ -42,7 +43,7 @@ def test_two_processes_with_half_the_batch_give_the_weights_of_one(world: Path, 
     # Four rounds through the six samples.
     more = ("--steps", "6", "--workers", "1", *SLOW_RATE, *FEW)
     command = [
-        sys.executable,
+        warm_python(),
         "-m",
         "drawaudio_model.cli",
         "train",
@@ -79,7 +80,7 @@ def train_as_two_machines(world: Path, folders: list[Path], *more: str) -> list[
 
     def start(rank: int) -> subprocess.CompletedProcess[str]:
         words = arguments(world, folders[0] / "model", *more, "--state", str(folders[rank] / "training"))
-        command = [sys.executable, "-m", "drawaudio_model.cli", "train", *words]
+        command = [warm_python(), "-m", "drawaudio_model.cli", "train", *words]
         return run_alone(command, **meeting, RANK=str(rank), LOCAL_RANK=str(rank))
 
     with ThreadPoolExecutor(2) as pool:
@@ -102,7 +103,7 @@ def test_machines_with_states_of_their_own_do_not_go_on_from_different_steps(wor
 def train_in_two(world: Path, output: Path, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """`drawaudio train --processes 2`, in a process whose torch has two threads, as on two cores."""
     command = [
-        sys.executable,
+        warm_python(),
         "-m",
         "drawaudio_model.cli",
         "train",
@@ -207,7 +208,7 @@ loop.Training._optimise = optimise
 assert train.main({asked!r}) == 0
 assert set(seen) == {{torch.bfloat16}}, seen
 """
-    done = run_alone([sys.executable, "-c", code])
+    done = run_alone([warm_python(), "-c", code])
     assert done.returncode == 0, done.stderr[-4000:]
     weights = load_file(tmp_path / "training" / "checkpoints" / "step-00000002" / "model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float32}
