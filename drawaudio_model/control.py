@@ -44,6 +44,7 @@ from drawaudio_model.evaluation.control_rows import (
     read_truths,
     row_conditions,
 )
+from drawaudio_model.evaluation.report import Figure, JudgedClip, ReportRow, figure
 from drawaudio_model.evaluation.sample_sounds import (
     Evaluation,
     curve_and_onsets,
@@ -150,10 +151,8 @@ class Judge:
     classifier: sound_classifier.SoundClassifier
     """Decides which thing sounds; a silent sound is NOTHING, whatever the classifier says."""
 
-    def measure(
-        self, row: Row, sounds: Mapping[str, np.ndarray], scenes: Mapping[str, Scene]
-    ) -> dict[str, dict[str, Any]]:
-        """Key -> metric -> value: against the commanded curve, or the clip's own where none was commanded."""
+    def measure(self, row: Row, sounds: Mapping[str, np.ndarray], scenes: Mapping[str, Scene]) -> dict[str, JudgedClip]:
+        """Key -> figures: against the commanded curve, or the clip's own where none was commanded."""
         verdicts = {
             key: self.classifier.hear(sound)
             if np.abs(sound).max() > SILENT_PEAK
@@ -171,14 +170,14 @@ class Judge:
         verdict: sound_classifier.Verdict,
         measured: np.ndarray,
         made: np.ndarray,
-    ) -> dict[str, Any]:
+    ) -> JudgedClip:
         commanded, reference, events = scene.curve(row), scene.reference_key(row), scene.expected_events(row)
         correlation = metrics.loudness_correlation(commanded, measured)
         level_error = metrics.level_error_db(commanded, measured)
         right = verdict.kind == scene.expected_kind(row)
         obeys_all = right and obeys(correlation.pearson, level_error)
         onsets = float("nan") if reference is None else metrics.match_onsets(self.onsets[reference], made).f1
-        return {
+        figures = {
             "loudness_pearson": correlation.pearson,
             "loudness_spearman": correlation.spearman,
             "loudness_error_db": metrics.loudness_error_db(commanded, measured),
@@ -194,11 +193,9 @@ class Judge:
             "right_at_once": float("nan")
             if row.signal is None or reference is None
             else float(obeys_all and is_on_time(onsets)),
-            "peak": float(np.abs(sound).max()),
-            "predicted_kind": verdict.kind,
-            "unanimous": verdict.unanimous,
-            "expected": scene.expected_kind(row),
         }
+        peak = float(np.abs(sound).max())
+        return JudgedClip(figures, peak, verdict.kind, verdict.unanimous, scene.expected_kind(row))
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,8 +206,8 @@ class Table:
     title: str
     sounds: dict[str, np.ndarray]
     """Key -> waveform."""
-    clips: dict[str, dict[str, Any]]
-    """Key -> metric -> value."""
+    clips: dict[str, JudgedClip]
+    """By key."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -333,9 +330,9 @@ def run_benchmark(
                 UNGENERATED[name], UNGENERATED[name].title, sounds, judge.measure(UNGENERATED[name], sounds, scenes)
             )
         rows = {
-            name: {"name": table.title, "metrics": summarise(table, settings.seed)} for name, table in tables.items()
+            name: ReportRow(name=table.title, metrics=summarise(table, settings.seed)) for name, table in tables.items()
         }
-        judged = {name: table.clips for name, table in tables.items()}
+        judged = {name: {key: clip.figures for key, clip in table.clips.items()} for name, table in tables.items()}
         swaps = mask_swaps(judged, settings.seed)
         result = {
             **flat_settings(settings, guidance),
@@ -357,7 +354,7 @@ def run_benchmark(
                 "accuracy_on_held_out_stems": accuracies["held_out_stems"],
                 "accuracy_on_decoded_sounds": accuracies["decoded_sounds"],
                 "unanimous": {
-                    name: float(np.mean([clip["unanimous"] for clip in table.clips.values()])) if table.clips else None
+                    name: float(np.mean([clip.unanimous for clip in table.clips.values()])) if table.clips else None
                     for name, table in tables.items()
                 },
                 "steps": settings.classifier_steps,
@@ -370,7 +367,8 @@ def run_benchmark(
             "torch": torch.__version__,
             "wall_seconds": round(time.monotonic() - started, 1),
         }
-        write_atomically(output / "clips.json", defined_json(judged))
+        records = {name: {key: clip.record() for key, clip in table.clips.items()} for name, table in tables.items()}
+        write_atomically(output / "clips.json", defined_json(records))
         write_atomically(output / "control.json", defined_json(result))
         report.note("writing the page")
         page = control_page.write(output, result, tables, scenes, real, media, clips=settings.page_clips, report=report)
@@ -531,7 +529,7 @@ def _measured_row(
     report: Reporter,
     repetition: int,
     judge: Judge,
-) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, np.ndarray], dict[str, JudgedClip]]:
     """Sounds and figures by key of one repetition of a row; those of a further repetition have its number in their key."""
     sounds = generate_row(pipe, row, scenes, settings, model, folder, report, repetition)
     clips = judge.measure(row, sounds, scenes)
@@ -545,22 +543,18 @@ def row_folder(output: Path, name: str, repetition: int) -> Path:
     return output / "clips" / (f"{name}.{repetition}" if repetition else name)
 
 
-def merged(row: Row, title: str, parts: Sequence[tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]]) -> Table:
+def merged(row: Row, title: str, parts: Sequence[tuple[dict[str, np.ndarray], dict[str, JudgedClip]]]) -> Table:
     """One table of all repetitions; the first one's sounds stand for it on the page."""
     clips = {key: clip for _, figures in parts for key, clip in figures.items()}
     return Table(row, title, parts[0][0], clips)
 
 
-def summarise(table: Table, seed: int) -> dict[str, dict[str, Any]]:
+def summarise(table: Table, seed: int) -> dict[str, Figure]:
     """Metric -> statistic over clips with its interval and count; undefined values are left out."""
     summary = {}
     for metric, name in METRICS.items():
-        values = [clip[metric] for clip in table.clips.values()]
-        if metric in MEAN_OVER_CLIPS:
-            statistic, interval = "mean", metrics.mean_interval(values, seed=seed)
-        else:
-            statistic, interval = "median", metrics.bootstrap_interval(values, statistic=np.median, seed=seed)
-        summary[metric] = {"name": name, "statistic": statistic, **interval._asdict()}
+        values = [clip.figures[metric] for clip in table.clips.values()]
+        summary[metric] = figure(name, values, mean=metric in MEAN_OVER_CLIPS, seed=seed)
         if metric in WORST_TENTH:
             defined = [value for value in values if np.isfinite(value)]
             worst = float(np.percentile(defined, WORST_TENTH[metric])) if defined else float("nan")

@@ -44,6 +44,7 @@ from drawaudio_model.evaluation import listening_page
 from drawaudio_model.evaluation.arguments import EVALUATE_EXAMPLE, EVALUATE_PURPOSE, add_evaluate_arguments
 from drawaudio_model.evaluation.paper_tables import beside_the_paper, table_html
 from drawaudio_model.evaluation.published_metrics import Clip, published_metrics
+from drawaudio_model.evaluation.report import Figure, ReportRow, figure
 from drawaudio_model.evaluation.sample_sounds import (
     Evaluation,
     batch_conditions,
@@ -228,9 +229,7 @@ def evaluate(
             )
             for row, row_sounds in sounds.items()
         }
-        table: dict[str, dict[str, Any]] = {
-            row: {"name": ROWS[row], "metrics": summarise(values, seed)} for row, values in clips.items()
-        }
+        table = {row: ReportRow(name=ROWS[row], metrics=summarise(values, seed)) for row, values in clips.items()}
         if pipe.cavp.config.audio_width:
             reference = audio_features(pipe, list(real.values()), report)
             for row, row_sounds in sounds.items():
@@ -438,17 +437,12 @@ def share_in_training_range(sounds: Iterable[np.ndarray], pipe: DrawAudioPipelin
     return float(np.mean([low * 0.999 <= level <= high * 1.001 for level in levels]))
 
 
-def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, dict[str, Any]]:
+def summarise(values: dict[str, dict[str, float]], seed: int) -> dict[str, Figure]:
     """Metric -> median over clips (mean for MEAN_OVER_CLIPS) with its interval and count; undefined values are left out."""
-    table = {}
-    for metric, name in PER_CLIP.items():
-        own = [row[metric] for row in values.values()]
-        if metric in MEAN_OVER_CLIPS:
-            statistic, interval = "mean", metrics.mean_interval(own, seed=seed)
-        else:
-            statistic, interval = "median", metrics.bootstrap_interval(own, statistic=np.median, seed=seed)
-        table[metric] = {"name": name, "statistic": statistic, **interval._asdict()}
-    return table
+    return {
+        metric: figure(name, [row[metric] for row in values.values()], mean=metric in MEAN_OVER_CLIPS, seed=seed)
+        for metric, name in PER_CLIP.items()
+    }
 
 
 def page_clip(
@@ -495,7 +489,7 @@ def _part(text: str) -> tuple[int, int]:
     return int(number) - 1, int(count)
 
 
-def _figures(row: dict[str, dict[str, Any]]) -> dict[str, float]:
+def _figures(row: Mapping[str, Figure]) -> dict[str, float]:
     """Metric -> value."""
     return {metric: entry["value"] for metric, entry in row.items()}
 

@@ -968,9 +968,9 @@ MUTATIONS = (
         ORACLE_TESTS,
     ),
     Mutation(
-        EVALUATE,
-        'statistic, interval = "median", metrics.bootstrap_interval(own, statistic=np.median, seed=seed)',
-        'statistic, interval = "median", metrics.bootstrap_interval(own, seed=seed)',
+        "drawaudio_model/evaluation/report.py",
+        'statistic, interval = "median", metrics.bootstrap_interval(values, statistic=np.median, seed=seed)',
+        'statistic, interval = "median", metrics.bootstrap_interval(values, seed=seed)',
         "the report's medians are means",
         ORACLE_TESTS,
     ),

@@ -14,6 +14,7 @@ from drawaudio_model.clip_format import CLIP_SAMPLES, CLIP_SECONDS, LOUDNESS_POI
 from drawaudio_model.control import METRICS, UNGENERATED, Judge, Table, main, summarise
 from drawaudio_model.evaluation.control_goals import comparisons, goals, mask_swaps
 from drawaudio_model.evaluation.control_rows import ROWS, Scene, other_caption, read_scenes, read_truths, row_conditions
+from drawaudio_model.evaluation.report import JudgedClip
 from drawaudio_model.evaluation.sample_sounds import read_samples
 from drawaudio_model.evaluation.sound_classifier import SoundClassifier
 from drawaudio_model.evaluation.unsteered_sounds import bursts_at
@@ -163,12 +164,14 @@ def test_a_silent_sound_is_no_thing_and_follows_nothing(scenes: dict[str, Scene]
     onsets = dict.fromkeys(KEYS, np.array([1.0, 2.0]))
     for sound, kind, right in ((np.zeros_like(noise), "nothing", 0), (0.1 * noise, "horn", 1)):
         heard = Judge(real, onsets, classifier).measure(BY_NAME["all"], {KEYS[1]: sound}, scenes)[KEYS[1]]
-        assert (heard["predicted_kind"], heard["right_kind"], heard["right_kind_of_two"]) == (kind, right, right)
-        assert np.isfinite(heard["loudness_pearson"])
+        rights = heard.figures["right_kind"], heard.figures["right_kind_of_two"]
+        assert (heard.predicted_kind, *rights) == (kind, right, right)
+        assert np.isfinite(heard.figures["loudness_pearson"])
     silent = {KEYS[1]: np.zeros_like(noise)}
-    figures = Judge(real, onsets, classifier).measure(BY_NAME["all"], silent, scenes)[KEYS[1]]
-    assert figures["right_in_all"] == 0
-    assert (figures["loudness_pearson"], figures["loudness_error_db"], figures["onset_f1"]) == (0, 40, 0)
+    judged = Judge(real, onsets, classifier).measure(BY_NAME["all"], silent, scenes)[KEYS[1]]
+    assert judged.figures["right_in_all"] == 0
+    follows = [judged.figures[name] for name in ("loudness_pearson", "loudness_error_db", "onset_f1")]
+    assert follows == [0, 40, 0]
 
 
 def test_right_at_once_is_the_thing_the_level_and_the_onsets_of_one_clip(scenes: dict[str, Scene]) -> None:
@@ -184,7 +187,7 @@ def test_right_at_once_is_the_thing_the_level_and_the_onsets_of_one_clip(scenes:
     judge = Judge({scene.key: real}, {scene.key: onset_times(real)}, classifier)
 
     def figures(row: str, sound: np.ndarray) -> tuple[float, float]:
-        found = judge.measure(BY_NAME[row], {scene.key: sound}, {scene.key: scene})[scene.key]
+        found = judge.measure(BY_NAME[row], {scene.key: sound}, {scene.key: scene})[scene.key].figures
         return found["right_in_all"], found["right_at_once"]
 
     assert figures("all", real) == (1, 1)
@@ -201,7 +204,7 @@ def test_sounds_are_measured_against_the_picture_of_the_thing_that_is_asked_for(
 
     def figure(row: str, events: tuple[float, ...], of: Scene = scene) -> float:
         sound = bursts_at(events, [0.1] * len(events), CLIP_SECONDS)
-        return judge.measure(BY_NAME[row], {of.key: sound}, {of.key: of})[of.key]["event_f1"]
+        return judge.measure(BY_NAME[row], {of.key: sound}, {of.key: of})[of.key].figures["event_f1"]
 
     assert figure("none", scene.events) == 1, "also where no curve is given"
     assert figure("none", scene.other_events) == 0
@@ -265,9 +268,11 @@ def test_five_of_five_are_not_surely_more_than_one_of_five() -> None:
     for name in clips:
         clips[name] = {f"clip{i}": {"loudness_pearson": 0.1 * i, "right_kind_of_two": 1.0} for i in range(5)}
     assert mask_swaps(clips, seed=0).low < 0.6
-    summary = summarise(
-        Table(ROWS[0], "", {}, {key: dict.fromkeys(METRICS, 0.0) | clip for key, clip in clips["text"].items()}), 0
-    )
+    judged = {
+        key: JudgedClip(dict.fromkeys(METRICS, 0.0) | clip, 0.5, "horn", True, "horn")
+        for key, clip in clips["text"].items()
+    }
+    summary = summarise(Table(ROWS[0], "", {}, judged), 0)
     assert summary["right_kind_of_two"]["low"] < 0.6 and summary["right_kind_of_two"]["statistic"] == "mean"
 
 

@@ -1,11 +1,11 @@
 """The goals of the control benchmark, and whether each instruction improves its own metric."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from drawaudio_model import metrics
+from drawaudio_model.evaluation.report import Change, Comparison, Goal, ReportRow, Side
 
 CLASSIFIER_ACCURACY = 0.95
 """Least accuracy of the classifier on held-out sounds; below it its verdicts are worth nothing."""
@@ -23,14 +23,14 @@ PAIRS = (
 one is judged in the other's absence."""
 
 
-def comparisons(clips: Mapping[str, Mapping[str, Mapping[str, Any]]], seed: int) -> list[dict[str, Any]]:
+def comparisons(clips: Mapping[str, Mapping[str, Mapping[str, float]]], seed: int) -> list[Comparison]:
     """For each pair of rows: both values with their intervals, the paired difference's, and whether the first two overlap.
 
     Args:
         clips: row -> key -> metric -> value.
         seed: of the bootstrap.
     """
-    found = []
+    found: list[Comparison] = []
     for instruction, metric, pairs in PAIRS:
         for without, given in pairs:
             before, after = ({key: clip[metric] for key, clip in clips[row].items()} for row in (without, given))
@@ -41,16 +41,16 @@ def comparisons(clips: Mapping[str, Mapping[str, Mapping[str, Any]]], seed: int)
                 {
                     "instruction": instruction,
                     "metric": metric,
-                    "without": {"row": without, **sides[0]._asdict()},
-                    "with": {"row": given, **sides[1]._asdict()},
-                    "mean_change": change._asdict(),
+                    "without": _side(without, sides[0]),
+                    "with": _side(given, sides[1]),
+                    "mean_change": Change(value=change.value, low=change.low, high=change.high, count=change.count),
                     "improves": bool(sides[1].low > sides[0].high),
                 }
             )
     return found
 
 
-def mask_swaps(clips: Mapping[str, Mapping[str, Mapping[str, Any]]], seed: int) -> metrics.Interval:
+def mask_swaps(clips: Mapping[str, Mapping[str, Mapping[str, float]]], seed: int) -> metrics.Interval:
     """Share of scenes in which the true box of the one thing makes it sound *and* that of the other makes the other sound.
 
     Args:
@@ -69,20 +69,24 @@ def _interval(metric: str, values: list[float], seed: int) -> metrics.Interval:
     return metrics.mean_interval(values, seed=seed)
 
 
+def _side(row: str, interval: metrics.Interval) -> Side:
+    return Side(row=row, value=interval.value, low=interval.low, high=interval.high, count=interval.count)
+
+
 def goals(
-    rows: Mapping[str, Any], swaps: float, accuracies: Mapping[str, float], compared: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """The figures that were set as goals: {"name", "value", "goal", "reached"}; False where a value is undefined.
+    rows: Mapping[str, ReportRow], swaps: float, accuracies: Mapping[str, float], compared: list[Comparison]
+) -> list[Goal]:
+    """The figures that were set as goals.
 
     Args:
-        rows: name -> {"metrics"}.
+        rows: name -> row of the report.
         swaps: value of `mask_swaps`.
         accuracies: of the classifier on "held_out_stems" and "decoded_sounds".
         compared: see `comparisons`.
     """
 
-    def value(row: str, metric: str, entry: str = "value") -> float:
-        return rows[row]["metrics"][metric][entry]
+    def value(row: str, metric: str) -> float:
+        return rows[row]["metrics"][metric]["value"]
 
     def best(metric: str, *names: str) -> float:
         return float(np.max([value(name, metric) for name in names]))
@@ -114,7 +118,9 @@ def goals(
         _at_least("mask drawn by hand, two things, no text", value("drawn_mask", "right_kind_of_two"), 0.90),
         _at_least("drawn curve: correlation", value("drawn_signal", "loudness_pearson"), 0.90),
         _at_least(
-            "drawn curve: correlation, worst tenth", value("drawn_signal", "loudness_pearson", "worst_tenth"), 0.75
+            "drawn curve: correlation, worst tenth",
+            rows["drawn_signal"]["metrics"]["loudness_pearson"]["worst_tenth"],
+            0.75,
         ),
         _at_most("drawn curve: level-free error (dB)", value("drawn_signal", "loudness_error_db"), 3.0),
         _at_most("drawn curve: level error (dB)", value("drawn_signal", "level_error_db"), 2.0),
@@ -133,9 +139,9 @@ def goals(
     return checked
 
 
-def _at_least(name: str, value: float, limit: float) -> dict[str, Any]:
+def _at_least(name: str, value: float, limit: float) -> Goal:
     return {"name": name, "value": value, "goal": f">= {limit:g}", "reached": bool(value >= limit)}
 
 
-def _at_most(name: str, value: float, limit: float) -> dict[str, Any]:
+def _at_most(name: str, value: float, limit: float) -> Goal:
     return {"name": name, "value": value, "goal": f"<= {limit:g}", "reached": bool(value <= limit)}

@@ -13,6 +13,7 @@ from drawaudio_model.clip_format import LOUDNESS_POINTS
 from drawaudio_model.evaluation import listening_page
 from drawaudio_model.evaluation.control_rows import Row, Scene
 from drawaudio_model.evaluation.listening_page import PageClip, figure_text
+from drawaudio_model.evaluation.report import Goal, JudgedClip, ReportRow
 from drawaudio_model.progress import Reporter
 
 HEARD_ROWS = ("all", "shuffled_signal", "inverted_signal", "other_mask", "other_text", "none")
@@ -36,7 +37,7 @@ class RowSounds(Protocol):
     @property
     def sounds(self) -> dict[str, np.ndarray]: ...
     @property
-    def clips(self) -> dict[str, dict[str, Any]]: ...
+    def clips(self) -> dict[str, JudgedClip]: ...
 
 
 def write(
@@ -71,9 +72,8 @@ def _page_clip(scene: Scene, tables: Mapping[str, RowSounds], real: np.ndarray) 
     for name in HEARD_ROWS:
         table = tables[name]
         if scene.key in table.sounds:
-            sounds[f"{table.title}: classified as {table.clips[scene.key]['predicted_kind']}"] = table.sounds[scene.key]
+            sounds[f"{table.title}: classified as {table.clips[scene.key].predicted_kind}"] = table.sounds[scene.key]
     judged = tables["all"].clips[scene.key]
-    figures = {name: value for name, value in judged.items() if isinstance(value, float)}
     things = scene.kind if scene.other_kind is None else f"{scene.kind}; moves too: {scene.other_kind}"
     return PageClip(
         key=scene.key,
@@ -82,11 +82,11 @@ def _page_clip(scene: Scene, tables: Mapping[str, RowSounds], real: np.ndarray) 
         commanded=scene.sample.loudness[:LOUDNESS_POINTS],
         real=real,
         sounds=sounds,
-        figures=figures,
+        figures=judged.figures | {"peak": judged.peak},
     )
 
 
-def goals_table(goals: list[dict[str, Any]]) -> str:
+def goals_table(goals: list[Goal]) -> str:
     """HTML of the goals: reached or missed."""
     lines = [
         f"<tr><td>{html.escape(goal['name'])}</td><td>{figure_text(goal['value'])}</td><td>{html.escape(goal['goal'])}</td>"
@@ -97,7 +97,7 @@ def goals_table(goals: list[dict[str, Any]]) -> str:
     return f"<table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def rows_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+def rows_table(rows: Mapping[str, ReportRow]) -> str:
     """HTML of the figures: a line a row of instructions, a column a metric, interval and count below the value."""
     first = next(iter(rows.values()))["metrics"]
     head = "".join(
@@ -114,7 +114,7 @@ def rows_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     return f"<table><thead><tr><th>given</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def interval_picture(rows: Mapping[str, Mapping[str, Any]]) -> bytes:
+def interval_picture(rows: Mapping[str, ReportRow]) -> bytes:
     """PNG: for each pictured metric, every row's value with its interval, and the goal as a line."""
     from matplotlib.figure import Figure
 

@@ -27,6 +27,7 @@ from drawaudio_model.atomic_files import folder_beside, write_atomically
 from drawaudio_model.boxes import Box, boxes_from_json
 from drawaudio_model.clip_format import CLIP_SECONDS, VIDEO_FPS, VIDEO_FRAMES
 from drawaudio_model.clip_frames import frame_members, read_frames
+from drawaudio_model.evaluation.report import ReportRow
 from drawaudio_model.levels.full_scale import fit_full_scale
 from drawaudio_model.loudness import loudness_signal, point_times
 from drawaudio_model.mel import SILENCE, log_mel
@@ -253,7 +254,7 @@ def _facts(result: Mapping[str, Any]) -> str:
     )
 
 
-def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+def _table(rows: Mapping[str, ReportRow]) -> str:
     """The figures: a row a metric, a column a kind of sound, interval and count below the value."""
     first = next(iter(rows.values()))
     head = "".join(f"<th>{html.escape(row['name'])}</th>" for row in rows.values())
