@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -60,6 +62,19 @@ def test_who_is_killed_and_who_kills(number: signal.Signals) -> None:
     while Path(f"/proc/{copy}").exists():
         assert time.monotonic() < ends, "the copy lives on"
         time.sleep(0.05)
+
+
+def test_who_is_killed_while_it_asks_costs_nobody_else_a_thing() -> None:
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(f"{warm_commands().parent}/socket")
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.connect(f"{warm_commands().parent}/socket")
+        asking.sendall(struct.pack("!I", 100) + b"half")
+    for pause in (0, 0.01, 0.02, 0.04, 0.06, 0.08):
+        with subprocess.Popen([warm_python(), "-c", "import time; time.sleep(60)"]) as process:
+            time.sleep(pause)
+            process.kill()
+    assert told("-c", "print(1)").stdout == "1\n"
 
 
 def test_its_own_programs_and_second_processes_are_warm_too(tmp_path: Path) -> None:

@@ -128,7 +128,11 @@ def serve(folder: Path, owner: int) -> tuple[Program, str]:
         for key, _ in selector.select(timeout=2.0):
             if key.fileobj is listener:
                 asking, _ = listener.accept()
-                program, streams = _request(asking)
+                found = _request(asking)
+                if found is None:
+                    asking.close()
+                    continue
+                program, streams = found
                 process = os.fork() if program.can_be_run() else None
                 if process == 0:
                     selector.close()
@@ -140,7 +144,8 @@ def serve(folder: Path, owner: int) -> tuple[Program, str]:
                     return program, str(folder / "bin" / "python")
                 for stream in streams:
                     os.close(stream)
-                asking.sendall(struct.pack("!i", process or 0))
+                with suppress(OSError):  # killed meanwhile, which is seen below
+                    asking.sendall(struct.pack("!i", process or 0))
                 if process is None:
                     asking.close()
                     continue
@@ -179,12 +184,22 @@ def _place(streams: list[int], places: list[int]) -> None:
         os.close(stream)
 
 
-def _request(asking: socket.socket) -> tuple[Program, list[int]]:
-    head, streams, _, _ = socket.recv_fds(asking, 4, 250)
-    (size,) = struct.unpack("!I", head)
-    message = b""
-    while len(message) < size:
-        message += asking.recv(size - len(message))
+def _request(asking: socket.socket) -> tuple[Program, list[int]] | None:
+    """What is asked for and the streams that come with it; None of one who was killed while it asked."""
+    streams: list[int] = []
+    try:
+        head, streams, _, _ = socket.recv_fds(asking, 4, 250)
+        (size,) = struct.unpack("!I", head)
+        message = b""
+        while len(message) < size:
+            more = asking.recv(size - len(message))
+            if not more:
+                raise ConnectionError
+            message += more
+    except (OSError, struct.error):
+        for stream in streams:
+            os.close(stream)
+        return None
     return Program(**json.loads(message)), list(streams)
 
 
