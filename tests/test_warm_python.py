@@ -53,8 +53,15 @@ def test_who_is_killed_and_who_kills(number: signal.Signals) -> None:
     """A copy's end by a signal is its program's, and a program's end is its copy's."""
     restored = "" if number == signal.SIGKILL else f"signal.signal({number}, signal.SIG_DFL); "
     assert told("-c", f"import os, signal; {restored}os.kill(os.getpid(), {number})").returncode == -number
+
+    def as_a_shell_does() -> None:
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)  # pytest's processes ignore some
+
     waiting = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-    with subprocess.Popen([warm_python(), "-c", waiting], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [warm_python(), "-c", waiting], stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=as_a_shell_does
+    ) as process:
         copy = int(process.stdout.readline())
         process.send_signal(number)
         assert process.wait(20) == -number
@@ -62,6 +69,13 @@ def test_who_is_killed_and_who_kills(number: signal.Signals) -> None:
     while Path(f"/proc/{copy}").exists():
         assert time.monotonic() < ends, "the copy lives on"
         time.sleep(0.05)
+
+
+def test_a_program_that_is_started_to_ignore_a_signal_ignores_it() -> None:
+    code = "import signal; print(signal.getsignal(signal.SIGTERM) == signal.SIG_IGN)"
+    for handler in (signal.SIG_IGN, signal.SIG_DFL):
+        done = told("-c", code, preexec_fn=lambda handler=handler: signal.signal(signal.SIGTERM, handler))
+        assert done.stdout == f"{handler == signal.SIG_IGN}\n"
 
 
 def test_who_is_killed_while_it_asks_costs_nobody_else_a_thing() -> None:

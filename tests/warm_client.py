@@ -17,13 +17,17 @@ COMMANDS = {
     "drawaudio": ["-m", "drawaudio_model.cli"],
     "dagster": ["-m", "dagster"],
 }
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that are handed on, unless whoever started this process has it ignore them."""
 
 
 def main() -> None:
     python, folder, name, *words = sys.argv[1:]
     words = [*COMMANDS[name], *words]
     streams = inherited()
-    request = {"words": words, "streams": streams, "folder": os.getcwd(), "environment": dict(os.environ)}
+    ignored = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
+    request = {"words": words, "streams": streams, "ignored": ignored, "folder": os.getcwd()}
+    request["environment"] = dict(os.environ)
     message = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(f"{folder}/socket")
@@ -36,8 +40,8 @@ def main() -> None:
         def hand_on(number: int, _frame: FrameType | None) -> None:
             os.kill(process, number)
 
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:
+        for number in SIGNALS:
+            if number not in ignored:
                 signal.signal(number, hand_on)
         (code,) = struct.unpack("!i", received(server, 4))
     if code < 0:

@@ -39,6 +39,7 @@ FOLDER = "DRAWAUDIO_TESTS_WARM_PYTHON"
 """Environment variable: where the warm Python of this run of tests is reached."""
 FIXED = ("MKL_NUM_THREADS", "HF_HUB_OFFLINE", "HF_HOME", "MPLBACKEND", "LD_PRELOAD")
 """Environment variables that libraries read as they are loaded."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 THREADS = "OMP_NUM_THREADS"
 """Another one, which may differ: torch takes a number of threads at any time."""
 _CLIENT = Path(__file__).with_name("warm_client.py")
@@ -97,6 +98,8 @@ class Program:
     words: list[str]
     streams: list[int]
     """Descriptors that it inherits."""
+    ignored: list[int]
+    """Signals that it is started to ignore; the warm Python itself may have been started so by pytest's processes."""
     folder: str
     environment: dict[str, str]
 
@@ -205,6 +208,9 @@ def _request(asking: socket.socket) -> tuple[Program, list[int]] | None:
 
 def become(program: Program, python: str, path: list[str]) -> None:
     """Gives this process what a new one would have: streams, folder, environment, arguments, places of modules."""
+    for number in SIGNALS:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in program.ignored else usual)
     buffering = 1 if os.isatty(1) else -1
     _OLD_STREAMS.extend((sys.stdin, sys.stdout, sys.stderr))
     sys.stdin = sys.__stdin__ = open(0, closefd=False)
