@@ -100,9 +100,6 @@ class TrainConfig:
     are the base model's. Paper: not stated; Diff-Foley trains with zeros."""
     unit_cavp: bool = False
     """Multiply CAVP's features, of L2 norm 1, by the root of their width. Paper: not stated; helps from scratch."""
-    video_channels: int = 0
-    """Channels beside the latent in which a UNet that starts from noise reads the video tokens, each at its own moment; 0: it
-    reads them through attention alone. Paper: 0."""
     loudness_mode: LoudnessMode = "additive"
     """Form in which the loudness signal enters the UNet: added to the latent as (1, F, 1), the paper's, or per channel; or
     concatenated to it as channels of their own, for a UNet that starts from noise."""
@@ -188,13 +185,6 @@ class TrainConfig:
             raise ValueError(
                 "loudness_mode is 'concatenated', which AudioLDM2's UNet has no channels for; set unet_channels for one from "
                 "noise, or loudness_mode=per_channel"
-            )
-        if self.video_channels < 0:
-            raise ValueError(f"video_channels is {self.video_channels}, expected 0 or more such as 16")
-        if self.video_channels and self.unet_channels is None:
-            raise ValueError(
-                f"video_channels is {self.video_channels}, which AudioLDM2's UNet has none for; set unet_channels for one from "
-                "noise, or video_channels=0"
             )
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"ema_decay is {self.ema_decay}, expected at least 0 and less than 1")

@@ -3,8 +3,7 @@
 Here and nowhere else stands what the UNet reads in place of a withheld instruction:
 
 - text: the null text, which is that of "" or a negative prompt;
-- video: zeros in place of CAVP's features, or no action of the video stacks (MaskAttention's `null_video`); the channels of
-  the picture beside the latent are zero;
+- video: zeros in place of CAVP's features, or no action of the video stacks (MaskAttention's `null_video`);
 - mask: the whole frames in place of the masked ones;
 - loudness: nothing is added to the latent, and the channels beside it are zero; with `loudness_branches` "video", wherever the
   video is withheld, too.
@@ -88,8 +87,6 @@ class UNetInputs:
     """(B,) bool: samples that the video stacks act on; None: all."""
     signal: Tensor | None
     """(B, 1, C or E, F, 1) the loudness signal as loudness control gives it; None: withheld."""
-    picture: Tensor | None = None
-    """(B, E', F, 1) the video as mask attention puts it beside the latent; None: withheld, or read through attention alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +95,8 @@ class PreparedInputs:
 
     context: AttentionContext
     """Prepared tokens of its attention layers, in G rows."""
-    signals: tuple[tuple[Tensor | None, Tensor | None], ...]
-    """Loudness signal and picture beside the latent, of each branch; one pair where all have the same: the UNet repeats their
-    one latent where they part."""
+    signals: tuple[Tensor | None, ...]
+    """Of each branch; one where all have the same: the UNet repeats their one latent where they part."""
 
 
 class Denoiser(nn.Module):
@@ -128,7 +124,7 @@ class Denoiser(nn.Module):
         """(B, C, F, K) prediction for latents `noisy` (B, C, F, K) at `timesteps` (B,)."""
         (inputs,) = self.inputs(conditions)
         return self.unet(
-            self._with_signals(noisy, inputs.signal, inputs.picture),
+            self._with_signal(noisy, inputs.signal),
             timesteps,
             gpt=inputs.text.gpt,
             t5=inputs.text.t5,
@@ -145,7 +141,7 @@ class Denoiser(nn.Module):
         """The UNet's inputs on each branch; those that several branches share are computed once."""
         present = self.visible(conditions)
         signal: Tensor | None = None
-        videos: dict[tuple[bool, bool], tuple[Tensor, Tensor | None, Tensor | None]] = {}
+        videos: dict[tuple[bool, bool], tuple[Tensor, Tensor | None]] = {}
         inputs = []
         for branch in (branch.limited(self.loudness_branches) for branch in branches):
             seen = bool(branch.video), bool(branch.mask)
@@ -156,8 +152,7 @@ class Denoiser(nn.Module):
                     conditions.loudness, keep=_of_each(present.loudness, conditions.loudness)
                 )
             text = conditions.text.where(present.on(branch).text, conditions.null_text)
-            tokens, sees_video, picture = videos[seen]
-            inputs.append(UNetInputs(text, tokens, sees_video, signal if branch.loudness else None, picture))
+            inputs.append(UNetInputs(text, *videos[seen], signal if branch.loudness else None))
         return inputs
 
     def prepare(
@@ -172,7 +167,7 @@ class Denoiser(nn.Module):
 
         Args:
             branches: the UNet's inputs on each of the branches that `predict` will evaluate together.
-            one_latent: whether all of them have the same loudness signal, and the same picture beside the latent.
+            one_latent: whether all of them have the same loudness signal.
             folded: `cache` of `DrawAudioUNet.prepare`, which the windows of a sound share.
             folds_video: see `DrawAudioUNet.prepare`.
         """
@@ -194,31 +189,26 @@ class Denoiser(nn.Module):
             cache=folded,
             folds_video=folds_video,
         )
-        signals = tuple((one.signal, one.picture) for one in branches)
+        signals = tuple(one.signal for one in branches)
         return PreparedInputs(context, signals[:1] if one_latent else signals)
 
     def predict(self, latents: Tensor, timestep: Tensor, prepared: PreparedInputs) -> Sequence[Tensor]:
         """(B, C, F, K) prediction of each prepared branch for latents (B, C, F, K), in the latents' type."""
-        noisy = torch.cat([self._with_signals(latents, *signals) for signals in prepared.signals]).to(self.unet.dtype)
+        noisy = torch.cat([self._with_signal(latents, signal) for signal in prepared.signals]).to(self.unet.dtype)
         predicted = self.unet(noisy, timestep, context=prepared.context).sample.to(latents.dtype)
         return predicted.split(len(latents))
 
-    def _with_signals(self, latents: Tensor, signal: Tensor | None, picture: Tensor | None) -> Tensor:
-        """The UNet's input: latents (B, C, F, K), and the loudness signal's share, added to them or as E channels beside them,
-        and E' channels of the picture."""
+    def _with_signal(self, latents: Tensor, signal: Tensor | None) -> Tensor:
+        """The UNet's input: latents (B, C, F, K) and the loudness signal's share, added to them or as E channels beside them."""
         added = self.loudness_control.added_channels
-        if signal is not None and not added:
-            latents = latents + signal
-        beside = []
-        for channels, values in ((added, signal), (self.mask_attention.config.channels, picture)):
-            if channels:
-                shown = latents.new_zeros(len(latents), channels, latents.shape[2], 1) if values is None else values
-                beside.append(shown.to(latents.dtype).expand(-1, -1, -1, latents.shape[3]))
-        return torch.cat([latents, *beside], dim=1) if beside else latents
+        if not added:
+            return latents if signal is None else latents + signal
+        if signal is None:
+            signal = latents.new_zeros(len(latents), added, latents.shape[2], 1)
+        return torch.cat([latents, signal.to(latents.dtype).expand(-1, -1, -1, latents.shape[3])], dim=1)
 
-    def _video(self, conditions: Conditions, visible: Visible) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Video tokens (B, V, width), the samples that the video stacks act on, (B,) bool, or None for all, and the picture
-        beside the latent, (B, E', F, 1), zero where there is no video, or None."""
+    def _video(self, conditions: Conditions, visible: Visible) -> tuple[Tensor, Tensor | None]:
+        """Video tokens (B, V, width), and the samples that the video stacks act on, (B,) bool, or None for all."""
         config = self.mask_attention.config
         masked = _where(visible.mask, conditions.cavp_masked, conditions.cavp)
         sees_video = _of_each(visible.video, conditions.cavp)
@@ -228,13 +218,7 @@ class Denoiser(nn.Module):
             keep=sees_video,
             start_frame=_frame(conditions.start_seconds) if config.positions_follow == "clip" else None,
         )
-        picture = None
-        if config.channels:
-            frames = self.loudness_control.config.latent_frames
-            picture = (
-                self.mask_attention.beside_latent(tokens, frames) * sees_video.to(tokens.dtype)[:, None, None, None]
-            )
-        return tokens, sees_video if config.null_video == "skip" else None, picture
+        return tokens, sees_video if config.null_video == "skip" else None
 
 
 def _frame(start_seconds: Tensor | float) -> Tensor:

@@ -14,8 +14,6 @@ default is the paper's reading, or Diff-Foley's where the paper refers to it:
 - The meaning of "no video" (`null_video`): zeros instead of CAVP's features, as Diff-Foley trains, or that the UNet's video
   stacks are skipped, which makes the branches of guidance without video the base model's own, and cheaper.
 - A crop of 32 of the 40 frames: positions count from the crop or from the clip (`positions_follow`).
-- `channels` are not the paper's: the tokens, each at its own moment, as channels beside the latent. Through attention a small
-  UNet from noise learns what the picture shows and not when: nothing tells a latent frame which video frame is its own.
 """
 
 import pickle
@@ -26,18 +24,12 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
-from torch.nn import functional
 
 from drawaudio_model.clip_format import SOURCE_VIDEO_FRAMES
 
 Gate = Literal["linear", "sigmoid"]
 PositionsFollow = Literal["crop", "clip"]
 NullVideo = Literal["zeros", "skip"]
-
-PARTS = 4
-"""Parts of a video frame that `MaskAttention.beside_latent` tells apart: 16 a second."""
-CHANNEL_WIDTH = 32
-"""Its hidden width W. Our choice, as the loudness signal's."""
 
 
 class MaskAttention(ModelMixin, ConfigMixin):
@@ -58,8 +50,6 @@ class MaskAttention(ModelMixin, ConfigMixin):
             here for the trainer and the sampler.
         position_std: standard deviation of the positions at the start. Diff-Foley's is 1, which drowns features of
             norm 1; 0.02 is our choice.
-        channels: channels of `beside_latent`, for a UNet that begins with so many more; 0, the paper's: the UNet reads the
-            tokens through its attention alone.
     """
 
     @register_to_config
@@ -75,7 +65,6 @@ class MaskAttention(ModelMixin, ConfigMixin):
         feature_scale: float = 1.0,
         null_video: NullVideo = "zeros",
         position_std: float = 0.02,
-        channels: int = 0,
     ) -> None:
         super().__init__()
         if gate not in ("linear", "sigmoid"):
@@ -93,22 +82,6 @@ class MaskAttention(ModelMixin, ConfigMixin):
         if bias:
             with torch.no_grad():
                 self.attention.bias.add_(bias_start)
-        self.spread: nn.Conv1d | None = None
-        self.project: nn.Conv1d | None = None
-        if channels:
-            self.spread = nn.Conv1d(width, PARTS * CHANNEL_WIDTH, kernel_size=3, padding=1)
-            self.project = nn.Conv1d(CHANNEL_WIDTH, channels, kernel_size=5, padding=2)
-
-    def beside_latent(self, tokens: Tensor, frames: int) -> Tensor:
-        """(B, channels, F, 1): what the tokens (B, V, C) say of each of F = `frames` latent frames, to put beside the latent.
-
-        A video frame lasts longer than a latent one: it says something of each of its PARTS.
-        """
-        assert self.spread is not None and self.project is not None, "made with channels"
-        parts = functional.silu(self.spread(tokens.transpose(1, 2)))  # (B, PARTS W, V)
-        parts = parts.unflatten(1, (PARTS, -1)).permute(0, 2, 3, 1).flatten(2)  # (B, W, V PARTS)
-        drawn = functional.interpolate(parts, size=frames, mode="linear", align_corners=False)
-        return self.project(drawn)[..., None]
 
     def forward(
         self,

@@ -126,13 +126,3 @@ def test_wrong_settings_are_named() -> None:
         replace(TrainConfig.tiny(), ema_decay=1.0)
     with pytest.raises(ValueError, match="run is 'big', expected one of demo, control, small, tiny, paper, improved"):
         named_run("big")
-
-
-def test_the_video_beside_the_latent_needs_a_unet_from_noise() -> None:
-    assert replace(TrainConfig.demo(), video_channels=16).video_channels == 16
-    with pytest.raises(
-        ValueError, match="video_channels is 16, which AudioLDM2's UNet has none for; set unet_channels"
-    ):
-        replace(TrainConfig.paper(), video_channels=16)
-    with pytest.raises(ValueError, match="video_channels is -1, expected 0 or more such as 16"):
-        replace(TrainConfig.demo(), video_channels=-1)

@@ -18,10 +18,10 @@ STEPS = torch.full((2,), 500)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("mode, channels", [("per_channel", 0), ("concatenated", 0), ("concatenated", 3)])
-def test_a_branch_of_sampling_reads_what_training_shows_where_the_same_is_withheld(conditions, mode, channels):
+@pytest.mark.parametrize("mode", ["per_channel", "concatenated"])
+def test_a_branch_of_sampling_reads_what_training_shows_where_the_same_is_withheld(conditions, mode):
     """Each branch alone equals the pass of training over samples from which its instructions are withheld."""
-    everyone, pipe = torch.ones(2, dtype=torch.bool), tiny_pipeline(mode=mode, video_channels=channels)
+    everyone, pipe = torch.ones(2, dtype=torch.bool), tiny_pipeline(mode=mode)
     for null_video, loudness_branches in product(("zeros", "skip"), ("all", "video")):
         pipe.mask_attention.register_to_config(null_video=null_video)
         denoiser = Denoiser(pipe.unet, pipe.mask_attention, pipe.loudness_control, loudness_branches)
@@ -77,32 +77,6 @@ def test_a_concatenated_signal_stands_beside_the_latent_and_is_zero_where_it_is_
     assert torch.equal(trained[:, :4], LATENTS) and torch.equal(sampled[:, :4], LATENTS)
     torch.testing.assert_close(trained[:1, 4:], signal)
     assert signal.abs().max() > 1e-3 and not trained[1, 4:].any() and not sampled[:, 4:].any()
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("mode", ["per_channel", "concatenated"])
-def test_the_video_beside_the_latent_is_zero_where_it_is_withheld(conditions, mode):
-    denoiser = tiny_pipeline(mode=mode, video_channels=3).denoiser
-    read = []
-    hook = denoiser.unet.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0][:, -3:]))
-    denoiser(
-        LATENTS, STEPS, replace(conditions, present=replace(conditions.present, video=torch.tensor([True, False])))
-    )
-    for branch in (Visible(True, True, True, True), Visible(True, False, True, True)):
-        prepared = denoiser.prepare(denoiser.inputs(conditions, [branch]), one_latent=True)
-        denoiser.predict(LATENTS, torch.tensor(500), prepared)
-    hook.remove()
-    trained, seen, withheld = read
-    torch.testing.assert_close(trained[0], seen[0])
-    assert seen.abs().max() > 1e-3 and not trained[1].any() and not withheld.any()
-
-
-@torch.no_grad()
-def test_branches_that_are_evaluated_together_have_the_same_video_beside_their_latent(conditions):
-    """Guidance by text, video and loudness in few passes equals the branches one by one."""
-    pipe = tiny_pipeline(mode="concatenated", video_channels=3)
-    together, alone = (guided(pipe, conditions, branches_together=value) for value in (True, False))
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("start, frame", [(0, 0), (1.75, 7), (torch.tensor([0.25, 2.0]).double(), [1, 8])])

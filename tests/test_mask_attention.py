@@ -120,24 +120,3 @@ def test_wrong_input_is_named():
         module(gate="softmax")
     with pytest.raises(ValueError, match="positions_follow is 'video'"):
         module(positions_follow="video")
-
-
-@torch.no_grad()
-def test_beside_the_latent_a_video_frame_speaks_of_its_own_moment() -> None:
-    torch.manual_seed(0)
-    attention = MaskAttention(cavp_dim=8, width=16, channels=3)
-    tokens = torch.randn(1, 32, 16)
-    other = tokens.clone()
-    other[:, 20] += 1  # the quarter second that begins at 5 s
-    frames = 200
-    before, after = (attention.beside_latent(given, frames) for given in (tokens, other))
-    assert before.shape == (1, 3, frames, 1)
-    changed = torch.nonzero((before - after).abs().amax(dim=(0, 1, 3)) > 1e-6).flatten() * 8 / frames
-    # Its neighbours hear of it, and no others.
-    assert 4.5 <= changed.min() <= 5.0 and 5.25 <= changed.max() <= 5.75
-
-
-def test_without_channels_no_weight_is_added() -> None:
-    names = {name for name, _ in MaskAttention(cavp_dim=8, width=16).named_parameters()}
-    more = {name for name, _ in MaskAttention(cavp_dim=8, width=16, channels=3).named_parameters()}
-    assert more - names == {f"{part}.{kind}" for part in ("spread", "project") for kind in ("weight", "bias")}

@@ -28,7 +28,7 @@ def text_parts() -> dict[str, object]:
     return text.components()
 
 
-def tiny_pipeline(*, seed: int = 0, mode: str = "per_channel", video_channels: int = 0) -> DrawAudioPipeline:
+def tiny_pipeline(*, seed: int = 0, mode: str = "per_channel") -> DrawAudioPipeline:
     """Random weights; the parts that start at zero are shaken so that every instruction changes the sound."""
     torch.manual_seed(seed)
     channels = (4, 4, 8, 8)
@@ -46,7 +46,7 @@ def tiny_pipeline(*, seed: int = 0, mode: str = "per_channel", video_channels: i
     with torch.no_grad():
         vae.decoder.conv_out.bias -= 4.0
     unet = DrawAudioUNet(
-        in_channels=4 + added_channels(mode) + video_channels,
+        in_channels=4 + added_channels(mode),
         out_channels=4,
         block_out_channels=(8, 16),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -62,7 +62,7 @@ def tiny_pipeline(*, seed: int = 0, mode: str = "per_channel", video_channels: i
         vae=vae,
         **text_parts(),
         unet=unet,
-        mask_attention=MaskAttention(cavp_dim=CAVP_WIDTH, width=VIDEO, feature_scale=3.0, channels=video_channels),
+        mask_attention=MaskAttention(cavp_dim=CAVP_WIDTH, width=VIDEO, feature_scale=3.0),
         loudness_control=control,
         cavp=awake(CAVP(video_width=2, video_blocks=(1, 1, 1, 1), audio_width=2, embed_dim=CAVP_WIDTH, image_size=32)),
         vocoder=GriffinLimVocoder(iterations=1),

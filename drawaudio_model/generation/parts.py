@@ -18,11 +18,9 @@ def check_parts(pipe: DiffusionPipeline) -> None:
     pairs = (
         ("latent channels", "autoencoder", pipe.vae.config.latent_channels, "UNet", unet.out_channels),
         (
-            "channels of latent and loudness signal"
-            if not attention.channels
-            else "channels of latent, loudness and video",
-            "loudness control" if not attention.channels else "loudness control with mask attention",
-            pipe.vae.config.latent_channels + pipe.loudness_control.added_channels + attention.channels,
+            "channels of latent and loudness signal",
+            "loudness control",
+            pipe.vae.config.latent_channels + pipe.loudness_control.added_channels,
             "UNet",
             unet.in_channels,
         ),

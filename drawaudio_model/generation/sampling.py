@@ -72,12 +72,7 @@ def prepare_windows(
         # Branches without the signal are evaluated apart.
         rows = len(conditions.loudness) * sum(bool(BRANCHES[name].loudness) for name in guidance.branches)
         branches_together = room_for_all_branches(conditions.loudness.device, rows)
-    groups = _groups(
-        guidance.branches,
-        denoiser.loudness_branches,
-        branches_together,
-        picture=bool(denoiser.mask_attention.config.channels),
-    )
+    groups = _groups(guidance.branches, denoiser.loudness_branches, branches_together)
     fullest = [name for name in guidance.branches if BRANCHES[name].loudness][-1]
     folded: FoldedSets = {}
     windows = []
@@ -194,21 +189,16 @@ def denoise(
     return latents if kept is None or given is None else torch.where(kept >= 1, given.latents.to(noise), latents)
 
 
-def _groups(
-    branches: tuple[str, ...], loudness_branches: str, together: bool, *, picture: bool
-) -> list[tuple[str, ...]]:
-    """The branches of each forward pass; `picture`: whether the video stands beside the latent, too."""
+def _groups(branches: tuple[str, ...], loudness_branches: str, together: bool) -> list[tuple[str, ...]]:
+    """The branches of each forward pass."""
     if not together:
         return [(name,) for name in branches]
     if loudness_branches != "all":
         return [branches]
-    # Branches with the same signals share one latent, which the UNet reads once. Others have another latent, and in the same
-    # pass they would undo that.
-    alike: dict[tuple[bool, bool], list[str]] = {}
-    for name in branches:
-        branch = BRANCHES[name]
-        alike.setdefault((bool(branch.loudness), picture and bool(branch.video)), []).append(name)
-    return [tuple(names) for names in alike.values()]
+    # Branches with the signal share one latent, which the UNet reads once. Those without it have another latent, and in the
+    # same pass they would undo that.
+    alike = [tuple(name for name in branches if BRANCHES[name].loudness == signal) for signal in (True, False)]
+    return [names for names in alike if names]
 
 
 def _any(visible: bool | Tensor) -> bool:

@@ -74,7 +74,7 @@ def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards 
         plain, deeper = config.unet_plain_levels, len(config.unet_channels) - config.unet_plain_levels
         unet = DrawAudioUNet(
             sample_size=frames,
-            in_channels=channels + added_channels(config.loudness_mode) + config.video_channels,
+            in_channels=channels + added_channels(config.loudness_mode),
             out_channels=channels,
             down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * deeper,
             up_block_types=("CrossAttnUpBlock2D",) * deeper + ("UpBlock2D",) * plain,
@@ -94,7 +94,6 @@ def build_denoiser(config: TrainConfig, backbones: Path, shards: TrainingShards 
         positions_follow=config.positions_follow,
         feature_scale=math.sqrt(widths["cavp"]) if config.unit_cavp else 1.0,
         null_video=config.null_video,
-        channels=config.video_channels,
     )
     if config.video_projection == "diff_foley":
         mask_attention.load_diff_foley_projection(backbones / "diff_foley" / "ldm_epoch240.ckpt")
