@@ -36,6 +36,15 @@ def running(home: Path) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
+def cold(home: Path) -> Iterator[Running]:
+    """A studio whose worker is the process that it started, and no copy of a warm one."""
+    write_clip(home / "cold.mp4")
+    with studio(home, "cold.mp4", "--model", "model", warm=False) as found:
+        found.wait_for_media()
+        yield found
+
+
+@pytest.fixture(scope="module")
 def context(running: Running, home: Path) -> Iterator[Any]:
     """The browser; its microphone hears `mouth.wav`, again and again."""
     from playwright.sync_api import sync_playwright

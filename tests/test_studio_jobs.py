@@ -5,7 +5,6 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -61,15 +60,6 @@ def worker_of(running: Running) -> psutil.Process:
     """The process that holds the model."""
     children = psutil.Process(running.process.pid).children()
     return next(child for child in children if "drawaudio_model.studio.worker" in child.cmdline())
-
-
-@pytest.fixture(scope="module")
-def cold(home: Path) -> Iterator[Running]:
-    """A studio whose worker is the process that it started, and no copy of a warm one."""
-    write_clip(home / "cold.mp4")
-    with studio(home, "cold.mp4", "--model", "model", warm=False) as found:
-        found.wait_for_media()
-        yield found
 
 
 def test_the_server_itself_loads_no_torch(cold: Running) -> None:

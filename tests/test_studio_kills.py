@@ -10,7 +10,6 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -123,15 +122,6 @@ def test_a_server_that_is_killed_while_it_saves_has_all_that_it_acknowledged(hom
         for backup in (folder / "backups").glob("project-*.json"):
             assert read_document(backup)["format"] == found["format"]
     assert saves > ROUNDS
-
-
-@pytest.fixture
-def cold(home: Path) -> Iterator[Running]:
-    """A studio whose worker is the process that it started, and no copy of a warm one."""
-    write_clip(home / "cold.mp4")
-    with studio(home, "cold.mp4", "--model", "model", warm=False) as found:
-        found.wait_for_media()
-        yield found
 
 
 def test_a_model_that_gets_no_memory_says_so_and_goes_on_later(cold: Running) -> None:
