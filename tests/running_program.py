@@ -93,10 +93,10 @@ def program(
     """`drawaudio` with these words, typed in a folder, until the block ends; it must have raised nothing.
 
     Args:
-        warm: the processes that it starts begin with their libraries loaded (`tests/warm_python.py`).
         told: the server that its first lines tell of; None where they tell of none.
         page: what is there when it has started.
         variables: of the environment, beside this one's.
+        warm: the processes that it starts begin with their libraries loaded (`tests/warm_python.py`).
     """
     process = subprocess.Popen(
         [sys.executable, "-c", _WITH_PYTHON, warm_python() if warm else sys.executable, *words],

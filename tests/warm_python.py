@@ -5,8 +5,8 @@
 The copy is a process of its own with the environment, folder, streams and arguments that it was given. It imports the project's
 own code anew, and runs it as `python -m`, `python -c` or a script would. What it does not show is what a program imports and how
 long its start takes, nor what becomes of a process that is looked at by its number or killed: `test_start.py`,
-`test_front_door.py` and the tests with signals start Pythons of their own. What a copy cannot be given (other options, another
-number of threads) is run by the real Python.
+`test_front_door.py` and the tests with signals start Pythons of their own. What a copy cannot be given (other options, other
+settings of libraries, no number of threads) is run by the real Python.
 
 As a program (`warm_python.py <folder> <process>`) it is that Python: it waits at `<folder>/socket` and ends with the process.
 """

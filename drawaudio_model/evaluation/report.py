@@ -52,16 +52,6 @@ class JudgedClip:
         return self.figures | {field.name: getattr(self, field.name) for field in fields(self)[1:]}
 
 
-class Side(TypedDict):
-    """A row of a comparison: the instruction's own metric with its interval."""
-
-    row: str
-    value: float
-    low: float
-    high: float
-    count: int
-
-
 class Change(TypedDict):
     """The mean difference of paired clips with its interval."""
 
@@ -69,6 +59,12 @@ class Change(TypedDict):
     low: float
     high: float
     count: int
+
+
+class Side(Change):
+    """A row of a comparison: the instruction's own metric with its interval."""
+
+    row: str
 
 
 class Comparison(TypedDict("Comparison", {"with": Side})):
